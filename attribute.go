@@ -1,0 +1,186 @@
+package dendro
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The limits of one span. What is over them is dropped and counted.
+const (
+	maxAttributes = 128
+	maxEvents     = 128
+	maxLinks      = 128
+	// maxValueBytes is the longest string value that is kept whole.
+	maxValueBytes = 16 << 10
+)
+
+// attrSet gathers attributes with unique keys, at most maxAttributes.
+type attrSet struct {
+	attrs     []slog.Attr
+	dropped   uint32
+	truncated uint32 // values cut to maxValueBytes
+}
+
+// set adds a, or replaces the attribute of the same key. A group becomes its
+// members with dotted keys, and a LogValuer what it resolves to.
+func (s *attrSet) set(a slog.Attr) {
+	if isPlain(a.Value) {
+		s.put(a)
+	} else {
+		s.setSlow(a)
+	}
+}
+
+// isPlain reports whether v can be kept as it is.
+func isPlain(v slog.Value) bool {
+	switch v.Kind() {
+	case slog.KindInt64, slog.KindBool, slog.KindFloat64:
+		return true
+	case slog.KindString:
+		return len(v.String()) <= maxValueBytes
+	}
+	return false
+}
+
+func plain(attrs []slog.Attr) bool {
+	for _, a := range attrs {
+		if !isPlain(a.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *attrSet) put(a slog.Attr) {
+	if a.Key == "" {
+		return // as slog handlers do
+	}
+	for i := range s.attrs {
+		if s.attrs[i].Key == a.Key {
+			s.attrs[i].Value = a.Value
+			return
+		}
+	}
+	if len(s.attrs) >= maxAttributes {
+		s.dropped++
+		return
+	}
+	s.attrs = append(s.attrs, a)
+}
+
+func (s *attrSet) setSlow(a slog.Attr) {
+	v := a.Value.Resolve()
+	if v.Kind() != slog.KindGroup {
+		var cut bool
+		a.Value, cut = plainValue(v)
+		if cut {
+			s.truncated++
+		}
+		s.put(a)
+		return
+	}
+	for _, member := range v.Group() {
+		switch {
+		case a.Key == "": // inlined, as slog does
+		case member.Key == "" && member.Value.Resolve().Kind() == slog.KindGroup:
+			member.Key = a.Key
+		case member.Key == "":
+			continue
+		default:
+			member.Key = a.Key + "." + member.Key
+		}
+		s.setSlow(member)
+	}
+}
+
+// plainValue turns a resolved value that is no group into one of the kinds of
+// [SpanData]; cut reports that it was too long.
+func plainValue(v slog.Value) (_ slog.Value, cut bool) {
+	switch v.Kind() {
+	case slog.KindInt64, slog.KindFloat64, slog.KindBool:
+		return v, false
+	case slog.KindString:
+		return cutString(v.String())
+	case slog.KindUint64:
+		if n := v.Uint64(); n > math.MaxInt64 {
+			return slog.StringValue(strconv.FormatUint(n, 10)), false
+		}
+		return slog.Int64Value(int64(v.Uint64())), false
+	case slog.KindDuration:
+		return slog.Int64Value(int64(v.Duration())), false
+	case slog.KindTime:
+		return slog.StringValue(v.Time().Format(time.RFC3339Nano)), false
+	}
+	switch x := v.Any().(type) {
+	case []string:
+		out := make([]string, len(x))
+		for i, s := range x {
+			value, c := cutString(s)
+			out[i], cut = value.String(), cut || c
+		}
+		return slog.AnyValue(out), cut
+	case []int64:
+		return slog.AnyValue(slices.Clone(x)), false
+	case []int:
+		out := make([]int64, len(x))
+		for i, n := range x {
+			out[i] = int64(n)
+		}
+		return slog.AnyValue(out), false
+	case []float64:
+		return slog.AnyValue(slices.Clone(x)), false
+	case []bool:
+		return slog.AnyValue(slices.Clone(x)), false
+	case []byte:
+		if len(x) > maxValueBytes {
+			x, cut = x[:maxValueBytes], true
+		}
+		return slog.AnyValue(slices.Clone(x)), cut
+	case error:
+		return cutString(textOf(x, x.Error))
+	case fmt.Stringer:
+		return cutString(textOf(x, x.String))
+	default:
+		return cutString(fmt.Sprintf("%+v", x))
+	}
+}
+
+// textOf calls a method of a user's value. Like fmt it survives a panic, of a
+// nil pointer for example: recording never fails the request.
+func textOf(v any, method func() string) (s string) {
+	defer func() {
+		if p := recover(); p != nil {
+			s = fmt.Sprintf("!PANIC %T: %v", v, p)
+		}
+	}()
+	return method()
+}
+
+func cutString(s string) (_ slog.Value, cut bool) {
+	if len(s) <= maxValueBytes {
+		return slog.StringValue(s), false
+	}
+	n := maxValueBytes
+	for n > maxValueBytes-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return slog.StringValue(strings.Clone(s[:n])), true
+}
+
+// plainAttrs returns a copy of attrs in the form of [SpanData].
+func plainAttrs(attrs []slog.Attr) attrSet {
+	if len(attrs) == 0 {
+		return attrSet{}
+	}
+	s := attrSet{attrs: make([]slog.Attr, 0, len(attrs))}
+	for _, a := range attrs {
+		s.set(a)
+	}
+	return s
+}

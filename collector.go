@@ -1,0 +1,63 @@
+package dendro
+
+import (
+	"context"
+	"errors"
+)
+
+// Collector receives ended spans. The in-process store, the client that sends
+// to another machine and whatever a user writes are all Collectors.
+//
+// Collect is called on the goroutine that ended the last span of a request, so
+// it must not block: no I/O, no waiting for room. It must not keep b, the spans
+// or their attributes after it returns, because the tracer uses the memory
+// again: it copies or encodes what it wants to keep. Several goroutines call it
+// at once.
+//
+// An error means that none of the spans were kept. It is counted in
+// [Stats.Dropped], under the reason of a [DropError] or "collector", and goes
+// no further: a request never fails because it is traced.
+//
+// A Collector may also have the methods of [Flusher] and [StatsReporter].
+type Collector interface {
+	Collect(b *Batch) error
+}
+
+// Flusher is a [Collector] that buffers. Flush returns when everything
+// collected before the call has been delivered or dropped, or ctx has ended.
+// [Tracer.Flush] calls it.
+type Flusher interface {
+	Flush(ctx context.Context) error
+}
+
+// StatsReporter is a [Collector] that counts what it dropped after it had
+// accepted it, by reason. [Tracer.Stats] adds the counts to its own.
+type StatsReporter interface {
+	DroppedSpans() map[string]uint64
+}
+
+// DropError is an error of [Collector.Collect] with a reason to count under,
+// such as "queue_full".
+type DropError struct {
+	Reason string
+	Err    error // may be nil
+}
+
+// Error returns the reason and what is behind it.
+func (e *DropError) Error() string {
+	if e.Err == nil {
+		return "dendro: spans dropped: " + e.Reason
+	}
+	return "dendro: spans dropped: " + e.Reason + ": " + e.Err.Error()
+}
+
+// Unwrap returns e.Err.
+func (e *DropError) Unwrap() error { return e.Err }
+
+// dropReason is what a failed Collect is counted under.
+func dropReason(err error) string {
+	if drop := (*DropError)(nil); errors.As(err, &drop) && drop.Reason != "" {
+		return drop.Reason
+	}
+	return "collector"
+}

@@ -1,0 +1,3 @@
+module github.com/dendrotrace/dendro
+
+go 1.25.0

@@ -1,0 +1,114 @@
+package dendro
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"math/rand/v2"
+)
+
+// ErrInvalidID is returned when a trace or span id is not lower-case
+// hexadecimal of the right length, or is all zeros.
+var ErrInvalidID = errors.New("dendro: invalid id")
+
+// TraceID names one trace: 16 bytes, of which W3C Trace Context level 2 wants
+// the last 7 to be random. The zero value is invalid.
+type TraceID [16]byte
+
+// SpanID names one span within its trace: 8 bytes. The zero value is invalid.
+type SpanID [8]byte
+
+// IsValid reports whether id is not all zeros.
+func (id TraceID) IsValid() bool { return id != TraceID{} }
+
+// String returns id as 32 lower-case hexadecimal digits.
+func (id TraceID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText encodes id as 32 lower-case hexadecimal digits.
+func (id TraceID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
+
+// UnmarshalText decodes what [ParseTraceID] accepts.
+func (id *TraceID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseTraceID(string(text))
+	return err
+}
+
+// IsValid reports whether id is not all zeros.
+func (id SpanID) IsValid() bool { return id != SpanID{} }
+
+// String returns id as 16 lower-case hexadecimal digits.
+func (id SpanID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText encodes id as 16 lower-case hexadecimal digits.
+func (id SpanID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
+
+// UnmarshalText decodes what [ParseSpanID] accepts.
+func (id *SpanID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseSpanID(string(text))
+	return err
+}
+
+// ParseTraceID parses 32 lower-case hexadecimal digits, not all zero. It
+// returns [ErrInvalidID] otherwise.
+func ParseTraceID(s string) (TraceID, error) {
+	var id TraceID
+	if !decodeHex(id[:], s) || !id.IsValid() {
+		return TraceID{}, ErrInvalidID
+	}
+	return id, nil
+}
+
+// ParseSpanID parses 16 lower-case hexadecimal digits, not all zero. It
+// returns [ErrInvalidID] otherwise.
+func ParseSpanID(s string) (SpanID, error) {
+	var id SpanID
+	if !decodeHex(id[:], s) || !id.IsValid() {
+		return SpanID{}, ErrInvalidID
+	}
+	return id, nil
+}
+
+// decodeHex fills dst from exactly 2*len(dst) lower-case hexadecimal digits.
+// W3C Trace Context forbids the upper-case digits that encoding/hex takes.
+func decodeHex(dst []byte, s string) bool {
+	if len(s) != 2*len(dst) {
+		return false
+	}
+	for i := range dst {
+		hi, lo := unhex(s[2*i]), unhex(s[2*i+1])
+		if hi|lo > 0x0f {
+			return false
+		}
+		dst[i] = hi<<4 | lo
+	}
+	return true
+}
+
+// unhex returns the value of a lower-case hexadecimal digit, 0xff for any
+// other byte.
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
+}
+
+// newTraceID draws 16 random bytes from the runtime's per-thread ChaCha8
+// generator: no lock is shared and ids cannot be guessed from earlier ones.
+func newTraceID() (id TraceID) {
+	for !id.IsValid() {
+		binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
+		binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+	}
+	return id
+}
+
+func newSpanID() (id SpanID) {
+	for !id.IsValid() {
+		binary.NativeEndian.PutUint64(id[:], rand.Uint64())
+	}
+	return id
+}

@@ -1,0 +1,67 @@
+package dendro
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Version is the version of this module, reported as telemetry.sdk.version and
+// as the version of the scope.
+const Version = "0.1.0-dev"
+
+const modulePath = "github.com/dendrotrace/dendro"
+
+// newResource describes this process. Of two values for a key, the one given in
+// code wins over OTEL_SERVICE_NAME, and that over OTEL_RESOURCE_ATTRIBUTES.
+func newResource(service string, attrs []slog.Attr, getenv func(string) string) (*Resource, error) {
+	var set attrSet
+	set.set(slog.String("service.name", "unknown_service:"+filepath.Base(os.Args[0])))
+	set.set(slog.String("telemetry.sdk.name", "dendro"))
+	set.set(slog.String("telemetry.sdk.language", "go"))
+	set.set(slog.String("telemetry.sdk.version", Version))
+	set.set(slog.String("process.runtime.version", runtime.Version()))
+	set.set(slog.Int("process.pid", os.Getpid()))
+	if host, err := os.Hostname(); err == nil {
+		set.set(slog.String("host.name", host))
+	}
+	env, err := parseResourceAttributes(getenv("OTEL_RESOURCE_ATTRIBUTES"))
+	for _, a := range env {
+		set.set(a)
+	}
+	if name := getenv("OTEL_SERVICE_NAME"); name != "" {
+		set.set(slog.String("service.name", name))
+	}
+	for _, a := range attrs {
+		set.set(a)
+	}
+	if service != "" {
+		set.set(slog.String("service.name", service))
+	}
+	return &Resource{Attributes: set.attrs}, err
+}
+
+// parseResourceAttributes parses key=value pairs, separated by commas, with
+// percent-encoded values (OpenTelemetry, Resource SDK, "Specifying resource
+// information via an environment variable"). On any error the whole value is
+// discarded.
+func parseResourceAttributes(s string) ([]slog.Attr, error) {
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	var attrs []slog.Attr
+	for pair := range strings.SplitSeq(s, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		key = strings.TrimSpace(key)
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if !ok || key == "" || err != nil {
+			return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: ignored, because %q is not key=value with a percent-encoded value", pair)
+		}
+		attrs = append(attrs, slog.String(key, value))
+	}
+	return attrs, nil
+}

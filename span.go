@@ -1,0 +1,287 @@
+package dendro
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Span is a piece of work with a beginning and an end. Its methods may be
+// called by several goroutines at once, and on a nil *Span, where they do
+// nothing. After End they do nothing but count, see [Stats].
+//
+// Of one span at most 128 attributes, events and links are kept, of a string
+// value at most 16 KiB; [SpanData] counts what was dropped.
+type Span struct {
+	tracer *Tracer
+	sc     *SpanContext // never changes
+	rec    *recording   // nil: not recorded
+}
+
+// recording is the part of a span that only recorded ones have.
+type recording struct {
+	trace *localTrace
+	next  *recording // in the list of localTrace, guarded by its mutex
+
+	mu     sync.Mutex
+	ended  bool // guarded by mu; once true nothing below changes
+	status bool // SetStatus was called; guarded by mu
+	data   SpanData
+	inline [inlineAttributes]slog.Attr // first memory of data.Attributes
+}
+
+// inlineAttributes is how many attributes need no allocation of their own.
+const inlineAttributes = 6
+
+// edit locks r for writing. It returns false, unlocked, when the span has
+// ended.
+func (r *recording) edit() bool {
+	r.mu.Lock()
+	if !r.ended {
+		return true
+	}
+	r.mu.Unlock()
+	r.trace.counters().afterEnd.Add(1)
+	return false
+}
+
+// Context returns the part of s that travels, the zero value for a nil span.
+func (s *Span) Context() SpanContext {
+	if s == nil {
+		return SpanContext{}
+	}
+	return *s.sc
+}
+
+// IsRecording reports whether what is set on s will be kept: s is sampled and
+// has not ended. It lets callers skip the making of costly attributes.
+func (s *Span) IsRecording() bool {
+	if s == nil || s.rec == nil {
+		return false
+	}
+	s.rec.mu.Lock()
+	defer s.rec.mu.Unlock()
+	return !s.rec.ended
+}
+
+// SetName replaces the name that was given at the start.
+func (s *Span) SetName(name string) {
+	if s == nil || s.rec == nil || !s.rec.edit() {
+		return
+	}
+	s.rec.data.Name = name
+	s.rec.mu.Unlock()
+}
+
+// SetAttributes adds attributes; of a key given twice the last value holds.
+// Groups become dotted keys, a [slog.LogValuer] is resolved at once. Durations
+// are kept as nanoseconds and times as RFC 3339 text; of other values those
+// that are no scalar, string, or slice of such become text by Error, String or
+// fmt's %+v.
+func (s *Span) SetAttributes(attrs ...slog.Attr) {
+	if s == nil || s.rec == nil {
+		return
+	}
+	var set attrSet
+	if !plain(attrs) { // may call the user's code: not under the lock
+		set = plainAttrs(attrs)
+		attrs = set.attrs
+	}
+	if !s.rec.edit() {
+		return
+	}
+	s.rec.data.DroppedAttributes += set.dropped
+	s.rec.countTruncated(set.truncated)
+	s.rec.setAttributes(attrs)
+	s.rec.mu.Unlock()
+}
+
+func (r *recording) setAttributes(attrs []slog.Attr) {
+	set := attrSet{attrs: r.data.Attributes}
+	if set.attrs == nil {
+		set.attrs = r.inline[:0]
+	}
+	for _, a := range attrs {
+		set.set(a)
+	}
+	r.data.Attributes = set.attrs
+	r.data.DroppedAttributes += set.dropped
+	r.countTruncated(set.truncated)
+}
+
+func (r *recording) countTruncated(n uint32) {
+	if n > 0 {
+		r.trace.counters().truncated.Add(uint64(n))
+	}
+}
+
+// AddEvent notes that something happened now.
+func (s *Span) AddEvent(name string, attrs ...slog.Attr) {
+	if s == nil || s.rec == nil {
+		return
+	}
+	s.addEvent(Event{Name: name, Time: s.rec.trace.now()}, attrs)
+}
+
+// AddEventAt notes that something happened, or began, at start and took that
+// long; zero stands for a point in time.
+func (s *Span) AddEventAt(start time.Time, took time.Duration, name string, attrs ...slog.Attr) {
+	if s == nil || s.rec == nil {
+		return
+	}
+	s.addEvent(Event{Name: name, Time: s.rec.trace.nanos(start), Duration: max(0, took)}, attrs)
+}
+
+// Timespan is a value that knows when it began and ended.
+type Timespan interface {
+	Timespan() (start, end time.Time)
+}
+
+// RecordEvent adds a typed event: what v resolves to becomes the attributes.
+// If v, or what it resolves to on the way, is a [Timespan], the event has that
+// time, so that it can be recorded after the fact; otherwise it happened now.
+func (s *Span) RecordEvent(name string, v slog.LogValuer) {
+	if s == nil || s.rec == nil || v == nil {
+		return
+	}
+	e := Event{Name: name}
+	if t, ok := v.(Timespan); ok {
+		start, end := t.Timespan()
+		e.Time, e.Duration = s.rec.trace.nanos(start), max(0, end.Sub(start))
+	} else {
+		e.Time = s.rec.trace.now()
+	}
+	value := slog.AnyValue(v).Resolve()
+	attrs := []slog.Attr{{Key: "value", Value: value}}
+	if value.Kind() == slog.KindGroup {
+		attrs = value.Group()
+	}
+	s.addEvent(e, attrs)
+}
+
+func (s *Span) addEvent(e Event, attrs []slog.Attr) {
+	set := plainAttrs(attrs) // may call the user's code: not under the lock
+	e.Attributes, e.DroppedAttributes = set.attrs, set.dropped
+	if !s.rec.edit() {
+		return
+	}
+	defer s.rec.mu.Unlock()
+	s.rec.countTruncated(set.truncated)
+	if len(s.rec.data.Events) >= maxEvents {
+		s.rec.data.DroppedEvents++
+		return
+	}
+	s.rec.data.Events = append(s.rec.data.Events, e)
+}
+
+// AddLink points to a span that is not the parent. It does nothing when to is
+// not valid.
+func (s *Span) AddLink(to SpanContext, attrs ...slog.Attr) {
+	if s == nil || s.rec == nil || !to.IsValid() {
+		return
+	}
+	set := plainAttrs(attrs)
+	if !s.rec.edit() {
+		return
+	}
+	defer s.rec.mu.Unlock()
+	s.rec.countTruncated(set.truncated)
+	if len(s.rec.data.Links) >= maxLinks {
+		s.rec.data.DroppedLinks++
+		return
+	}
+	s.rec.data.Links = append(s.rec.data.Links, Link{to, set.attrs, set.dropped})
+}
+
+// SetStatus says how the work ended. As in OpenTelemetry, StatusOK is final,
+// StatusUnset is ignored, and only StatusError keeps the message.
+func (s *Span) SetStatus(code StatusCode, message string) {
+	if s == nil || s.rec == nil || code == StatusUnset || code > StatusError || !s.rec.edit() {
+		return
+	}
+	defer s.rec.mu.Unlock()
+	s.rec.status = true
+	s.rec.setStatus(code, message)
+}
+
+func (r *recording) setStatus(code StatusCode, message string) {
+	if r.data.Status.Code == StatusOK {
+		return
+	}
+	if code != StatusError {
+		message = ""
+	}
+	r.data.Status = Status{code, message}
+}
+
+// RecordError adds an "exception" event for err with its type and message, and
+// sets the status to StatusError unless [Span.SetStatus] has set one. The stack
+// of the caller comes along if [Options.ErrorStacks] asks for it. A nil err
+// does nothing.
+func (s *Span) RecordError(err error, attrs ...slog.Attr) {
+	if s == nil || s.rec == nil || err == nil {
+		return
+	}
+	message := textOf(err, err.Error)
+	all := append(make([]slog.Attr, 0, len(attrs)+3),
+		slog.String("exception.type", errorType(err)),
+		slog.String("exception.message", message))
+	if s.tracer.errorStacks {
+		all = append(all, slog.String("exception.stacktrace", string(debug.Stack())))
+	}
+	s.addEvent(Event{Name: "exception", Time: s.rec.trace.now()}, append(all, attrs...))
+	if !s.rec.edit() {
+		return
+	}
+	defer s.rec.mu.Unlock()
+	if !s.rec.status {
+		s.rec.setStatus(StatusError, message)
+	}
+}
+
+// errorType returns the type of err, or of what it wraps if its own type says
+// nothing.
+func errorType(err error) string {
+	for {
+		name := fmt.Sprintf("%T", err)
+		inner := errors.Unwrap(err)
+		if inner == nil || !strings.HasPrefix(name, "*fmt.wrapError") {
+			return name
+		}
+		err = inner
+	}
+}
+
+// End ends the span. A second call does nothing but count, see [Stats]. Spans
+// that began below s may end later.
+func (s *Span) End() {
+	if s == nil || s.rec == nil {
+		return
+	}
+	s.rec.end(s.rec.trace.now())
+}
+
+// EndAt is [Span.End] at a time that has passed.
+func (s *Span) EndAt(t time.Time) {
+	if s == nil || s.rec == nil {
+		return
+	}
+	s.rec.end(s.rec.trace.nanos(t))
+}
+
+func (r *recording) end(at int64) {
+	r.mu.Lock()
+	if r.ended {
+		r.mu.Unlock()
+		r.trace.counters().endedTwice.Add(1)
+		return
+	}
+	r.ended = true
+	r.data.End = max(at, r.data.Start)
+	r.mu.Unlock()
+	r.trace.ended(r)
+}

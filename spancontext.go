@@ -1,0 +1,94 @@
+package dendro
+
+import "errors"
+
+// ErrInvalidTraceparent is returned when a traceparent header does not follow
+// the grammar of W3C Trace Context.
+var ErrInvalidTraceparent = errors.New("dendro: invalid traceparent")
+
+// TraceFlags are the flags of a W3C traceparent.
+type TraceFlags byte
+
+const (
+	// FlagSampled says that the caller records this trace.
+	FlagSampled TraceFlags = 1 << 0
+	// FlagRandom says that the last 7 bytes of the trace id are random
+	// (W3C Trace Context level 2).
+	FlagRandom TraceFlags = 1 << 1
+)
+
+// Sampled reports whether the caller records the trace.
+func (f TraceFlags) Sampled() bool { return f&FlagSampled != 0 }
+
+// SpanContext is the part of a span that travels: in a header to the next
+// service, in a link, in a log line. The zero value is invalid and means
+// "no span".
+type SpanContext struct {
+	TraceID TraceID
+	SpanID  SpanID
+	Flags   TraceFlags
+	// State is the vendor data that came with the trace; it travels along
+	// unchanged.
+	State TraceState
+}
+
+// IsValid reports whether both ids are set.
+func (sc SpanContext) IsValid() bool { return sc.TraceID.IsValid() && sc.SpanID.IsValid() }
+
+// traceparentLen is the length of a version 00 traceparent.
+const traceparentLen = 2 + 1 + 32 + 1 + 16 + 1 + 2
+
+// Traceparent returns sc as a W3C traceparent of version 00, or "" when sc is
+// not valid.
+func (sc SpanContext) Traceparent() string {
+	if !sc.IsValid() {
+		return ""
+	}
+	return string(sc.AppendTraceparent(make([]byte, 0, traceparentLen)))
+}
+
+// AppendTraceparent appends sc to dst as a W3C traceparent of version 00. It
+// appends nothing when sc is not valid.
+func (sc SpanContext) AppendTraceparent(dst []byte) []byte {
+	if !sc.IsValid() {
+		return dst
+	}
+	dst = append(dst, "00-"...)
+	dst = appendHex(dst, sc.TraceID[:])
+	dst = append(dst, '-')
+	dst = appendHex(dst, sc.SpanID[:])
+	dst = append(dst, '-')
+	return appendHex(dst, []byte{byte(sc.Flags & (FlagSampled | FlagRandom))})
+}
+
+func appendHex(dst, src []byte) []byte {
+	const digits = "0123456789abcdef"
+	for _, b := range src {
+		dst = append(dst, digits[b>>4], digits[b&0x0f])
+	}
+	return dst
+}
+
+// ParseTraceparent parses a W3C traceparent (Trace Context level 2, section
+// 3.2). A version higher than 00 is read as far as version 00 goes, as the
+// specification asks; flags that this version does not know are dropped. It
+// returns [ErrInvalidTraceparent] for anything else, without looking further.
+func ParseTraceparent(s string) (SpanContext, error) {
+	var version, flags [1]byte
+	var sc SpanContext
+	switch {
+	case len(s) < traceparentLen,
+		s[2] != '-' || s[35] != '-' || s[52] != '-',
+		!decodeHex(version[:], s[:2]),
+		version[0] == 0xff,
+		version[0] == 0 && len(s) != traceparentLen,
+		len(s) > traceparentLen && s[traceparentLen] != '-',
+		!decodeHex(sc.TraceID[:], s[3:35]),
+		!decodeHex(sc.SpanID[:], s[36:52]),
+		!decodeHex(flags[:], s[53:55]),
+		!sc.IsValid():
+		return SpanContext{}, ErrInvalidTraceparent
+	}
+	sc.Flags = TraceFlags(flags[0]) & (FlagSampled | FlagRandom)
+	return sc, nil
+}

@@ -1,0 +1,97 @@
+package dendro
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// Stats counts what a [Tracer] did since it was made. A span that began is
+// unfinished, then waits for the root of its local trace to end, then is
+// delivered or dropped.
+type Stats struct {
+	// Started and Ended count recorded spans.
+	Started, Ended uint64
+	// Unfinished is Started - Ended: spans at work, and spans that nobody
+	// will ever end.
+	Unfinished uint64
+	// Delivered counts spans that the collector took.
+	Delivered uint64
+	// Dropped counts spans that ended and are lost, by reason. Those that the
+	// collector took and lost later are counted here and in Delivered.
+	Dropped map[string]uint64
+	// NotSampled counts local traces that the sampler chose not to record.
+	NotSampled uint64
+	// EndedTwice counts calls of End on a span that had ended.
+	EndedTwice uint64
+	// WrittenAfterEnd counts other calls that came after End.
+	WrittenAfterEnd uint64
+	// Truncated counts attribute values that were cut.
+	Truncated uint64
+}
+
+// The reasons of this package for a drop; collectors add their own.
+const (
+	dropNoCollector    = "no_collector"    // Options.Collector is nil
+	dropCollectorPanic = "collector_panic" // Collect panicked
+	dropShutdown       = "shutdown"        // ended after Tracer.Shutdown
+)
+
+// counters are those of one shard.
+type counters struct {
+	started, ended, unsampled, endedTwice, afterEnd, truncated atomic.Uint64
+}
+
+// drops counts lost spans by reason.
+type drops struct {
+	mu       sync.Mutex
+	byReason map[string]uint64 // guarded by mu
+}
+
+func (d *drops) add(reason string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.byReason == nil {
+		d.byReason = map[string]uint64{}
+	}
+	d.byReason[reason] += uint64(n)
+}
+
+// Stats returns the counts of this moment. The caller owns the map.
+func (t *Tracer) Stats() Stats {
+	if t == nil {
+		return Stats{}
+	}
+	var s Stats
+	s.Delivered = t.delivered.Load()
+	for i := range t.shards {
+		c := &t.shards[i].counters
+		s.Ended += c.ended.Load() // before started, so that the difference is not negative
+		s.Started += c.started.Load()
+		s.NotSampled += c.unsampled.Load()
+		s.EndedTwice += c.endedTwice.Load()
+		s.WrittenAfterEnd += c.afterEnd.Load()
+		s.Truncated += c.truncated.Load()
+	}
+	s.Unfinished = s.Started - s.Ended
+	t.drops.mu.Lock()
+	s.Dropped = maps.Clone(t.drops.byReason)
+	t.drops.mu.Unlock()
+	if r, ok := t.collector.(StatsReporter); ok {
+		for reason, n := range r.DroppedSpans() {
+			if s.Dropped == nil {
+				s.Dropped = map[string]uint64{}
+			}
+			s.Dropped[reason] += n
+		}
+	}
+	return s
+}
+
+// DroppedSpans returns the sum of s.Dropped.
+func (s Stats) DroppedSpans() (n uint64) {
+	for _, count := range s.Dropped {
+		n += count
+	}
+	return n
+}

@@ -1,0 +1,140 @@
+package dendro
+
+import (
+	"errors"
+	"strings"
+)
+
+// ErrInvalidTraceState is returned when a tracestate, a key or a value does
+// not follow the grammar of W3C Trace Context, or there are too many members.
+var ErrInvalidTraceState = errors.New("dendro: invalid tracestate")
+
+// maxTraceStateMembers is the bound of W3C Trace Context, section 3.3.1.1.
+const maxTraceStateMembers = 32
+
+// TraceState is the list of vendor members that travels beside a traceparent.
+// It is immutable and comparable; the zero value is empty.
+type TraceState struct {
+	// list is the checked text: members joined by ",", without blanks
+	// around them and without empty members.
+	list string
+}
+
+// ParseTraceState parses a W3C tracestate (Trace Context level 2, section
+// 3.3): at most 32 members, no key twice. It returns [ErrInvalidTraceState]
+// for anything else; the specification asks to drop the whole header then and
+// to keep the traceparent.
+func ParseTraceState(s string) (TraceState, error) {
+	if strings.Trim(s, " \t") == "" {
+		return TraceState{}, nil
+	}
+	members := 0
+	clean := true // s is already in the form that list has
+	for rest, more := s, true; more; {
+		var member string
+		member, rest, more = strings.Cut(rest, ",")
+		trimmed := strings.Trim(member, " \t")
+		clean = clean && trimmed != "" && len(trimmed) == len(member)
+		if trimmed == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(trimmed, "=")
+		if members++; !ok || members > maxTraceStateMembers || !validStateKey(key) || !validStateValue(value) {
+			return TraceState{}, ErrInvalidTraceState
+		}
+		if hasStateKey(rest, key) {
+			return TraceState{}, ErrInvalidTraceState
+		}
+	}
+	if clean {
+		return TraceState{s}, nil
+	}
+	var b strings.Builder
+	for member := range strings.SplitSeq(s, ",") {
+		if member = strings.Trim(member, " \t"); member != "" {
+			if b.Len() > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(member)
+		}
+	}
+	return TraceState{b.String()}, nil
+}
+
+// hasStateKey reports whether a member of list, checked or not, has key.
+func hasStateKey(list, key string) bool {
+	for more := list != ""; more; {
+		var member string
+		member, list, more = strings.Cut(list, ",")
+		if k, _, ok := strings.Cut(strings.TrimLeft(member, " \t"), "="); ok && k == key {
+			return true
+		}
+	}
+	return false
+}
+
+// String returns the text for a tracestate header, "" when ts is empty.
+func (ts TraceState) String() string { return ts.list }
+
+// Get returns the value of key, "" when ts has none.
+func (ts TraceState) Get(key string) string {
+	for member := range strings.SplitSeq(ts.list, ",") {
+		if k, v, _ := strings.Cut(member, "="); k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+// Set returns ts with key set to value in front of the other members, as W3C
+// Trace Context asks of whoever changes a member; a 33rd member pushes out the
+// last. It returns ts and [ErrInvalidTraceState] when key or value breaks the
+// grammar.
+func (ts TraceState) Set(key, value string) (TraceState, error) {
+	if !validStateKey(key) || !validStateValue(value) {
+		return ts, ErrInvalidTraceState
+	}
+	var b strings.Builder
+	b.WriteString(key + "=" + value)
+	members := 1
+	for rest, more := ts.list, ts.list != ""; more && members < maxTraceStateMembers; {
+		var member string
+		member, rest, more = strings.Cut(rest, ",")
+		if !strings.HasPrefix(member, key+"=") {
+			b.WriteString("," + member)
+			members++
+		}
+	}
+	return TraceState{b.String()}, nil
+}
+
+// validStateKey follows level 2: a lower-case letter or digit, then up to 255
+// of those and _ - * / @.
+func validStateKey(key string) bool {
+	if key == "" || len(key) > 256 {
+		return false
+	}
+	for i := range len(key) {
+		switch c := key[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		case i > 0 && strings.IndexByte("_-*/@", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// validStateValue follows level 2: up to 256 printable ASCII characters, no
+// comma, no equals sign, no blank at the end.
+func validStateValue(value string) bool {
+	if value == "" || len(value) > 256 || value[len(value)-1] == ' ' {
+		return false
+	}
+	for i := range len(value) {
+		if c := value[i]; c < 0x20 || c > 0x7e || c == ',' || c == '=' {
+			return false
+		}
+	}
+	return true
+}
