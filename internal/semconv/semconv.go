@@ -1,0 +1,61 @@
+// Package semconv pins the attribute names of the OpenTelemetry semantic
+// conventions that this module writes and reads, and nothing else.
+//
+// Names are those of version 1.37: HTTP and database stable.
+package semconv
+
+// SchemaURL names the version.
+const SchemaURL = "https://opentelemetry.io/schemas/1.37.0"
+
+// Resource.
+const (
+	ServiceName = "service.name"
+)
+
+// General.
+const (
+	ErrorType              = "error.type"
+	ClientAddress          = "client.address"
+	NetworkPeerAddress     = "network.peer.address"
+	NetworkPeerPort        = "network.peer.port"
+	NetworkProtocolName    = "network.protocol.name"
+	NetworkProtocolVersion = "network.protocol.version"
+	ServerAddress          = "server.address"
+	ServerPort             = "server.port"
+	UserAgentOriginal      = "user_agent.original"
+)
+
+// HTTP.
+const (
+	HTTPRequestMethod         = "http.request.method"
+	HTTPRequestMethodOriginal = "http.request.method_original"
+	HTTPRequestBodySize       = "http.request.body.size"
+	HTTPResponseStatusCode    = "http.response.status_code"
+	HTTPResponseBodySize      = "http.response.body.size"
+	HTTPRoute                 = "http.route"
+	URLFull                   = "url.full"
+	URLPath                   = "url.path"
+	URLQuery                  = "url.query"
+	URLScheme                 = "url.scheme"
+)
+
+// Database clients.
+const (
+	DBSystemName         = "db.system.name"
+	DBNamespace          = "db.namespace"
+	DBCollectionName     = "db.collection.name"
+	DBOperationName      = "db.operation.name"
+	DBQuerySummary       = "db.query.summary"
+	DBQueryText          = "db.query.text"
+	DBResponseStatusCode = "db.response.status_code"
+	// DBResponseReturnedRows counts rows read.
+	DBResponseReturnedRows = "db.response.returned_rows"
+)
+
+// Exceptions, as an event.
+const (
+	ExceptionEvent      = "exception"
+	ExceptionType       = "exception.type"
+	ExceptionMessage    = "exception.message"
+	ExceptionStacktrace = "exception.stacktrace"
+)

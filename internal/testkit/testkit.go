@@ -1,0 +1,196 @@
+// Package testkit is what the tests of this module have in common.
+package testkit
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// Recorder is a collector that keeps copies of all spans.
+type Recorder struct {
+	mu    sync.Mutex
+	spans []Span // guarded by mu
+	more  chan struct{}
+}
+
+// Span is a recorded span with its service.
+type Span struct {
+	dendro.SpanData
+	Service string
+}
+
+// NewTracer returns a tracer of the service "test" that samples everything, and
+// the recorder of its spans. When the test ends it fails for spans that nobody
+// ended.
+func NewTracer(t testing.TB) (*dendro.Tracer, *Recorder) {
+	t.Helper()
+	r := &Recorder{more: make(chan struct{}, 1)}
+	tracer := dendro.New(dendro.Options{Service: "test", Collector: r, Sampler: dendro.AlwaysSample})
+	t.Cleanup(func() {
+		if s := tracer.Stats(); !t.Failed() && s.Unfinished > 0 {
+			t.Errorf("%d spans were never ended", s.Unfinished)
+		}
+	})
+	return tracer, r
+}
+
+// Collect implements [dendro.Collector].
+func (r *Recorder) Collect(b *dendro.Batch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range b.Spans {
+		c := *s
+		c.Attributes = slices.Clone(s.Attributes)
+		c.Events = slices.Clone(s.Events)
+		c.Links = slices.Clone(s.Links)
+		r.spans = append(r.spans, Span{c, b.Resource.Service()})
+	}
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Spans returns the spans so far, in the order in which they began.
+func (r *Recorder) Spans() []Span {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := slices.Clone(r.spans)
+	slices.SortStableFunc(out, func(a, b Span) int { return int(a.Start - b.Start) })
+	return out
+}
+
+// Wait waits until n spans have arrived, at most ten seconds, and returns them.
+func (r *Recorder) Wait(t testing.TB, n int) []Span {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		spans := r.Spans()
+		if len(spans) >= n {
+			return spans
+		}
+		select {
+		case <-r.more:
+		case <-deadline:
+			t.Fatalf("%d spans arrived, want %d: %v", len(spans), n, Names(spans))
+		}
+	}
+}
+
+// Reset forgets the spans so far.
+func (r *Recorder) Reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spans = nil
+}
+
+// Names returns the names of spans.
+func Names(spans []Span) []string {
+	out := make([]string, len(spans))
+	for i, s := range spans {
+		out[i] = s.Name
+	}
+	return out
+}
+
+// Attr returns the value of an attribute, nil if the span has none.
+func (s Span) Attr(key string) any { return attr(s.Attributes, key) }
+
+// Event returns the first event of that name, nil if the span has none.
+func (s Span) Event(name string) *dendro.Event {
+	for i := range s.Events {
+		if s.Events[i].Name == name {
+			return &s.Events[i]
+		}
+	}
+	return nil
+}
+
+func attr(attrs []slog.Attr, key string) any {
+	for _, a := range attrs {
+		if a.Key == key {
+			return a.Value.Any()
+		}
+	}
+	return nil
+}
+
+// Equal fails the test unless got and want are deeply equal.
+func Equal(t testing.TB, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s:\n got %#v\nwant %#v", what, got, want)
+	}
+}
+
+// NoError ends the test if err is not nil.
+func NoError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// NoLeaks fails the test when it ends with goroutines of this module or of
+// net/http that were not there when it began. Call it first; what the test
+// stops in a Cleanup is stopped by then.
+func NoLeaks(t testing.TB) {
+	t.Helper()
+	before := goroutines()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		for {
+			var leaked []string
+			for id, stack := range goroutines() {
+				if _, old := before[id]; !old {
+					leaked = append(leaked, stack)
+				}
+			}
+			if len(leaked) == 0 {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				t.Errorf("%d goroutines left behind:\n%s", len(leaked), strings.Join(leaked, "\n\n"))
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+}
+
+// goroutines returns the stacks of all goroutines that matter to NoLeaks, by
+// goroutine id.
+func goroutines() map[string]string {
+	buf := make([]byte, 1<<20)
+	for n := len(buf); n == len(buf); {
+		n = runtime.Stack(buf, true)
+		if n == len(buf) {
+			buf = make([]byte, 2*len(buf))
+			n = len(buf)
+			continue
+		}
+		buf = buf[:n]
+		break
+	}
+	out := map[string]string{}
+	for stack := range strings.SplitSeq(string(buf), "\n\n") {
+		id, _, _ := strings.Cut(stack, " [")
+		if strings.Contains(stack, "dendrotrace/dendro") && !strings.Contains(stack, "testing.(*T).Run") && !strings.Contains(stack, "runtime.Stack") ||
+			strings.Contains(stack, "net/http.") {
+			out[id] = stack
+		}
+	}
+	return out
+}
