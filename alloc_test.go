@@ -1,0 +1,82 @@
+package dendro_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// nothing takes spans and forgets them.
+var nothing = collect(func(*dendro.Batch) error { return nil })
+
+// The budgets of the hot paths. A span and its context are one allocation.
+func TestAllocations(t *testing.T) {
+	dendro.SetDefault(nil)
+	tracer := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.AlwaysSample})
+	never := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.NeverSample})
+	ctx, span := tracer.Start(context.Background(), "root")
+	defer span.End()
+	unsampled, _ := never.Start(context.Background(), "root")
+	sc := span.Context()
+	header := sc.Traceparent()
+	buffer := make([]byte, 0, 64)
+
+	for _, c := range []struct {
+		name string
+		max  float64
+		run  func()
+	}{
+		{"no tracer", 0, func() { _, s := dendro.Start(background, "x"); s.End() }},
+		{"root", 1, func() { _, s := tracer.Start(background, "x"); s.End() }},
+		{"child", 1, func() { _, s := dendro.Start(ctx, "x"); s.End() }},
+		{"child with 5 attributes", 1, func() {
+			_, s := dendro.Start(ctx, "x", slog.String("a", "1"), slog.Int("b", 2), slog.Bool("c", true), slog.Float64("d", 4), slog.String("e", "5"))
+			s.End()
+		}},
+		{"attributes", 0, func() { span.SetAttributes(slog.String("a", "1"), slog.Int("b", 2)) }},
+		{"unsampled root", 1, func() { _, s := never.Start(background, "x"); s.End() }},
+		{"unsampled child", 0, func() { _, s := dendro.Start(unsampled, "x"); s.SetAttributes(slog.Int("a", 1)); s.End() }},
+		{"SpanFromContext", 0, func() { _ = dendro.SpanFromContext(ctx) }},
+		{"parse traceparent", 0, func() { _, _ = dendro.ParseTraceparent(header) }},
+		{"append traceparent", 0, func() { buffer = sc.AppendTraceparent(buffer[:0]) }},
+		{"traceparent", 1, func() { _ = sc.Traceparent() }},
+		{"parse clean tracestate", 0, func() { _, _ = dendro.ParseTraceState("a=1,b=2") }},
+	} {
+		if got := testing.AllocsPerRun(200, c.run); got > c.max {
+			t.Errorf("%s: %v allocations, want at most %v", c.name, got, c.max)
+		}
+	}
+}
+
+func BenchmarkSpan(b *testing.B) {
+	tracer := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.AlwaysSample})
+	never := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.NeverSample})
+	ctx, span := tracer.Start(background, "root")
+	defer span.End()
+	unsampled, _ := never.Start(background, "root")
+	five := func(s *dendro.Span) {
+		s.SetAttributes(slog.String("a", "1"), slog.Int("b", 2), slog.Bool("c", true), slog.Float64("d", 4), slog.String("e", "5"))
+	}
+	for _, c := range []struct {
+		name string
+		run  func()
+	}{
+		{"root", func() { _, s := tracer.Start(background, "x"); s.End() }},
+		{"root5", func() { _, s := tracer.Start(background, "x"); five(s); s.End() }},
+		{"child", func() { _, s := dendro.Start(ctx, "x"); s.End() }},
+		{"child5", func() { _, s := dendro.Start(ctx, "x"); five(s); s.End() }},
+		{"unsampledRoot", func() { _, s := never.Start(background, "x"); s.End() }},
+		{"unsampledChild", func() { _, s := dendro.Start(unsampled, "x"); s.End() }},
+		{"noTracer", func() { _, s := dendro.Start(background, "x"); s.End() }},
+		{"attribute", func() { span.SetAttributes(slog.Int("a", 1)) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.run()
+			}
+		})
+	}
+}

@@ -1,0 +1,106 @@
+// Package architecture holds which package of this module may import which.
+package architecture
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/dendrotrace/dendro"
+
+// allowed lists, for each package, what it may import beside the standard
+// library. Names without a domain are packages of this module; "" is the root.
+var allowed = map[string][]string{
+	"":                    nil,
+	"middleware":          {"", "internal/semconv", "github.com/go-chi/chi/v5"},
+	"transport":           {"", "internal/semconv"},
+	"sqldriver":           {"", "internal/semconv"},
+	"sqldriver/sqlxdb":    {"", "sqldriver", "github.com/jmoiron/sqlx"},
+	"collector":           {"", "internal/semconv"},
+	"collector/otlp":      {"", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},
+	"collector/remote":    {"", "collector/otlp"},
+	"collector/server":    {"", "collector", "collector/otlp"},
+	"collector/web":       {"", "collector", "collector/otlp", "internal/semconv"},
+	"collector/storetest": {"", "collector"},
+	"internal/semconv":    nil,
+	"internal/testkit":    {""},
+	// Programs that write source files.
+	"middleware/internal/gen": nil,
+	"sqldriver/internal/gen":  nil,
+	"internal/architecture":   nil,
+}
+
+// An app that traces requests, calls and queries links nothing but the standard
+// library, chi and this module.
+func TestAppDependencies(t *testing.T) {
+	for _, p := range list(t, "-deps", module, module+"/middleware", module+"/transport", module+"/sqldriver") {
+		if !p.Standard && !inside(p.ImportPath, module) && !inside(p.ImportPath, "github.com/go-chi/chi/v5") {
+			t.Errorf("an app would link %s", p.ImportPath)
+		}
+	}
+}
+
+func TestImports(t *testing.T) {
+	standard := map[string]bool{}
+	for _, p := range list(t, "-deps", module+"/...") {
+		standard[p.ImportPath] = p.Standard
+	}
+	seen := map[string]bool{}
+	for _, p := range list(t, module+"/...") {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		may, known := allowed[name]
+		if !known {
+			t.Errorf("package %s is not in the table: say what it may import", name)
+			continue
+		}
+		seen[name] = true
+		for _, imported := range p.Imports {
+			short := strings.TrimPrefix(strings.TrimPrefix(imported, module), "/")
+			if !standard[imported] && !slices.Contains(may, short) {
+				t.Errorf("%s must not import %s", p.ImportPath, imported)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(allowed)) {
+		if !seen[name] {
+			t.Errorf("package %q is in the table but does not exist", name)
+		}
+	}
+}
+
+type goPackage struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+}
+
+func list(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,Imports"}, args...)...)
+	cmd.Env = append(cmd.Environ(), "GOWORK=off")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, stderr.String())
+	}
+	var packages []goPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		switch err := dec.Decode(&p); err {
+		case nil:
+			packages = append(packages, p)
+		case io.EOF:
+			return packages
+		default:
+			t.Fatal(err)
+		}
+	}
+}
+
+func inside(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }

@@ -1,0 +1,641 @@
+package dendro_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+var background = context.Background()
+
+func TestSpansOfOneRequestArriveTogether(t *testing.T) {
+	var batches [][]string
+	tracer := dendro.New(dendro.Options{Service: "shop", Collector: collect(func(b *dendro.Batch) error {
+		var names []string
+		for _, s := range b.Spans {
+			names = append(names, s.Name)
+		}
+		batches = append(batches, names)
+		testkit.Equal(t, "service", b.Resource.Service(), "shop")
+		testkit.Equal(t, "scope", b.Scope.Name, "github.com/dendrotrace/dendro")
+		return nil
+	})})
+	ctx, root := tracer.Start(background, "root")
+	ctx2, a := dendro.Start(ctx, "a")
+	_, a1 := dendro.Start(ctx2, "a1")
+	_, late := dendro.Start(ctx, "late")
+	a1.End()
+	a.End()
+	root.End()
+	late.End()
+	testkit.Equal(t, "batches", batches, [][]string{{"a1", "a", "root"}, {"late"}})
+}
+
+func TestTree(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	ctx, root := tracer.Start(background, "root", slog.String("k", "v"))
+	ctxA, a := dendro.Start(ctx, "a")
+	_, a1 := dendro.StartWith(ctxA, "a1", dendro.StartOptions{Kind: dendro.KindClient})
+	a1.End()
+	a.End()
+	_, b := dendro.Start(ctx, "b")
+	b.End()
+	root.End()
+
+	spans := recorder.Spans()
+	testkit.Equal(t, "names", testkit.Names(spans), []string{"root", "a", "a1", "b"})
+	byName := map[string]testkit.Span{}
+	for i, s := range spans {
+		byName[s.Name] = s
+		testkit.Equal(t, "trace id", s.TraceID, root.Context().TraceID)
+		testkit.Equal(t, "flags", s.Flags, dendro.FlagSampled|dendro.FlagRandom)
+		testkit.Equal(t, "remote", s.Remote, false)
+		if s.End < s.Start || i > 0 && (s.Start < spans[0].Start || s.End > spans[0].End) {
+			t.Errorf("%s lasts from %d to %d, outside its root", s.Name, s.Start, s.End)
+		}
+	}
+	testkit.Equal(t, "root", byName["root"].ParentID, dendro.SpanID{})
+	testkit.Equal(t, "a", byName["a"].ParentID, byName["root"].SpanID)
+	testkit.Equal(t, "a1", byName["a1"].ParentID, byName["a"].SpanID)
+	testkit.Equal(t, "a1", byName["a1"].Kind, dendro.KindClient)
+	testkit.Equal(t, "b", byName["b"].ParentID, byName["root"].SpanID)
+	testkit.Equal(t, "attribute", byName["root"].Attr("k"), any("v"))
+}
+
+type sqlEvent struct {
+	Query      string
+	Start, End time.Time
+}
+
+func (e sqlEvent) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("db.query.text", e.Query), slog.Group("rows", slog.Int("read", 3)))
+}
+
+func (e sqlEvent) Timespan() (start, end time.Time) { return e.Start, e.End }
+
+func TestEventsLinksStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tracer, recorder := testkit.NewTracer(t)
+		_, other := tracer.Start(background, "other")
+		other.End()
+		_, span := tracer.Start(background, "work")
+		begin := time.Now()
+		time.Sleep(time.Second)
+		span.AddEvent("retry", slog.Int("n", 2))
+		span.RecordEvent("SQL", sqlEvent{"SELECT 1", begin, begin.Add(300 * time.Millisecond)})
+		span.AddEventAt(begin, time.Millisecond, "early")
+		span.AddLink(other.Context(), slog.String("why", "batch"))
+		span.AddLink(dendro.SpanContext{})
+		span.SetStatus(dendro.StatusError, "no stock")
+		span.End()
+
+		got := recorder.Spans()[1]
+		at := func(d time.Duration) int64 { return begin.Add(d).UnixNano() }
+		testkit.Equal(t, "events", got.Events, []dendro.Event{
+			{Name: "retry", Time: at(time.Second), Attributes: []slog.Attr{slog.Int("n", 2)}},
+			{Name: "SQL", Time: at(0), Duration: 300 * time.Millisecond,
+				Attributes: []slog.Attr{slog.String("db.query.text", "SELECT 1"), slog.Int("rows.read", 3)}},
+			{Name: "early", Time: at(0), Duration: time.Millisecond},
+		})
+		testkit.Equal(t, "links", got.Links, []dendro.Link{{SpanContext: other.Context(), Attributes: []slog.Attr{slog.String("why", "batch")}}})
+		testkit.Equal(t, "status", got.Status, dendro.Status{Code: dendro.StatusError, Message: "no stock"})
+		testkit.Equal(t, "duration", got.Duration(), time.Second)
+	})
+}
+
+func TestTimesOfTheUser(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	begin := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	_, span := tracer.StartWith(background, "import", dendro.StartOptions{Time: begin})
+	span.EndAt(begin.Add(time.Minute))
+	_, backwards := tracer.StartWith(background, "backwards", dendro.StartOptions{Time: begin.Add(time.Hour)})
+	backwards.EndAt(begin)
+	spans := recorder.Spans()
+	if got := time.Unix(0, spans[0].Start).Sub(begin).Abs(); got > time.Second {
+		t.Errorf("start is %v off", got)
+	}
+	testkit.Equal(t, "duration", spans[0].Duration().Round(time.Second), time.Minute)
+	testkit.Equal(t, "backwards", spans[1].Duration(), time.Duration(0))
+}
+
+func TestAttributes(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	_, span := tracer.Start(background, "x", slog.String("k", "first"))
+	when := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	span.SetAttributes(
+		slog.String("k", "second"),
+		slog.Int("int", -1), slog.Uint64("uint", 7), slog.Uint64("huge", 1<<63), slog.Float64("float", 1.5), slog.Bool("bool", true),
+		slog.Duration("duration", time.Second), slog.Time("time", when),
+		slog.Any("strings", []string{"a", "b"}), slog.Any("ints", []int{1, 2}), slog.Any("bytes", []byte{0, 1}),
+		slog.Any("err", errors.New("boom")), slog.Any("nil", nil), slog.Any("struct", struct{ A, B int }{1, 2}),
+		slog.Any("nilerror", (*fs.PathError)(nil)),
+		slog.Group("g", slog.Int("a", 1), slog.Group("h", slog.Int("b", 2)), slog.Group("", slog.Int("c", 3))),
+		slog.Group("", slog.Int("inline", 4)),
+		slog.Any("event", sqlEvent{Query: "Q"}),
+		slog.Attr{},
+	)
+	span.End()
+	want := []slog.Attr{
+		slog.String("k", "second"),
+		slog.Int("int", -1), slog.Int64("uint", 7), slog.String("huge", "9223372036854775808"), slog.Float64("float", 1.5), slog.Bool("bool", true),
+		slog.Int64("duration", 1e9), slog.String("time", "2026-01-02T03:04:05.000000006Z"),
+		slog.Any("strings", []string{"a", "b"}), slog.Any("ints", []int64{1, 2}), slog.Any("bytes", []byte{0, 1}),
+		slog.String("err", "boom"), slog.String("nil", "<nil>"), slog.String("struct", "{A:1 B:2}"),
+		slog.String("nilerror", "!PANIC *fs.PathError: runtime error: invalid memory address or nil pointer dereference"),
+		slog.Int("g.a", 1), slog.Int("g.h.b", 2), slog.Int("g.c", 3), slog.Int("inline", 4),
+		slog.String("event.db.query.text", "Q"), slog.Int("event.rows.read", 3),
+	}
+	testkit.Equal(t, "attributes", recorder.Spans()[0].Attributes, want)
+}
+
+func TestLimits(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	_, span := tracer.Start(background, "x")
+	other := span.Context()
+	for i := range 130 {
+		span.SetAttributes(slog.Int(fmt.Sprint("k", i), i))
+		span.AddEvent("e")
+		span.AddLink(other)
+	}
+	span.SetAttributes(slog.String("k0", strings.Repeat("€", 10000)))
+	span.AddEvent("dropped")
+	span.End()
+	got := recorder.Spans()[0]
+	testkit.Equal(t, "kept", []int{len(got.Attributes), len(got.Events), len(got.Links)}, []int{128, 128, 128})
+	testkit.Equal(t, "dropped", []uint32{got.DroppedAttributes, got.DroppedEvents, got.DroppedLinks}, []uint32{2, 3, 2})
+	value := got.Attr("k0").(string)
+	if len(value) > 16<<10 || len(value) < 16<<10-3 || strings.ContainsRune(value, '\uFFFD') {
+		t.Errorf("cut to %d bytes", len(value))
+	}
+	testkit.Equal(t, "truncated", tracer.Stats().Truncated, uint64(1))
+}
+
+func TestRecordError(t *testing.T) {
+	var recorder recorderOf
+	tracer := dendro.New(dendro.Options{Collector: &recorder, ErrorStacks: true})
+	err := fmt.Errorf("open cart: %w", &fs.PathError{Op: "open", Path: "/cart", Err: fs.ErrNotExist})
+	_, a := tracer.Start(background, "a")
+	a.RecordError(nil)
+	a.RecordError(err, slog.Int("try", 1))
+	a.End()
+	_, b := tracer.Start(background, "b")
+	b.SetStatus(dendro.StatusOK, "ignored")
+	b.RecordError(err)
+	b.SetStatus(dendro.StatusError, "too late")
+	b.End()
+
+	event := recorder.spans[0].Events[0]
+	testkit.Equal(t, "event", event.Name, "exception")
+	testkit.Equal(t, "type", event.Attributes[0], slog.String("exception.type", "*fs.PathError"))
+	testkit.Equal(t, "message", event.Attributes[1], slog.String("exception.message", "open cart: open /cart: file does not exist"))
+	if stack := event.Attributes[2].Value.String(); event.Attributes[2].Key != "exception.stacktrace" || !strings.Contains(stack, "TestRecordError") {
+		t.Errorf("stack: %v", event.Attributes[2])
+	}
+	testkit.Equal(t, "own attribute", event.Attributes[3], slog.Int("try", 1))
+	testkit.Equal(t, "status", recorder.spans[0].Status, dendro.Status{Code: dendro.StatusError, Message: err.Error()})
+	testkit.Equal(t, "OK is final", recorder.spans[1].Status, dendro.Status{Code: dendro.StatusOK})
+}
+
+func TestNoTracer(t *testing.T) {
+	dendro.SetDefault(nil)
+	ctx, span := dendro.Start(background, "x")
+	if span != nil || ctx != background {
+		t.Error("a span out of nowhere")
+	}
+	// The methods of nil.
+	span.SetName("y")
+	span.SetAttributes(slog.Int("a", 1))
+	span.AddEvent("e")
+	span.AddEventAt(time.Now(), 0, "e")
+	span.RecordEvent("e", sqlEvent{})
+	span.RecordError(errors.New("x"))
+	span.AddLink(dendro.SpanContext{})
+	span.SetStatus(dendro.StatusError, "")
+	span.End()
+	span.EndAt(time.Now())
+	testkit.Equal(t, "recording", span.IsRecording(), false)
+	testkit.Equal(t, "context", span.Context(), dendro.SpanContext{})
+
+	var tracer *dendro.Tracer
+	_, span = tracer.Start(background, "x")
+	testkit.Equal(t, "span of a nil tracer", span, (*dendro.Span)(nil))
+	testkit.NoError(t, tracer.Shutdown(background))
+	testkit.Equal(t, "stats", tracer.Stats(), dendro.Stats{})
+}
+
+func TestDefaultTracer(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	dendro.SetDefault(tracer)
+	defer dendro.SetDefault(nil)
+	_, span := dendro.Start(background, "x")
+	span.End()
+	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"x"})
+}
+
+func TestDetach(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	type userKey struct{}
+	ctx, cancel := context.WithCancel(context.WithValue(background, userKey{}, "alice"))
+	ctx, request := tracer.Start(ctx, "request")
+	work := dendro.Detach(ctx)
+	cancel()
+	request.End()
+
+	testkit.Equal(t, "cancelled", work.Err(), nil)
+	testkit.Equal(t, "value", work.Value(userKey{}), any("alice"))
+	testkit.Equal(t, "span", dendro.SpanFromContext(work), (*dendro.Span)(nil))
+	ctx, mail := dendro.Start(work, "send mail")
+	_, child := dendro.Start(ctx, "dial")
+	child.End()
+	mail.End()
+
+	spans := recorder.Spans()
+	testkit.Equal(t, "names", testkit.Names(spans), []string{"request", "send mail", "dial"})
+	testkit.Equal(t, "link", spans[1].Links, []dendro.Link{{SpanContext: request.Context()}})
+	testkit.Equal(t, "no parent", spans[1].ParentID, dendro.SpanID{})
+	testkit.Equal(t, "another trace", spans[1].TraceID != spans[0].TraceID, true)
+	testkit.Equal(t, "only the root is linked", len(spans[2].Links), 0)
+	testkit.Equal(t, "nothing to detach", dendro.SpanFromContext(dendro.Detach(background)), (*dendro.Span)(nil))
+}
+
+func TestContextWithSpan(t *testing.T) {
+	tracer, _ := testkit.NewTracer(t)
+	_, span := tracer.Start(background, "x")
+	defer span.End()
+	testkit.Equal(t, "span", dendro.SpanFromContext(dendro.ContextWithSpan(background, span)) == span, true)
+	hidden := dendro.ContextWithSpan(dendro.ContextWithSpan(background, span), nil)
+	testkit.Equal(t, "hidden", dendro.SpanFromContext(hidden), (*dendro.Span)(nil))
+}
+
+// A context must be usable with every function of package context, and
+// printing it must not race with the span.
+func TestContextNode(t *testing.T) {
+	tracer, _ := testkit.NewTracer(t)
+	parent, cancel := context.WithCancel(background)
+	ctx, span := tracer.Start(parent, "x")
+	defer span.End()
+	below, stop := context.WithTimeout(ctx, time.Hour)
+	defer stop()
+	cancel()
+	<-below.Done()
+	testkit.Equal(t, "error", below.Err(), context.Canceled)
+	if s := fmt.Sprint(below); !strings.Contains(s, span.Context().Traceparent()) {
+		t.Error(s)
+	}
+}
+
+func TestTwoServicesInOneProcess(t *testing.T) {
+	a, recorderA := testkit.NewTracer(t)
+	b, recorderB := testkit.NewTracer(t)
+	ctx, spanA := a.Start(background, "a")
+	ctx, spanB := b.Start(ctx, "b")
+	_, childB := dendro.Start(ctx, "b child")
+	childB.End()
+	spanB.End()
+	spanA.End()
+	testkit.Equal(t, "a has", testkit.Names(recorderA.Spans()), []string{"a"})
+	testkit.Equal(t, "b has", testkit.Names(recorderB.Spans()), []string{"b", "b child"})
+	got := recorderB.Spans()[0]
+	testkit.Equal(t, "parent", got.ParentID, spanA.Context().SpanID)
+	testkit.Equal(t, "remote", got.Remote, true)
+}
+
+func TestAfterEnd(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	_, span := tracer.Start(background, "x")
+	span.End()
+	span.End()
+	span.SetName("y")
+	span.SetAttributes(slog.Int("a", 1))
+	span.AddEvent("e")
+	span.RecordError(errors.New("x"))
+	span.End()
+	testkit.Equal(t, "recording", span.IsRecording(), false)
+	got := recorder.Spans()
+	testkit.Equal(t, "spans", testkit.Names(got), []string{"x"})
+	testkit.Equal(t, "attributes", len(got[0].Attributes)+len(got[0].Events), 0)
+	stats := tracer.Stats()
+	testkit.Equal(t, "ended twice", stats.EndedTwice, uint64(2))
+	testkit.Equal(t, "written after end", stats.WrittenAfterEnd, uint64(5))
+}
+
+func TestNeverEnded(t *testing.T) {
+	var recorder recorderOf
+	tracer := dendro.New(dendro.Options{Collector: &recorder})
+	ctx, root := tracer.Start(background, "root")
+	_, done := dendro.Start(ctx, "done")
+	dendro.Start(ctx, "forgotten")
+	done.End()
+	testkit.Equal(t, "held back", len(recorder.spans), 0)
+	testkit.NoError(t, tracer.Flush(background))
+	testkit.Equal(t, "flushed although the root is open", len(recorder.spans), 1)
+	root.End()
+	testkit.Equal(t, "not held back by the forgotten span", len(recorder.spans), 2)
+	stats := tracer.Stats()
+	testkit.Equal(t, "stats", []uint64{stats.Started, stats.Ended, stats.Unfinished, stats.Delivered}, []uint64{3, 2, 1, 2})
+
+	// However many traces nobody ends, Flush sees a bounded number of them.
+	for range 100_000 {
+		ctx, _ := tracer.Start(background, "leak")
+		_, child := dendro.Start(ctx, "child")
+		child.End()
+	}
+	before := len(recorder.spans)
+	testkit.NoError(t, tracer.Flush(background))
+	testkit.Equal(t, "open local traces in sight", len(recorder.spans)-before, 16*128)
+}
+
+func TestLongTraceInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sizes []int
+		tracer := dendro.New(dendro.Options{Collector: collect(func(b *dendro.Batch) error {
+			sizes = append(sizes, len(b.Spans))
+			return nil
+		})})
+		ctx, root := tracer.Start(background, "stream")
+		child := func() {
+			_, s := dendro.Start(ctx, "message")
+			s.End()
+		}
+		for range 1000 {
+			child()
+		}
+		testkit.Equal(t, "by number", sizes, []int{512})
+		time.Sleep(3 * time.Second)
+		child()
+		testkit.Equal(t, "by age", sizes, []int{512, 489})
+		child()
+		root.End()
+		testkit.Equal(t, "rest", sizes, []int{512, 489, 2})
+	})
+}
+
+func TestDropsAreCounted(t *testing.T) {
+	end := func(tracer *dendro.Tracer) {
+		_, span := tracer.Start(background, "x")
+		span.End()
+	}
+	none := dendro.New(dendro.Options{})
+	end(none)
+	testkit.Equal(t, "no collector", none.Stats().Dropped, map[string]uint64{"no_collector": 1})
+
+	var fail error
+	tracer := dendro.New(dendro.Options{Collector: collect(func(*dendro.Batch) error { return fail })})
+	end(tracer)
+	fail = errors.New("full")
+	end(tracer)
+	fail = fmt.Errorf("remote: %w", &dendro.DropError{Reason: "queue_full"})
+	end(tracer)
+	end(tracer)
+	_, open := tracer.Start(background, "open")
+	testkit.NoError(t, tracer.Shutdown(background))
+	testkit.NoError(t, tracer.Shutdown(background))
+	open.End()
+	end(tracer)
+	stats := tracer.Stats()
+	testkit.Equal(t, "dropped", stats.Dropped, map[string]uint64{"collector": 1, "queue_full": 2, "shutdown": 1})
+	testkit.Equal(t, "sum", stats.DroppedSpans(), uint64(4))
+	testkit.Equal(t, "delivered", stats.Delivered, uint64(1))
+	testkit.Equal(t, "started", stats.Started, uint64(5))
+}
+
+func TestCollectorPanics(t *testing.T) {
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	tracer := dendro.New(dendro.Options{Collector: collect(func(*dendro.Batch) error { panic("bug") })})
+	_, span := tracer.Start(background, "x")
+	span.End()
+	testkit.Equal(t, "dropped", tracer.Stats().Dropped, map[string]uint64{"collector_panic": 1})
+}
+
+type flusher struct {
+	collect
+	err error
+}
+
+func (f flusher) Flush(context.Context) error { return f.err }
+
+func (f flusher) DroppedSpans() map[string]uint64 { return map[string]uint64{"unreachable": 3} }
+
+func TestFlushAndStatsOfTheCollector(t *testing.T) {
+	fail := errors.New("unreachable")
+	tracer := dendro.New(dendro.Options{Collector: flusher{func(*dendro.Batch) error { return nil }, fail}})
+	testkit.Equal(t, "flush", tracer.Flush(background), fail)
+	testkit.Equal(t, "dropped", tracer.Stats().Dropped, map[string]uint64{"unreachable": 3})
+}
+
+// Use from many goroutines at once, for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	ctx, root := tracer.Start(background, "root")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 100 {
+				ctx, span := dendro.Start(ctx, "child", slog.Int("i", i))
+				root.SetAttributes(slog.Int(fmt.Sprint("k", i), j))
+				root.AddEvent("e")
+				_, grandchild := dendro.Start(ctx, "grandchild")
+				span.End()
+				grandchild.RecordError(errors.New("x"))
+				grandchild.End()
+				_ = root.IsRecording()
+				_ = tracer.Stats()
+				if j%10 == 0 {
+					_ = tracer.Flush(ctx)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	root.End()
+	testkit.Equal(t, "spans", len(recorder.Spans()), 1601)
+	stats := tracer.Stats()
+	testkit.Equal(t, "delivered", stats.Delivered, uint64(1601))
+	testkit.Equal(t, "unfinished", stats.Unfinished, uint64(0))
+}
+
+// Ends, flushes and late children in any order: every span arrives once.
+func TestEverySpanArrivesOnce(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	var wg sync.WaitGroup
+	for range 50 {
+		ctx, root := tracer.Start(background, "root")
+		for range 4 {
+			_, span := dendro.Start(ctx, "child")
+			wg.Go(span.End)
+		}
+		wg.Go(root.End)
+		wg.Go(func() { _ = tracer.Flush(background) })
+	}
+	wg.Wait()
+	testkit.NoError(t, tracer.Flush(background))
+	seen := map[dendro.SpanID]int{}
+	for _, s := range recorder.Spans() {
+		seen[s.SpanID]++
+	}
+	testkit.Equal(t, "spans", len(seen), 250)
+	testkit.Equal(t, "arrivals", len(recorder.Spans()), 250)
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("OTEL_SERVICE_NAME", "from-env")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=lost,deployment.environment.name=a%20b, host.name = h1")
+	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+	tracer := dendro.New(dendro.Options{Resource: []slog.Attr{slog.String("host.name", "h2")}})
+	testkit.Equal(t, "service", tracer.Resource().Service(), "from-env")
+	testkit.Equal(t, "attribute", tracer.Resource().Get("deployment.environment.name"), "a b")
+	testkit.Equal(t, "code wins", tracer.Resource().Get("host.name"), "h2")
+	testkit.Equal(t, "sdk", tracer.Resource().Get("telemetry.sdk.name"), "dendro")
+	_, span := tracer.Start(background, "x")
+	testkit.Equal(t, "sampled", span.Context().Flags.Sampled(), false)
+	testkit.Equal(t, "code wins", dendro.New(dendro.Options{Service: "code"}).Resource().Service(), "code")
+}
+
+func TestDisabled(t *testing.T) {
+	t.Setenv("OTEL_SDK_DISABLED", "True")
+	tracer, recorder := testkit.NewTracer(t)
+	ctx, span := tracer.Start(background, "x")
+	if span != nil || ctx != background {
+		t.Error("a span although disabled")
+	}
+	parent, err := dendro.ParseTraceparent("00-" + traceID + "-" + spanID + "-01")
+	testkit.NoError(t, err)
+	ctx, span = tracer.StartWith(background, "x", dendro.StartOptions{Parent: parent})
+	_, child := dendro.Start(ctx, "y")
+	child.End()
+	span.End()
+	testkit.Equal(t, "the caller's span travels on", child.Context(), parent)
+	testkit.Equal(t, "spans", len(recorder.Spans()), 0)
+}
+
+func TestUnsampled(t *testing.T) {
+	var recorder recorderOf
+	tracer := dendro.New(dendro.Options{Collector: &recorder, Sampler: dendro.NeverSample})
+	ctx, root := tracer.Start(background, "root")
+	ctx2, child := dendro.Start(ctx, "child")
+	child.SetAttributes(slog.Int("a", 1))
+	child.RecordError(errors.New("x"))
+	child.End()
+	root.End()
+	testkit.Equal(t, "context", ctx2, ctx)
+	testkit.Equal(t, "valid", root.Context().IsValid(), true)
+	testkit.Equal(t, "sampled", root.Context().Flags.Sampled(), false)
+	testkit.Equal(t, "recording", root.IsRecording(), false)
+	testkit.Equal(t, "spans", len(recorder.spans), 0)
+	testkit.Equal(t, "counted", tracer.Stats().NotSampled, uint64(1))
+}
+
+func TestSamplers(t *testing.T) {
+	parameters := func(parent bool, flags dendro.TraceFlags) dendro.SamplingParameters {
+		var p dendro.SamplingParameters
+		for i := range p.TraceID {
+			p.TraceID[i] = byte(rand.Uint32())
+		}
+		if parent {
+			p.Parent = dendro.SpanContext{TraceID: p.TraceID, SpanID: dendro.SpanID{1}, Flags: flags}
+		}
+		return p
+	}
+	follow := dendro.ParentSample(dendro.NeverSample)
+	testkit.Equal(t, "sampled parent", follow(parameters(true, dendro.FlagSampled)), true)
+	testkit.Equal(t, "unsampled parent", dendro.ParentSample(nil)(parameters(true, 0)), false)
+	testkit.Equal(t, "no parent", follow(parameters(false, 0)), false)
+	testkit.Equal(t, "no parent, nil", dendro.ParentSample(nil)(parameters(false, 0)), true)
+
+	quarter, half := dendro.RatioSample(0.25), dendro.RatioSample(0.5)
+	var chosen [2]int
+	for range 100_000 {
+		p := parameters(false, 0)
+		q, h := quarter(p), half(p)
+		if q {
+			chosen[0]++
+		}
+		if h {
+			chosen[1]++
+		}
+		if q && !h {
+			t.Fatal("the lower ratio chose a trace that the higher did not")
+		}
+		p.Name = "another service"
+		if quarter(p) != q {
+			t.Fatal("the choice depends on more than the trace id")
+		}
+	}
+	for i, want := range []float64{25_000, 50_000} {
+		if got := float64(chosen[i]); got < want*0.97 || got > want*1.03 {
+			t.Errorf("chose %v of 100000, want about %v", got, want)
+		}
+	}
+	zero, one := dendro.SamplingParameters{}, dendro.SamplingParameters{TraceID: dendro.TraceID{15: 1}}
+	testkit.Equal(t, "lowest randomness", dendro.RatioSample(0.999)(zero) || dendro.RatioSample(0.999)(one), false)
+	for ratio, want := range map[float64]bool{-1: false, 0: false, 1: true, 2: true} {
+		testkit.Equal(t, fmt.Sprint("ratio ", ratio), dendro.RatioSample(ratio)(one), want)
+	}
+}
+
+func TestSamplerFromEnvironment(t *testing.T) {
+	var log strings.Builder
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	for _, c := range []struct {
+		name, arg string
+		root      bool // a new trace is sampled
+		warning   string
+	}{
+		{"", "", true, ""},
+		{"always_on", "", true, ""},
+		{"always_off", "", false, ""},
+		{"traceidratio", "0", false, ""},
+		{"traceidratio", "", true, ""},
+		{"traceidratio", "2", true, "OTEL_TRACES_SAMPLER_ARG"},
+		{"parentbased_always_off", "", false, ""},
+		{"parentbased_traceidratio", "0", false, ""},
+		{"parentbased_traceidratio", "x", true, "OTEL_TRACES_SAMPLER_ARG"},
+		{"jaeger_remote", "", true, "OTEL_TRACES_SAMPLER="},
+	} {
+		log.Reset()
+		t.Setenv("OTEL_TRACES_SAMPLER", c.name)
+		t.Setenv("OTEL_TRACES_SAMPLER_ARG", c.arg)
+		_, span := dendro.New(dendro.Options{}).Start(background, "x")
+		testkit.Equal(t, c.name+" "+c.arg, span.Context().Flags.Sampled(), c.root)
+		testkit.Equal(t, c.name+" "+c.arg+": warned", log.Len() > 0, c.warning != "")
+		if !strings.Contains(log.String(), c.warning) {
+			t.Errorf("%s %s: %s", c.name, c.arg, log.String())
+		}
+		span.End()
+	}
+	t.Setenv("OTEL_TRACES_SAMPLER", "")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "a=1,nonsense")
+	log.Reset()
+	testkit.Equal(t, "discarded whole", dendro.New(dendro.Options{}).Resource().Get("a"), "")
+	if !strings.Contains(log.String(), "OTEL_RESOURCE_ATTRIBUTES") {
+		t.Error(log.String())
+	}
+}
+
+// collect makes a collector of a function.
+type collect func(*dendro.Batch) error
+
+func (c collect) Collect(b *dendro.Batch) error { return c(b) }
+
+// recorderOf keeps copies of spans, for tests that leave spans open on purpose.
+type recorderOf struct{ spans []dendro.SpanData }
+
+func (r *recorderOf) Collect(b *dendro.Batch) error {
+	for _, s := range b.Spans {
+		r.spans = append(r.spans, *s)
+	}
+	return nil
+}
