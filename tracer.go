@@ -238,9 +238,9 @@ func start(ctx context.Context, t *Tracer, name string, o StartOptions, attrs []
 	n := &rootNode{}
 	n.trace = localTrace{tracer: t, begin: time.Now(), root: &n.recording, shard: shard}
 	n.trace.handedOver = n.trace.begin.UnixNano()
-	n.recording.data.SpanContext = sc
-	n.recording.data.ParentID = parent.SpanID
-	n.recording.data.Remote = parent.IsValid()
+	n.data.SpanContext = sc
+	n.data.ParentID = parent.SpanID
+	n.data.Remote = parent.IsValid()
 	shard.add(&n.trace)
 	ctx, s := n.start(ctx, &n.trace, name, o, attrs)
 	if origin.IsValid() {
@@ -259,18 +259,18 @@ func startUnrecorded(ctx context.Context, t *Tracer, sc SpanContext) (context.Co
 // startChild returns a span below one of the same local trace.
 func startChild(ctx context.Context, above *Span, name string, o StartOptions, attrs []slog.Attr) (context.Context, *Span) {
 	n := &recordedNode{}
-	n.recording.data.SpanContext = *above.sc
-	n.recording.data.SpanID = newSpanID()
-	n.recording.data.ParentID = above.sc.SpanID
+	n.data.SpanContext = *above.sc
+	n.data.SpanID = newSpanID()
+	n.data.ParentID = above.sc.SpanID
 	return n.start(ctx, above.rec.trace, name, o, attrs)
 }
 
 // start fills in what roots and children have in common.
 func (n *recordedNode) start(ctx context.Context, t *localTrace, name string, o StartOptions, attrs []slog.Attr) (context.Context, *Span) {
 	n.Context = ctx
-	n.span = Span{tracer: t.tracer, sc: &n.recording.data.SpanContext, rec: &n.recording}
+	d := &n.data
+	n.span = Span{tracer: t.tracer, sc: &d.SpanContext, rec: &n.recording}
 	n.recording.trace = t
-	d := &n.recording.data
 	d.Name, d.Kind = name, o.Kind
 	switch {
 	case !o.Time.IsZero():
