@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +127,7 @@ func TestTimesOfTheUser(t *testing.T) {
 		t.Errorf("start is %v off", got)
 	}
 	testkit.Equal(t, "duration", spans[0].Duration().Round(time.Second), time.Minute)
-	testkit.Equal(t, "backwards", spans[1].Duration(), time.Duration(0))
+	testkit.Equal(t, "backwards", spans[1].End, spans[1].Start)
 }
 
 func TestAttributes(t *testing.T) {
@@ -179,6 +180,61 @@ func TestLimits(t *testing.T) {
 		t.Errorf("cut to %d bytes", len(value))
 	}
 	testkit.Equal(t, "truncated", tracer.Stats().Truncated, uint64(1))
+
+	var many []slog.Attr
+	for i := range 130 {
+		many = append(many, slog.Duration(fmt.Sprint("k", i), time.Second))
+	}
+	_, span = tracer.Start(background, "at once")
+	span.SetAttributes(many...)
+	span.End()
+	testkit.Equal(t, "dropped at once", recorder.Spans()[1].DroppedAttributes, uint32(2))
+}
+
+// selfish is a value that uses the span on which it is set.
+type selfish struct{ span *dendro.Span }
+
+func (v selfish) LogValue() slog.Value {
+	v.span.SetAttributes(slog.Int("inner", 1))
+	return slog.IntValue(2)
+}
+
+func TestValueThatUsesTheSpan(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	_, span := tracer.Start(background, "x")
+	span.SetAttributes(slog.Any("outer", selfish{span}))
+	span.AddEvent("e", slog.Any("outer", selfish{span}))
+	span.End()
+	testkit.Equal(t, "attributes", recorder.Spans()[0].Attributes, []slog.Attr{slog.Int("inner", 1), slog.Int("outer", 2)})
+}
+
+// A handle that the program keeps must not keep the spans of the same request.
+func TestSpansAreCollectedAsGarbage(t *testing.T) {
+	tracer := dendro.New(dendro.Options{Collector: nothing})
+	type key struct{}
+	ctx, root := tracer.Start(background, "root")
+	_, kept := dendro.Start(ctx, "kept")
+	gone := make(chan struct{})
+	func() {
+		value := new([64]byte)
+		runtime.AddCleanup(value, func(ch chan struct{}) { close(ch) }, gone)
+		_, span := dendro.Start(context.WithValue(ctx, key{}, value), "gone")
+		kept.End()
+		span.End()
+	}()
+	root.End()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		runtime.GC()
+		select {
+		case <-gone:
+			runtime.KeepAlive(kept)
+			return
+		default:
+			if time.Now().After(deadline) {
+				t.Fatal("the span is still there")
+			}
+		}
+	}
 }
 
 func TestRecordError(t *testing.T) {
@@ -204,6 +260,11 @@ func TestRecordError(t *testing.T) {
 	}
 	testkit.Equal(t, "own attribute", event.Attributes[3], slog.Int("try", 1))
 	testkit.Equal(t, "status", recorder.spans[0].Status, dendro.Status{Code: dendro.StatusError, Message: err.Error()})
+	_, c := tracer.Start(background, "c")
+	c.SetStatus(dendro.StatusError, "no cart")
+	c.RecordError(err)
+	c.End()
+	testkit.Equal(t, "the status that was set", recorder.spans[2].Status.Message, "no cart")
 	testkit.Equal(t, "OK is final", recorder.spans[1].Status, dendro.Status{Code: dendro.StatusOK})
 }
 
@@ -241,6 +302,16 @@ func TestDefaultTracer(t *testing.T) {
 	_, span := dendro.Start(background, "x")
 	span.End()
 	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"x"})
+}
+
+func TestUntraced(t *testing.T) {
+	tracer, recorded := testkit.NewTracer(t)
+	ctx, span := tracer.Start(background, "request")
+	ctx = dendro.Detach(dendro.Untraced(ctx))
+	_, child := tracer.StartWith(ctx, "delivery", dendro.StartOptions{Parent: span.Context()})
+	child.End()
+	span.End()
+	testkit.Equal(t, "spans", testkit.Names(recorded.Spans()), []string{"request"})
 }
 
 func TestDetach(t *testing.T) {
@@ -340,10 +411,19 @@ func TestNeverEnded(t *testing.T) {
 	testkit.Equal(t, "held back", len(recorder.spans), 0)
 	testkit.NoError(t, tracer.Flush(background))
 	testkit.Equal(t, "flushed although the root is open", len(recorder.spans), 1)
+	for range 10_000 { // what is over does not push out what is open
+		_, span := tracer.Start(background, "short")
+		span.End()
+	}
+	_, done = dendro.Start(ctx, "done")
+	done.End()
+	testkit.NoError(t, tracer.Flush(background))
+	testkit.Equal(t, "still in sight", recorder.spans[len(recorder.spans)-1].Name, "done")
+	recorder.spans = nil
 	root.End()
-	testkit.Equal(t, "not held back by the forgotten span", len(recorder.spans), 2)
+	testkit.Equal(t, "not held back by the forgotten span", len(recorder.spans), 1)
 	stats := tracer.Stats()
-	testkit.Equal(t, "stats", []uint64{stats.Started, stats.Ended, stats.Unfinished, stats.Delivered}, []uint64{3, 2, 1, 2})
+	testkit.Equal(t, "stats", []uint64{stats.Started, stats.Ended, stats.Unfinished, stats.Delivered}, []uint64{10_004, 10_003, 1, 10_003})
 
 	// However many traces nobody ends, Flush sees a bounded number of them.
 	for range 100_000 {
@@ -580,6 +660,8 @@ func TestSamplers(t *testing.T) {
 	}
 	zero, one := dendro.SamplingParameters{}, dendro.SamplingParameters{TraceID: dendro.TraceID{15: 1}}
 	testkit.Equal(t, "lowest randomness", dendro.RatioSample(0.999)(zero) || dendro.RatioSample(0.999)(one), false)
+	testkit.Equal(t, "at the threshold", half(dendro.SamplingParameters{TraceID: dendro.TraceID{9: 0x80}}), true)
+	testkit.Equal(t, "below the threshold", half(dendro.SamplingParameters{TraceID: dendro.TraceID{9: 0x7f, 10: 0xff, 15: 0xff}}), false)
 	for ratio, want := range map[float64]bool{-1: false, 0: false, 1: true, 2: true} {
 		testkit.Equal(t, fmt.Sprint("ratio ", ratio), dendro.RatioSample(ratio)(one), want)
 	}
