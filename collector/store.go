@@ -5,6 +5,7 @@ package collector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -28,12 +29,11 @@ type Store interface {
 	// first. The caller owns the slice.
 	Search(ctx context.Context, q Query) ([]Summary, error)
 
-	// Tags returns the attribute keys in use, sorted, intrinsics such as
-	// service.name of the resource included.
+	// Tags returns the attribute keys of spans and resources, sorted.
 	Tags(ctx context.Context) ([]string, error)
 
-	// TagValues returns values of one attribute key as text, sorted, at most
-	// a thousand.
+	// TagValues returns values of one attribute key as the text of
+	// [slog.Value.String], sorted, at most MaxTagValues.
 	TagValues(ctx context.Context, key string) ([]string, error)
 
 	// Stats returns what the store holds and what it has lost.
@@ -47,7 +47,7 @@ type Trace struct {
 }
 
 // Span is a stored span with the origin that it shares with others: equal
-// pointers within one [Trace] mean the same resource or scope.
+// pointers within one [Trace] mean the same resource or scope. Neither is nil.
 type Span struct {
 	dendro.SpanData
 	Resource *dendro.Resource
@@ -93,26 +93,63 @@ type Query struct {
 	// ErrorsOnly selects traces with at least one error.
 	ErrorsOnly bool
 	// Tags select traces with one span that has all of them, as an attribute
-	// of the span or of its resource. Values are compared as text.
+	// of the span or of its resource; it need not be the span of Service and
+	// Name. Values are compared as the text of [slog.Value.String]: "200"
+	// finds the number 200. At most 64.
 	Tags []slog.Attr
-	// Limit is the largest number of results. Default: 20, at most 1000.
+	// Limit is the largest number of results. Default: 20; more than 1000
+	// means 1000.
 	Limit int
 }
 
-// The bounds of Query.Limit.
+// The bounds of [Query].
 const (
 	DefaultLimit = 20
 	MaxLimit     = 1000
+	MaxTags      = 64
 )
+
+// MaxTagValues is the largest number of results of [Store.TagValues].
+const MaxTagValues = 1000
+
+// Normalize returns q with its Limit set, or [ErrInvalidQuery], wrapped, when
+// q is outside its bounds or an upper bound is below the lower one. Stores call
+// it first.
+func (q Query) Normalize() (Query, error) {
+	wrong := ""
+	switch {
+	case q.Limit < 0:
+		wrong = "negative limit"
+	case q.MinDuration < 0 || q.MaxDuration < 0:
+		wrong = "negative duration"
+	case q.MaxDuration > 0 && q.MaxDuration < q.MinDuration:
+		wrong = "maximal duration below the minimal one"
+	case !q.Start.IsZero() && !q.End.IsZero() && q.End.Before(q.Start):
+		wrong = "end before start"
+	case len(q.Tags) > MaxTags:
+		wrong = fmt.Sprintf("more than %d tags", MaxTags)
+	}
+	if wrong != "" {
+		return Query{}, fmt.Errorf("%w: %s", ErrInvalidQuery, wrong)
+	}
+	if q.Limit == 0 {
+		q.Limit = DefaultLimit
+	}
+	q.Limit = min(q.Limit, MaxLimit)
+	return q, nil
+}
 
 // Stats counts what a store holds and what it has lost. The page shows it.
 type Stats struct {
 	Traces, Spans int
 	// Bytes is the memory or disk in use, MaxBytes its bound, 0 for none.
 	Bytes, MaxBytes int64
-	// Accepted counts spans ever taken.
+	// Accepted counts spans ever taken: Spans and the sum of Dropped.
 	Accepted uint64
-	// Dropped counts spans that are lost, by reason: "evicted" made room for
-	// newer ones.
+	// Duplicates counts spans that came again, with the id and the start of
+	// one that is held, and were not taken twice.
+	Duplicates uint64
+	// Dropped counts spans that were taken and are lost, by reason: "evicted"
+	// made room for newer ones.
 	Dropped map[string]uint64
 }

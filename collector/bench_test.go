@@ -1,0 +1,160 @@
+package collector_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// request returns what one process hands over for request n: a server span, a
+// client span, and three queries, with the attributes that dendro's wrappers
+// set.
+func request(n int) *dendro.Batch {
+	b := &dendro.Batch{Resource: shop, Scope: scope}
+	start := int64(1_700_000_000_000_000_000) + int64(n)*1_234_567
+	var trace dendro.TraceID
+	binary.BigEndian.PutUint64(trace[:], mix(uint64(n)))
+	binary.BigEndian.PutUint64(trace[8:], mix(uint64(n)+1<<32))
+	ids := make([]dendro.SpanID, 5)
+	for i := range ids {
+		binary.BigEndian.PutUint64(ids[i][:], mix(uint64(n*5+i)+1<<48))
+	}
+	add := func(i int, kind dendro.Kind, name string, from, to int64, attrs ...slog.Attr) {
+		s := &dendro.SpanData{
+			SpanContext: dendro.SpanContext{TraceID: trace, SpanID: ids[i], Flags: 3},
+			Kind:        kind, Name: name, Start: start + from, End: start + to, Attributes: attrs,
+		}
+		if i > 0 {
+			s.ParentID = ids[0]
+		}
+		b.Spans = append(b.Spans, s)
+	}
+	query := func(i int, from int64, operation, text string) {
+		add(i, dendro.KindClient, operation+" orders", from, from+412_345,
+			slog.String("db.system.name", "postgresql"),
+			slog.String("db.namespace", "shop"),
+			slog.String("db.operation.name", operation),
+			slog.String("db.collection.name", "orders"),
+			slog.String("db.query.summary", operation+" orders"),
+			slog.String("db.query.text", text),
+			slog.String("server.address", "db-1.internal"),
+			slog.Int("server.port", 5432),
+			slog.Int("db.response.returned_rows", n%20))
+	}
+	query(1, 150_000, "SELECT", "SELECT id, customer_id, state, total FROM orders WHERE id = ?")
+	query(2, 600_000, "SELECT", "SELECT sku, quantity, price FROM order_lines WHERE order_id = ? ORDER BY position")
+	query(3, 1_200_000, "UPDATE", "UPDATE orders SET state = ?, seen_at = ? WHERE id = ?")
+	add(4, dendro.KindClient, "GET", 1_700_000, 4_900_000,
+		slog.String("http.request.method", "GET"),
+		slog.String("url.full", fmt.Sprintf("http://stock.internal:8080/items/%d?warehouse=REDACTED", n%5000)),
+		slog.String("server.address", "stock.internal"),
+		slog.Int("server.port", 8080),
+		slog.String("network.protocol.version", "1.1"),
+		slog.Int("http.response.status_code", 200),
+		slog.Int("http.response.body.size", 300+n%700),
+		slog.String("network.peer.address", "10.0.3.17"))
+	add(0, dendro.KindServer, "GET /orders/{id}", 0, 5_300_000,
+		slog.String("http.request.method", "GET"),
+		slog.String("http.route", "/orders/{id}"),
+		slog.String("url.path", fmt.Sprintf("/orders/%d", n)),
+		slog.String("url.scheme", "http"),
+		slog.String("server.address", "shop.example.com"),
+		slog.Int("http.response.status_code", 200),
+		slog.Int("http.response.body.size", 1000+n%3000),
+		slog.String("client.address", fmt.Sprintf("192.0.2.%d", n%250)),
+		slog.String("network.protocol.version", "1.1"),
+		slog.String("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"))
+	return b
+}
+
+// mix spreads n over 64 bits, as random ids are.
+func mix(n uint64) uint64 {
+	n = (n + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9
+	n = (n ^ n>>27) * 0x94d049bb133111eb
+	return n ^ n>>31
+}
+
+var (
+	shop = &dendro.Resource{Attributes: []slog.Attr{
+		slog.String("service.name", "shop"),
+		slog.String("service.version", "1.14.2"),
+		slog.String("deployment.environment.name", "production"),
+		slog.String("host.name", "shop-7d9c5b5f4-x2x9q"),
+		slog.Int("process.pid", 1),
+	}}
+	scope = &dendro.Scope{Name: "github.com/dendrotrace/dendro", Version: "0.1.0"}
+)
+
+func BenchmarkCollect(b *testing.B) {
+	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20})
+	batches := make([]*dendro.Batch, 1<<13)
+	for i := range batches {
+		batches[i] = request(i)
+	}
+	var n uint64
+	b.ReportAllocs()
+	for b.Loop() {
+		batch := batches[n%uint64(len(batches))]
+		n++
+		for _, s := range batch.Spans { // another trace with the same content
+			binary.LittleEndian.PutUint64(s.TraceID[:], n)
+		}
+		if err := m.Collect(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s := m.Stats()
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(5*b.N), "ns/span")
+	b.ReportMetric(float64(s.Bytes)/float64(s.Spans), "B/span")
+}
+
+func BenchmarkTraceOf100kSpans(b *testing.B) {
+	m := collector.NewMemory(collector.MemoryOptions{})
+	for i := range 200 {
+		batch := &dendro.Batch{Resource: shop, Scope: scope}
+		for n := range 100 {
+			batch.Spans = append(batch.Spans, request(i*100+n).Spans...)
+		}
+		for _, s := range batch.Spans {
+			s.TraceID = dendro.TraceID{1}
+		}
+		if err := m.Collect(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		trace, err := m.Trace(b.Context(), dendro.TraceID{1})
+		if err != nil || len(trace.Spans) != 100_000 {
+			b.Fatal(err, len(trace.Spans))
+		}
+	}
+	b.ReportMetric(float64(m.Stats().Bytes)/100_000, "B/span")
+}
+
+func BenchmarkSearch(b *testing.B) {
+	m := collector.NewMemory(collector.MemoryOptions{})
+	for i := range 20_000 {
+		if err := m.Collect(request(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, q := range map[string]collector.Query{
+		"newest":  {},
+		"service": {Service: "shop", Name: "GET"},
+		"tag":     {Tags: []slog.Attr{slog.String("url.path", "/orders/77")}},
+		"absent":  {Tags: []slog.Attr{slog.String("absent", "")}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := m.Search(b.Context(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,43 @@
+package collector_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// A store in the program itself takes the spans and finds them again.
+func ExampleMemory() {
+	ctx := context.Background()
+	store := collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20})
+	tracer := dendro.New(dendro.Options{Service: "shop", Collector: store})
+
+	func() {
+		ctx, order := tracer.Start(ctx, "order")
+		defer order.End()
+		_, charge := tracer.Start(ctx, "charge card", slog.String("card.brand", "visa"))
+		defer charge.End()
+	}()
+
+	traces, err := store.Search(ctx, collector.Query{Tags: []slog.Attr{slog.String("card.brand", "visa")}})
+	if err != nil {
+		panic(err)
+	}
+	for _, summary := range traces {
+		fmt.Println(summary.RootService, summary.RootName, summary.Spans)
+		trace, err := store.Trace(ctx, summary.TraceID)
+		if err != nil {
+			panic(err)
+		}
+		for _, span := range trace.Spans {
+			fmt.Println("-", span.Name)
+		}
+	}
+	// Output:
+	// shop order 2
+	// - order
+	// - charge card
+}

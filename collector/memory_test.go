@@ -1,0 +1,232 @@
+package collector_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/storetest"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+func TestMemory(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) collector.Store {
+		return collector.NewMemory(collector.MemoryOptions{MaxBytes: 16 << 20})
+	})
+}
+
+func TestMaxBytes(t *testing.T) {
+	for given, want := range map[int64]int64{0: 256 << 20, 1: 1 << 20, -1: 1 << 20, 2 << 20: 2 << 20} {
+		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: given})
+		testkit.Equal(t, fmt.Sprint(given), m.Stats().MaxBytes, want)
+	}
+}
+
+// collect puts a batch into m and checks what has to hold at any time.
+func collect(t *testing.T, m *collector.Memory, b *dendro.Batch) {
+	t.Helper()
+	testkit.NoError(t, m.Collect(b))
+	s := m.Stats()
+	if s.Bytes > s.MaxBytes {
+		t.Fatalf("%d bytes held of %d", s.Bytes, s.MaxBytes)
+	}
+	if s.Accepted != uint64(s.Spans)+s.Dropped["evicted"] {
+		t.Fatalf("counts do not add up: %+v", s)
+	}
+}
+
+func TestOldestTracesAreEvicted(t *testing.T) {
+	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	first, second := request(0), request(1)
+	late := request(0)
+	late.Spans = late.Spans[:1]
+	late.Spans[0].SpanID[0]++ // arrives long after the others
+
+	collect(t, m, first)
+	collect(t, m, second)
+	n := 2
+	for ; m.Stats().Dropped["evicted"] == 0; n++ {
+		if n == 100 {
+			collect(t, m, late)
+		}
+		collect(t, m, request(n))
+	}
+
+	has := func(b *dendro.Batch) int {
+		trace, err := m.Trace(t.Context(), b.Spans[0].TraceID)
+		testkit.NoError(t, err)
+		if trace == nil {
+			return 0
+		}
+		return len(trace.Spans)
+	}
+	testkit.Equal(t, "the first, to which something was added", has(first), 6)
+	testkit.Equal(t, "the second", has(second), 0)
+	testkit.Equal(t, "the third", has(request(2)), 5)
+	testkit.Equal(t, "evicted spans", m.Stats().Dropped, map[string]uint64{"evicted": 5})
+
+	// Far beyond the bound: what is left is whole, and is the newest.
+	for end := n + 5000; n < end; n++ {
+		collect(t, m, request(n))
+	}
+	s := m.Stats()
+	testkit.Equal(t, "spans", s.Spans, 5*s.Traces)
+	for i := range s.Traces {
+		testkit.Equal(t, "spans of a held trace", has(request(n-1-i)), 5)
+	}
+	testkit.Equal(t, "the newest that is not held", has(request(n-1-s.Traces)), 0)
+	found, err := m.Search(t.Context(), collector.Query{Limit: collector.MaxLimit})
+	testkit.NoError(t, err)
+	testkit.Equal(t, "found", len(found), min(s.Traces, collector.MaxLimit))
+	testkit.Equal(t, "newest found", found[0].TraceID, request(n - 1).Spans[0].TraceID)
+}
+
+// sized returns spans with n bytes of text in each of them.
+func sized(trace dendro.TraceID, spans, n int) *dendro.Batch {
+	b := &dendro.Batch{Resource: shop, Scope: scope}
+	for i := range spans {
+		s := &dendro.SpanData{Name: "large", Attributes: []slog.Attr{slog.String("text", fmt.Sprint(i)+strings.Repeat("x", n))}}
+		s.TraceID, s.SpanID = trace, dendro.SpanID{byte(i + 1)}
+		b.Spans = append(b.Spans, s)
+	}
+	return b
+}
+
+func TestBatchOverTheBoundIsRefused(t *testing.T) {
+	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	collect(t, m, request(1))
+	before := m.Stats()
+
+	err := m.Collect(sized(dendro.TraceID{1}, 65, 16<<10))
+	var drop *dendro.DropError
+	if !errors.As(err, &drop) || drop.Reason != "too_large" {
+		t.Errorf("got %v, want a DropError too_large", err)
+	}
+	// None of several traces is kept.
+	batch := sized(dendro.TraceID{1}, 65, 16<<10)
+	for i := range batch.Spans {
+		batch.Spans[i].TraceID[1] = byte(i)
+	}
+	if err := m.Collect(batch); !errors.As(err, &drop) || drop.Reason != "too_large" {
+		t.Errorf("got %v, want a DropError too_large", err)
+	}
+	// A resource counts, too.
+	batch = sized(dendro.TraceID{1}, 1, 1)
+	batch.Resource = &dendro.Resource{Attributes: []slog.Attr{slog.String("text", strings.Repeat("x", 1<<20))}}
+	if err := m.Collect(batch); !errors.As(err, &drop) || drop.Reason != "too_large" {
+		t.Errorf("got %v, want a DropError too_large", err)
+	}
+	testkit.Equal(t, "stats", m.Stats(), before)
+}
+
+func TestTraceLargerThanTheStore(t *testing.T) {
+	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	collect(t, m, request(1))
+	id := dendro.TraceID{1}
+	for i := range 40 {
+		part := sized(id, 10, 16<<10)
+		for _, s := range part.Spans {
+			s.SpanID[1] = byte(i)
+		}
+		collect(t, m, part)
+	}
+	trace, err := m.Trace(t.Context(), id)
+	testkit.NoError(t, err)
+	s := m.Stats()
+	if trace == nil || len(trace.Spans) != s.Spans || s.Traces != 1 || s.Spans > 60 {
+		t.Errorf("held is not the end of the large trace: %+v", s)
+	}
+}
+
+// Everything that is held counts, and goes when the bound asks for it.
+func TestBytesAreThoseOfTheHeap(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector takes memory of its own")
+	}
+	const maxBytes = 16 << 20
+	for name, workload := range map[string]func(n int) *dendro.Batch{
+		"requests": request,
+		"one small span a trace": func(n int) *dendro.Batch {
+			b := request(n)
+			b.Spans = b.Spans[:1]
+			b.Spans[0].Attributes = nil
+			return b
+		},
+		"a resource for every batch": func(n int) *dendro.Batch {
+			b := request(n)
+			b.Spans = b.Spans[:1]
+			b.Resource = &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", fmt.Sprint("service ", n))}}
+			return b
+		},
+		"parts of traces": func(n int) *dendro.Batch {
+			b := request(n)
+			for _, s := range b.Spans {
+				s.TraceID = request(n / 50).Spans[0].TraceID
+			}
+			return b
+		},
+		"batches of many traces": func(n int) *dendro.Batch {
+			b := request(n * 20)
+			for i := range 20 {
+				b.Spans = append(b.Spans, request(n*20+i).Spans...)
+			}
+			return b
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := heap()
+			m := collector.NewMemory(collector.MemoryOptions{MaxBytes: maxBytes})
+			for n := 0; ; n++ {
+				collect(t, m, workload(n))
+				if s := m.Stats(); s.Dropped["evicted"] > uint64(s.Spans) {
+					break
+				}
+			}
+			grown, s := heap()-before, m.Stats()
+			t.Logf("heap %.2f of the bound, %d traces, %d spans, %d B/span", float64(grown)/maxBytes, s.Traces, s.Spans, s.Bytes/int64(s.Spans))
+			if grown > maxBytes*13/10 || grown < maxBytes*7/10 {
+				t.Errorf("the heap grew by %d bytes, %d are accounted for", grown, s.Bytes)
+			}
+			if s.Bytes < maxBytes*95/100 {
+				t.Errorf("%d bytes are held of %d", s.Bytes, s.MaxBytes)
+			}
+		})
+	}
+}
+
+// heap returns the bytes in use.
+func heap() int64 {
+	var s runtime.MemStats
+	runtime.GC()
+	runtime.GC() // empties what sync.Pool has kept
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapAlloc)
+}
+
+func TestCollectAllocatesLittle(t *testing.T) {
+	if testkit.Race {
+		t.Skip("with the race detector sync.Pool forgets what it was given")
+	}
+	m := collector.NewMemory(collector.MemoryOptions{})
+	var batches []*dendro.Batch
+	for n := range 2000 {
+		batches = append(batches, request(n))
+	}
+	n := 0
+	collect := func() {
+		testkit.NoError(t, m.Collect(batches[n]))
+		n++
+	}
+	for range 500 {
+		collect()
+	}
+	// The bytes, the block, the trace.
+	if got := testing.AllocsPerRun(1000, collect); got > 3 {
+		t.Errorf("%v allocations for a trace of 5 spans, want 3", got)
+	}
+}

@@ -1,0 +1,112 @@
+package storetest
+
+import (
+	"encoding/binary"
+	"log/slog"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// epoch is when the first span of a test begins.
+const epoch = int64(1_700_000_000_000_000_000)
+
+const ms = int64(time.Millisecond)
+
+func traceID(n int) (id dendro.TraceID) {
+	binary.BigEndian.PutUint64(id[8:], uint64(n))
+	return id
+}
+
+func spanID(n int) (id dendro.SpanID) {
+	binary.BigEndian.PutUint64(id[:], uint64(n))
+	return id
+}
+
+// span returns a span that begins start milliseconds after the epoch and takes
+// ten. A parent of 0 is none.
+func span(trace, id, parent int, name string, start int64, attrs ...slog.Attr) *dendro.SpanData {
+	s := &dendro.SpanData{Name: name, Start: epoch + start*ms, End: epoch + (start+10)*ms, Attributes: attrs}
+	s.TraceID, s.SpanID, s.ParentID, s.Flags = traceID(trace), spanID(id), spanID(parent), dendro.FlagSampled
+	return s
+}
+
+func failed(s *dendro.SpanData) *dendro.SpanData {
+	s.Status = dendro.Status{Code: dendro.StatusError, Message: "failed"}
+	return s
+}
+
+func lasting(s *dendro.SpanData, millis int64) *dendro.SpanData {
+	s.End = s.Start + millis*ms
+	return s
+}
+
+// batch returns spans of a service.
+func batch(service string, spans ...*dendro.SpanData) *dendro.Batch {
+	return &dendro.Batch{
+		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service), slog.String("host.name", "host of "+service)}},
+		Scope:    &dendro.Scope{Name: "storetest", Version: "1"},
+		Spans:    spans,
+	}
+}
+
+func collect(t testing.TB, s collector.Store, batches ...*dendro.Batch) {
+	t.Helper()
+	for _, b := range batches {
+		if err := s.Collect(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// trace returns a trace that has to be there.
+func trace(t testing.TB, s collector.Store, n int) *collector.Trace {
+	t.Helper()
+	got, err := s.Trace(t.Context(), traceID(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got == nil {
+		t.Fatalf("trace %d is absent", n)
+	}
+	return got
+}
+
+func search(t testing.TB, s collector.Store, q collector.Query) []collector.Summary {
+	t.Helper()
+	got, err := s.Search(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// found fails the test unless q finds the traces want, in that order.
+func found(t testing.TB, s collector.Store, what string, q collector.Query, want ...int) {
+	t.Helper()
+	var got []int
+	for _, summary := range search(t, s, q) {
+		got = append(got, int(binary.BigEndian.Uint64(summary.TraceID[8:])))
+	}
+	equal(t, what, got, want)
+}
+
+func names(trace *collector.Trace) []string {
+	var out []string
+	for _, s := range trace.Spans {
+		out = append(out, s.Name)
+	}
+	return out
+}
+
+// equal compares what has no [slog.Value] in it, of whose strings
+// [reflect.DeepEqual] sees the first byte only.
+func equal(t testing.TB, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s:\n got %#v\nwant %#v", what, got, want)
+	}
+}

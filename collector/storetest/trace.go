@@ -1,0 +1,327 @@
+package storetest
+
+import (
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+func absence(t *testing.T, s collector.Store) {
+	check := func() {
+		t.Helper()
+		got, err := s.Trace(t.Context(), traceID(404))
+		if got != nil || err != nil {
+			t.Errorf("absent trace: got %v, %v, want nil, nil", got, err)
+		}
+		found(t, s, "service that nobody has", collector.Query{Service: "nobody"})
+	}
+	check()
+	collect(t, s, batch("a", span(1, 1, 0, "root", 0)))
+	check()
+}
+
+func emptyBatch(t *testing.T, s collector.Store) {
+	collect(t, s, batch("a"))
+	if st := s.Stats(); st.Traces != 0 || st.Spans != 0 || st.Accepted != 0 {
+		t.Errorf("an empty batch was counted: %+v", st)
+	}
+}
+
+func state(t *testing.T, text string) dendro.TraceState {
+	t.Helper()
+	s, err := dendro.ParseTraceState(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func everyField(t *testing.T, s collector.Store) {
+	full := span(1, 2, 1, "GET /größe/世界/\x00/🌲", 3,
+		slog.String("text", "værdi"), slog.Int("number", -7), slog.Float64("part", 0.1), slog.Bool("yes", true))
+	full.Flags = dendro.FlagSampled | dendro.FlagRandom
+	full.State = state(t, "vendor=value,other@x=1")
+	full.Remote = true
+	full.Kind = dendro.KindServer
+	full.End = full.Start + 12_345_678_901
+	full.Status = dendro.Status{Code: dendro.StatusError, Message: "no\nroom"}
+	full.DroppedAttributes, full.DroppedEvents, full.DroppedLinks = 1, 2, math.MaxUint32
+	full.Events = []dendro.Event{
+		{Name: "exception", Time: full.Start + 1, Attributes: []slog.Attr{slog.String("exception.type", "E")}, DroppedAttributes: 3},
+		{Name: "", Time: full.Start - 5, Duration: 42 * time.Microsecond},
+	}
+	full.Links = []dendro.Link{
+		{SpanContext: dendro.SpanContext{TraceID: traceID(77), SpanID: spanID(78), Flags: 1, State: state(t, "a=b")}, Attributes: []slog.Attr{slog.Int("n", 1)}, DroppedAttributes: 4},
+		{SpanContext: dendro.SpanContext{TraceID: traceID(79), SpanID: spanID(80)}},
+	}
+	spans := []*dendro.SpanData{full}
+	for kind := dendro.KindInternal; kind <= dendro.KindConsumer; kind++ {
+		bare := span(1, 10+int(kind), 2, "", 10+int64(kind))
+		bare.Kind, bare.Flags, bare.Status.Code = kind, 0, dendro.StatusCode(kind%3)
+		spans = append(spans, bare)
+	}
+	extreme := span(1, 20, 99, "ends before it begins", 20)
+	extreme.Start, extreme.End = math.MaxInt64, math.MinInt64
+	invalid := span(1, 21, 21, "not UTF-8: \xff\xfe", 19)
+	spans = append(spans, invalid, extreme)
+
+	collect(t, s, batch("a", spans...))
+	got := trace(t, s, 1)
+	if got.ID != traceID(1) || len(got.Spans) != len(spans) {
+		t.Fatalf("got %d spans of trace %s", len(got.Spans), got.ID)
+	}
+	for i, want := range spans {
+		equal(t, want.Name, render(&got.Spans[i].SpanData), render(want))
+	}
+}
+
+func everyValue(t *testing.T, s collector.Store) {
+	values := []slog.Value{
+		slog.StringValue(""), slog.StringValue("a"), slog.StringValue(strings.Repeat("long ", 4000)), slog.StringValue("\xff"),
+		slog.Int64Value(0), slog.Int64Value(math.MaxInt64), slog.Int64Value(math.MinInt64),
+		slog.Float64Value(0), slog.Float64Value(math.Copysign(0, -1)), slog.Float64Value(math.NaN()), slog.Float64Value(math.Inf(-1)), slog.Float64Value(math.SmallestNonzeroFloat64),
+		slog.BoolValue(true), slog.BoolValue(false),
+		slog.AnyValue([]string{"x", "", "x"}), slog.AnyValue([]string{}),
+		slog.AnyValue([]int64{1, -1, math.MinInt64}), slog.AnyValue([]int64{}),
+		slog.AnyValue([]float64{1.5, math.Inf(1)}), slog.AnyValue([]float64{}),
+		slog.AnyValue([]bool{true, false}), slog.AnyValue([]bool{}),
+		slog.AnyValue([]byte{0, 255, 'a'}), slog.AnyValue([]byte{}),
+		slog.AnyValue([]slog.Value{}),
+		slog.AnyValue([]slog.Value{slog.StringValue("a"), slog.IntValue(2), slog.AnyValue([]string{"nested"}), slog.AnyValue([]slog.Value{slog.BoolValue(true)})}),
+	}
+	var attrs []slog.Attr
+	for i, v := range values {
+		attrs = append(attrs, slog.Attr{Key: "key " + string(rune('a'+i)), Value: v})
+	}
+	attrs = append(attrs, slog.String("ключ", "value"))
+	want := span(1, 1, 0, "root", 0, attrs...)
+	want.Events = []dendro.Event{{Name: "event", Time: want.Start, Attributes: attrs}}
+	want.Links = []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: traceID(2), SpanID: spanID(2)}, Attributes: attrs}}
+	b := batch("a", want)
+	b.Resource.Attributes = append(b.Resource.Attributes, attrs...)
+	b.Scope.Attributes = attrs
+	collect(t, s, b)
+	got := trace(t, s, 1).Spans[0]
+	equal(t, "span", render(&got.SpanData), render(want))
+	equal(t, "resource", renderResource(got.Resource), renderResource(b.Resource))
+	equal(t, "scope", renderScope(got.Scope), renderScope(b.Scope))
+}
+
+func sharedOrigin(t *testing.T, s collector.Store) {
+	one := batch("a", span(1, 1, 0, "root", 0), span(1, 2, 1, "child", 1))
+	one.Resource.SchemaURL, one.Scope.SchemaURL = "https://example.com/1", "https://example.com/2"
+	other := batch("a", span(1, 3, 1, "other scope", 2))
+	other.Resource = one.Resource
+	other.Scope = &dendro.Scope{Name: "other"}
+	collect(t, s, one, other, batch("b", span(1, 4, 1, "other resource", 3)))
+
+	got := trace(t, s, 1).Spans
+	if len(got) != 4 {
+		t.Fatalf("got %d spans", len(got))
+	}
+	equal(t, "resource", renderResource(got[0].Resource), renderResource(one.Resource))
+	equal(t, "scope", renderScope(got[0].Scope), renderScope(one.Scope))
+	if got[0].Resource != got[1].Resource || got[0].Scope != got[1].Scope {
+		t.Error("two spans of one batch do not share resource and scope")
+	}
+	if got[2].Resource != got[0].Resource || got[2].Scope == got[0].Scope {
+		t.Error("two batches of one resource: want the same resource and two scopes")
+	}
+	equal(t, "service", got[3].Resource.Service(), "b")
+	equal(t, "scope", got[2].Scope.Name, "other")
+}
+
+func noOrigin(t *testing.T, s collector.Store) {
+	collect(t, s, &dendro.Batch{Spans: []*dendro.SpanData{span(1, 1, 0, "root", 0)}})
+	got := trace(t, s, 1).Spans[0]
+	if got.Resource == nil || got.Scope == nil || got.Resource.Service() != "" {
+		t.Errorf("resource %v, scope %v, want empty ones", got.Resource, got.Scope)
+	}
+	found(t, s, "all", collector.Query{}, 1)
+}
+
+func spanOrder(t *testing.T, s collector.Store) {
+	collect(t, s,
+		batch("a", span(1, 1, 2, "third", 5), span(1, 2, 0, "first", 0)),
+		batch("b", span(1, 3, 2, "fourth", 5), span(1, 4, 2, "second", 4)))
+	equal(t, "order", names(trace(t, s, 1)), []string{"first", "second", "third", "fourth"})
+}
+
+func severalTraces(t *testing.T, s collector.Store) {
+	var spans []*dendro.SpanData
+	for i := range 30 { // interleaved, as an exporter batches them
+		spans = append(spans, span(1+i%3, 100+i, 0, "s", int64(i)))
+	}
+	given := slices.Clone(spans)
+	collect(t, s, batch("a", spans...))
+	if !slices.Equal(spans, given) {
+		t.Error("Collect has changed the order of the spans in the batch")
+	}
+	for n := 1; n <= 3; n++ {
+		if got := trace(t, s, n); len(got.Spans) != 10 {
+			t.Errorf("trace %d has %d spans", n, len(got.Spans))
+		}
+	}
+	found(t, s, "all", collector.Query{}, 3, 2, 1)
+}
+
+// only returns the summary of the only trace, without its id.
+func only(t *testing.T, s collector.Store) collector.Summary {
+	t.Helper()
+	got := search(t, s, collector.Query{})
+	if len(got) != 1 {
+		t.Fatalf("found %d traces, want 1", len(got))
+	}
+	if got[0].TraceID != traceID(1) {
+		t.Errorf("trace id %s", got[0].TraceID)
+	}
+	got[0].TraceID = dendro.TraceID{}
+	return got[0]
+}
+
+// oneBatch is what a tracer hands over: the span that ended first comes first.
+func oneBatch(t *testing.T, s collector.Store) {
+	collect(t, s, batch("a",
+		span(1, 3, 2, "query", 20), failed(lasting(span(1, 2, 1, "call", 10), 50)), lasting(span(1, 1, 0, "root", 0), 70)))
+	equal(t, "summary", only(t, s), collector.Summary{
+		RootService: "a", RootName: "root", Start: epoch, Duration: 70 * time.Millisecond, Spans: 3, Errors: 1,
+		Services: []collector.ServiceSummary{{Service: "a", Spans: 3, Errors: 1}},
+	})
+	equal(t, "names", names(trace(t, s, 1)), []string{"root", "call", "query"})
+}
+
+func parts(t *testing.T, s collector.Store) {
+	root := lasting(span(1, 1, 0, "GET /", 0), 100)
+	collect(t, s,
+		batch("front", root, span(1, 2, 1, "call", 10)),
+		batch("back", failed(span(1, 3, 2, "handle", 12)), span(1, 4, 3, "query", 13)),
+		batch("front", lasting(span(1, 5, 1, "late", 90), 50)))
+	equal(t, "summary", only(t, s), collector.Summary{
+		RootService: "front", RootName: "GET /",
+		Start: root.Start, Duration: 140 * time.Millisecond, Spans: 5, Errors: 1,
+		Services: []collector.ServiceSummary{{Service: "back", Spans: 2, Errors: 1}, {Service: "front", Spans: 3}},
+	})
+	equal(t, "names", names(trace(t, s, 1)), []string{"GET /", "call", "handle", "query", "late"})
+}
+
+func lateRoot(t *testing.T, s collector.Store) {
+	collect(t, s,
+		batch("c", span(1, 4, 3, "later child", 20)),
+		batch("b", failed(span(1, 3, 2, "child", 5))))
+	got := only(t, s)
+	if got.RootService != "b" || got.RootName != "child" || !got.RootMissing || got.Start != epoch+5*ms {
+		t.Errorf("before the root: %+v", got)
+	}
+	// The clock of its machine is late: it seems to begin after its child.
+	collect(t, s, batch("a", span(1, 2, 0, "root", 6)))
+	got = only(t, s)
+	if got.RootService != "a" || got.RootName != "root" || got.RootMissing || got.Start != epoch+5*ms {
+		t.Errorf("after the root: %+v", got)
+	}
+	collect(t, s, batch("d", span(1, 5, 3, "early child", 0)))
+	got = only(t, s)
+	if got.RootService != "a" || got.RootName != "root" || got.RootMissing || got.Start != epoch || got.Duration != 30*time.Millisecond {
+		t.Errorf("after an early child: %+v", got)
+	}
+}
+
+func missingRoot(t *testing.T, s collector.Store) {
+	collect(t, s,
+		batch("b", span(1, 3, 2, "second", 5), span(1, 4, 2, "first", 2)),
+		batch("c", span(1, 5, 2, "third", 7)))
+	got := only(t, s)
+	if got.RootService != "b" || got.RootName != "first" || !got.RootMissing {
+		t.Errorf("got %+v, want the earliest span of service b", got)
+	}
+}
+
+func sentAgain(t *testing.T, s collector.Store) {
+	send := func() {
+		collect(t, s, batch("a", span(1, 1, 0, "root", 0), failed(span(1, 2, 1, "child", 1))))
+	}
+	send()
+	want, bytes := only(t, s), s.Stats().Bytes
+	send()
+	send()
+	equal(t, "summary", only(t, s), want)
+	equal(t, "names", names(trace(t, s, 1)), []string{"root", "child"})
+	if st := s.Stats(); st.Spans != 2 || st.Accepted != 2 || st.Duplicates != 4 {
+		t.Errorf("stats %+v, want 2 spans, 2 accepted, 4 duplicates", st)
+	}
+	if got := s.Stats().Bytes; got > 2*bytes+4096 {
+		t.Errorf("%d bytes became %d", bytes, got)
+	}
+}
+
+func overlap(t *testing.T, s collector.Store) {
+	collect(t, s,
+		batch("a", span(1, 1, 0, "root", 0), failed(span(1, 2, 1, "x", 1)), failed(span(1, 2, 1, "x", 1))),
+		batch("a", span(1, 3, 1, "y", 2), failed(span(1, 2, 1, "x", 1))),
+		batch("a", failed(span(1, 4, 1, "z", 3)), span(1, 3, 1, "y", 2)))
+	got := only(t, s)
+	if got.Spans != 4 || got.Errors != 2 || got.Services[0].Spans != 4 || got.Services[0].Errors != 2 {
+		t.Errorf("summary %+v, want 4 spans and 2 errors", got)
+	}
+	equal(t, "names", names(trace(t, s, 1)), []string{"root", "x", "y", "z"})
+	if st := s.Stats(); st.Spans != 4 || st.Accepted != 4 || st.Duplicates != 3 {
+		t.Errorf("stats %+v, want 4 spans, 4 accepted, 3 duplicates", st)
+	}
+}
+
+// sharedID is Zipkin's way: client and server have the same span id.
+func sharedID(t *testing.T, s collector.Store) {
+	collect(t, s,
+		batch("a", span(1, 1, 0, "root", 0), span(1, 2, 1, "client", 1)),
+		batch("b", span(1, 2, 1, "server", 2), span(1, 2, 1, "again", 3), span(1, 3, 2, "below", 4), span(1, 4, 3, "leaf", 5)))
+	got := trace(t, s, 1)
+	equal(t, "names", names(got), []string{"root", "client", "server", "again", "below", "leaf"})
+	equal(t, "parent", got.Spans[4].ParentID, spanID(2))
+	equal(t, "parent", got.Spans[5].ParentID, spanID(3))
+}
+
+func ownership(t *testing.T, s collector.Store) {
+	given := func() *dendro.Batch {
+		root := failed(span(1, 1, 0, "root", 0, slog.String("key", "value"), slog.Any("list", []string{"a"}), slog.Any("bytes", []byte("abc"))))
+		root.Events = []dendro.Event{{Name: "event", Time: root.Start, Attributes: []slog.Attr{slog.String("key", "value")}}}
+		root.Links = []dendro.Link{{SpanContext: root.SpanContext, Attributes: []slog.Attr{slog.String("key", "value")}}}
+		return batch("a", root)
+	}
+	spoil := func(d *dendro.SpanData, r *dendro.Resource) {
+		d.Attributes[1].Value.Any().([]string)[0] = "spoiled"
+		copy(d.Attributes[2].Value.Any().([]byte), "xxx")
+		d.Attributes[0] = slog.String("spoiled", "spoiled")
+		d.Events[0].Attributes[0] = slog.String("spoiled", "spoiled")
+		d.Links[0].Attributes[0] = slog.String("spoiled", "spoiled")
+		d.Events[0].Name, d.Links[0].SpanID = "spoiled", spanID(9)
+		r.Attributes[0] = slog.String("service.name", "spoiled")
+		*d = dendro.SpanData{Name: "spoiled", Attributes: d.Attributes}
+	}
+	want := given()
+	check := func(when string) {
+		t.Helper()
+		got := trace(t, s, 1).Spans[0]
+		equal(t, when, render(&got.SpanData), render(want.Spans[0]))
+		equal(t, when, renderResource(got.Resource), renderResource(want.Resource))
+		summary := only(t, s)
+		equal(t, when, []string{summary.RootService, summary.RootName, summary.Services[0].Service}, []string{"a", "root", "a"})
+	}
+
+	b := given()
+	collect(t, s, b)
+	spoil(b.Spans[0], b.Resource)
+	b.Spans[0] = nil
+	check("the batch was changed")
+
+	got := trace(t, s, 1)
+	spoil(&got.Spans[0].SpanData, got.Spans[0].Resource)
+	check("the trace was changed")
+
+	search(t, s, collector.Query{})[0].Services[0].Service = "spoiled"
+	check("the summary was changed")
+}
