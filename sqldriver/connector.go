@@ -1,0 +1,42 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql/driver"
+	"io"
+)
+
+type connector struct {
+	bare   driver.Connector
+	driver *wrappedDriver
+	db     *database
+}
+
+// WrapConnector returns c with tracing, for [sql.OpenDB]. Its data source name
+// is not known, so that the spans have no address of the server.
+func WrapConnector(c driver.Connector, o Options) driver.Connector {
+	if w, ok := c.(wrapper); ok {
+		c = w.unwrap().(driver.Connector)
+	}
+	d := wrapDriver(c.Driver(), "", o)
+	return exactConnector(&connector{c, d, newDatabase(d, "")})
+}
+
+// exactConnector returns c, with a Close if the driver's connector has one.
+func exactConnector(c *connector) driver.Connector {
+	if closer, ok := c.bare.(io.Closer); ok {
+		return struct {
+			*connector
+			io.Closer
+		}{c, closer}
+	}
+	return c
+}
+
+func (c *connector) unwrap() any { return c.bare }
+
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	return c.db.wrapConn(c.bare.Connect(ctx))
+}
+
+func (c *connector) Driver() driver.Driver { return c.driver }

@@ -1,0 +1,164 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql/driver"
+	"log/slog"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// Attributes that the OpenTelemetry conventions have no name for.
+const (
+	affectedRowsKey = "dendro.db.affected_rows"
+	firstRowKey     = "dendro.db.first_row_ns"
+	outcomeKey      = "dendro.db.transaction.outcome"
+)
+
+// database is what the connections to one data source have in common.
+type database struct {
+	options    Options
+	system     string
+	attrs      []slog.Attr // of every span
+	statements statements
+}
+
+func newDatabase(d *wrappedDriver, dsn string) *database {
+	db := &database{options: d.options, system: d.options.System}
+	if db.system == "" {
+		db.system = systemOf(d.name, packageOf(d.bare))
+	}
+	db.attrs = append(db.attrs, slog.String(semconv.DBSystemName, db.system))
+	src := parseDSN(db.system, dsn)
+	if src.namespace != "" {
+		db.attrs = append(db.attrs, slog.String(semconv.DBNamespace, src.namespace))
+	}
+	if src.address != "" {
+		db.attrs = append(db.attrs, slog.String(semconv.ServerAddress, src.address))
+		if src.port != 0 {
+			db.attrs = append(db.attrs, slog.Int(semconv.ServerPort, src.port))
+		}
+	}
+	db.statements.parse = func(query string) *statement {
+		return newStatement(db.system, query, db.options.RawStatements, db.attrs)
+	}
+	return db
+}
+
+// systems maps parts of driver names and of their packages to db.system.name.
+// The first match counts.
+var systems = [...]struct{ part, system string }{
+	{"cockroach", "cockroachdb"},
+	{"postgres", "postgresql"},
+	{"pgx", "postgresql"},
+	{"lib/pq", "postgresql"},
+	{"pq-timeouts", "postgresql"},
+	{"mariadb", "mariadb"},
+	{"mysql", "mysql"},
+	{"sqlite", "sqlite"},
+	{"sqlserver", "microsoft.sql_server"},
+	{"mssql", "microsoft.sql_server"},
+	{"oracle", "oracle.db"},
+	{"godror", "oracle.db"},
+	{"go-ora", "oracle.db"},
+	{"oci8", "oracle.db"},
+	{"clickhouse", "clickhouse"},
+	{"trino", "trino"},
+}
+
+// systemOf returns the db.system.name for the first of names that tells.
+func systemOf(names ...string) string {
+	for _, name := range names {
+		for _, s := range systems {
+			if strings.Contains(name, s.part) {
+				return s.system
+			}
+		}
+	}
+	return "other_sql"
+}
+
+// packageOf returns the path of the package that v's type belongs to.
+func packageOf(v any) string {
+	t := reflect.TypeOf(v)
+	if t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == nil {
+		return ""
+	}
+	return t.PkgPath()
+}
+
+// start begins a client span below the one in ctx. It returns a nil span, and
+// the context to go on with, when nothing is recorded.
+func (db *database) start(ctx context.Context, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
+	o := dendro.StartOptions{Kind: dendro.KindClient}
+	var span *dendro.Span
+	if t := db.options.Tracer; t != nil {
+		ctx, span = t.StartWith(ctx, name, o, attrs...)
+	} else {
+		ctx, span = dendro.StartWith(ctx, name, o, attrs...)
+	}
+	if !sampled(span) {
+		return ctx, nil
+	}
+	return ctx, span
+}
+
+func sampled(s *dendro.Span) bool { return s != nil && s.Context().Flags.Sampled() }
+
+// call makes a call of the driver. If that panics, it ends span.
+func call[T any](span *dendro.Span, f func() (T, error)) (T, error) {
+	returned := false
+	defer func() {
+		if !returned {
+			span.SetStatus(dendro.StatusError, "panic")
+			span.End()
+		}
+	}()
+	v, err := f()
+	returned = true
+	return v, err
+}
+
+// endExec ends the span of an exec with its outcome.
+func (db *database) endExec(span *dendro.Span, res driver.Result, err error) {
+	if err != nil {
+		db.fail(span, err)
+	} else if n, ok := affectedRows(res); ok {
+		span.SetAttributes(slog.Int64(affectedRowsKey, n))
+	}
+	span.End()
+}
+
+// affectedRows asks res. That may be a value which fails or panics when asked,
+// and which the program would not have asked.
+func affectedRows(res driver.Result) (n int64, ok bool) {
+	if res == nil {
+		return 0, false
+	}
+	defer func() {
+		if recover() != nil {
+			n, ok = 0, false
+		}
+	}()
+	n, err := res.RowsAffected()
+	return n, err == nil
+}
+
+// endQuery ends the span of a query that failed; otherwise its rows will.
+func (db *database) endQuery(ctx context.Context, span *dendro.Span, began time.Time, bare driver.Rows, err error) (driver.Rows, error) {
+	if err != nil {
+		db.fail(span, err)
+	}
+	if err != nil || bare == nil {
+		span.End()
+		return bare, err
+	}
+	return exactRows(rows{bare: bare, db: db, ctx: ctx, span: span, began: began}), nil
+}

@@ -1,0 +1,56 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql/driver"
+)
+
+var _ driver.DriverContext = (*wrappedDriver)(nil)
+
+// wrappedDriver always has OpenConnector; for a driver without, it does what
+// sql.Open does then.
+type wrappedDriver struct {
+	bare    driver.Driver
+	name    string // under which it is registered, "" if that is not known
+	options Options
+}
+
+// WrapDriver returns d with tracing. A driver that is wrapped already is
+// wrapped anew, not twice.
+func WrapDriver(d driver.Driver, o Options) driver.Driver { return wrapDriver(d, "", o) }
+
+func wrapDriver(d driver.Driver, name string, o Options) *wrappedDriver {
+	if w, ok := d.(*wrappedDriver); ok {
+		d = w.bare
+		if name = w.name; o.System == "" {
+			o.System = w.options.System
+		}
+	}
+	return &wrappedDriver{d, name, o}
+}
+
+func (d *wrappedDriver) unwrap() any { return d.bare }
+
+func (d *wrappedDriver) Open(dsn string) (driver.Conn, error) {
+	return newDatabase(d, dsn).wrapConn(d.bare.Open(dsn))
+}
+
+func (d *wrappedDriver) OpenConnector(dsn string) (driver.Connector, error) {
+	bare := driver.Connector(dsnConnector{dsn, d.bare})
+	if dc, ok := d.bare.(driver.DriverContext); ok {
+		var err error
+		if bare, err = dc.OpenConnector(dsn); err != nil {
+			return bare, err
+		}
+	}
+	return exactConnector(&connector{bare, d, newDatabase(d, dsn)}), nil
+}
+
+// dsnConnector is the connector of a driver that has none.
+type dsnConnector struct {
+	dsn    string
+	driver driver.Driver
+}
+
+func (c dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
+func (c dsnConnector) Driver() driver.Driver                        { return c.driver }

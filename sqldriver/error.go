@@ -1,0 +1,110 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// fail records an error of the driver.
+func (db *database) fail(span *dendro.Span, err error) {
+	if span == nil {
+		return
+	}
+	message := fmt.Sprint(err) // survives a panic of Error
+	code := statusCode(err, message)
+	if code != "" {
+		span.SetAttributes(slog.String(semconv.DBResponseStatusCode, code))
+	}
+	if !db.options.RawStatements {
+		message = redactMessage(message)
+	}
+	span.SetAttributes(slog.String(semconv.ErrorType, errorType(err, code)))
+	span.SetStatus(dendro.StatusError, message)
+	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))
+}
+
+// errorType returns the attribute error.type: the code of the database if there
+// is one, else the name or type of the error.
+func errorType(err error, code string) string {
+	switch {
+	case code != "":
+		return code
+	case errors.Is(err, context.Canceled):
+		return "context.Canceled"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "context.DeadlineExceeded"
+	case errors.Is(err, driver.ErrBadConn):
+		return "driver.ErrBadConn"
+	}
+	return fmt.Sprintf("%T", err)
+}
+
+// statusCode returns what the database calls the error: an SQLSTATE, or a
+// number of MySQL, SQL Server or SQLite; "" if it is not known.
+func statusCode(err error, message string) string {
+	// errors.As would need a target for each; these are methods of the
+	// drivers' error types, whose names nobody else uses.
+	for ; err != nil; err = errors.Unwrap(err) {
+		switch e := err.(type) {
+		case interface{ SQLState() string }: // pgx, lib/pq
+			return e.SQLState()
+		case interface{ SQLErrorNumber() int32 }: // go-mssqldb
+			return strconv.Itoa(int(e.SQLErrorNumber()))
+		case interface{ Code() int }: // modernc.org/sqlite
+			return strconv.Itoa(e.Code())
+		}
+	}
+	// go-sql-driver/mysql has fields alone: "Error 1062 (23000): Duplicate …".
+	if rest, ok := strings.CutPrefix(message, "Error "); ok {
+		number := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
+		if after := rest[len(number):]; number != "" && (strings.HasPrefix(after, " (") || strings.HasPrefix(after, ":")) {
+			return number
+		}
+	}
+	return ""
+}
+
+// redactMessage replaces what message quotes, because databases quote values of
+// the statement in their errors. Names are quoted too: they stay when the word
+// before says that one follows. A value may hold quotes itself, so everything up
+// to the last one goes.
+func redactMessage(message string) string {
+	kept := 0 // message[:kept] is checked
+	for {
+		i := strings.IndexAny(message[kept:], `'"`)
+		if i < 0 {
+			return message
+		}
+		i += kept
+		quote := message[i]
+		if end := strings.IndexByte(message[i+1:], quote); end >= 0 && namesFollow[lastWord(message[:i])] {
+			kept = i + end + 2
+			continue
+		}
+		rest := ""
+		if last := strings.LastIndexByte(message, quote); last > i {
+			rest = message[last:]
+		}
+		message = message[:i+1] + "?" + rest
+		kept = min(i+3, len(message))
+	}
+}
+
+// namesFollow are words before the name of something.
+var namesFollow = map[string]bool{
+	"relation": true, "table": true, "column": true, "constraint": true, "index": true, "key": true,
+	"database": true, "schema": true, "role": true, "user": true, "type": true, "function": true,
+}
+
+func lastWord(s string) string {
+	s = strings.TrimRight(s, " ")
+	return strings.ToLower(s[strings.LastIndexByte(s, ' ')+1:])
+}

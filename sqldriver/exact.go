@@ -1,0 +1,59 @@
+package sqldriver
+
+import "database/sql/driver"
+
+//go:generate go run gen.go
+
+// The optional parts of connections and statements that go straight to the
+// driver, under names that can be embedded.
+type (
+	pinger          = driver.Pinger
+	checker         = driver.NamedValueChecker
+	resetter        = driver.SessionResetter
+	validator       = driver.Validator
+	columnConverter = driver.ColumnConverter
+)
+
+// exactConn returns c with the optional interfaces that the driver's connection
+// has. It matters most for the pair of SessionResetter and Validator, with which
+// database/sql keeps a connection whose transaction was cancelled.
+func exactConn(c *conn) driver.Conn {
+	pinger, hasPinger := c.bare.(driver.Pinger)
+	checker, hasChecker := c.bare.(driver.NamedValueChecker)
+	resetter, hasResetter := c.bare.(driver.SessionResetter)
+	validator, hasValidator := c.bare.(driver.Validator)
+	has := bits(c.execCtx != nil || c.execOld != nil, c.queryCtx != nil || c.queryOld != nil,
+		hasPinger, hasChecker, hasResetter, hasValidator)
+	return connWith(has, c, execer{c}, queryer{c}, pinger, checker, resetter, validator)
+}
+
+// exactStmt returns s with the optional interfaces that the driver's statement
+// has.
+func exactStmt(s *stmt) driver.Stmt {
+	checker, hasChecker := s.bare.(driver.NamedValueChecker)
+	converter, hasConverter := s.bare.(driver.ColumnConverter)
+	return stmtWith(bits(hasChecker, hasConverter), s, checker, converter)
+}
+
+// exactRows returns r with the optional interfaces that the driver's rows have,
+// in one allocation.
+func exactRows(r rows) driver.Rows {
+	next, hasNext := r.bare.(driver.RowsNextResultSet)
+	scanTyper, hasScanTyper := r.bare.(driver.RowsColumnTypeScanType)
+	typeNamer, hasTypeNamer := r.bare.(driver.RowsColumnTypeDatabaseTypeName)
+	lengther, hasLengther := r.bare.(driver.RowsColumnTypeLength)
+	nullabler, hasNullabler := r.bare.(driver.RowsColumnTypeNullable)
+	precisioner, hasPrecisioner := r.bare.(driver.RowsColumnTypePrecisionScale)
+	has := bits(hasNext, hasScanTyper, hasTypeNamer, hasLengther, hasNullabler, hasPrecisioner)
+	return rowsWith(has, r, resultSets{bare: next}, scanTyper, typeNamer, lengther, nullabler, precisioner)
+}
+
+// bits returns a number whose bit i is set if has[i] is.
+func bits(has ...bool) (n uint) {
+	for i, h := range has {
+		if h {
+			n |= 1 << i
+		}
+	}
+	return n
+}

@@ -1,0 +1,158 @@
+// Package sqldriver wraps drivers of database/sql: each query, each exec and
+// each transaction becomes one span below the span in its context.
+//
+//	db, err := sqldriver.Open("postgres", dsn, sqldriver.Options{})
+//
+// # What a span says
+//
+// The span of a query lasts from the call to the closing of its rows. When
+// database/sql prepares a statement because the driver asked for that with
+// [driver.ErrSkip], the preparation is part of the same span; only a
+// preparation of the user's own, or one for a driver that cannot run a text
+// directly, has its own. A transaction is a span from begin to commit or
+// rollback. Its statements are below it, unless their context carries a span
+// that was opened inside the transaction. Pings and connections are not
+// traced.
+//
+// Names and attributes are those of the OpenTelemetry conventions for SQL
+// databases. The text of a statement has its literals replaced by "?", and
+// what an error message quotes is replaced too, see [Options.RawStatements].
+// Arguments are never recorded. Of this package's own are
+//
+//	dendro.db.affected_rows         rows changed by an exec
+//	dendro.db.first_row_ns          nanoseconds from the call to the first row
+//	dendro.db.transaction.outcome   "commit" or "rollback"
+//
+// # What the program sees
+//
+// The wrapped values have the optional interfaces of the driver's own values,
+// no more and no less, with one exception. Where database/sql has two
+// interfaces for one purpose, the wrapper has the one with a context and does
+// over the other what database/sql itself does: ExecerContext for Execer,
+// QueryerContext for Queryer, ConnPrepareContext for Prepare, ConnBeginTx for
+// Begin, StmtExecContext and StmtQueryContext for Stmt, DriverContext for
+// Driver. Results are the driver's own. [Unwrap] leads from a wrapped value to
+// the driver's.
+//
+// # Concurrency
+//
+// Everything here may be used as the driver's own values may: a [sql.DB], a
+// driver and a connector by many goroutines, a connection by one at a time.
+package sqldriver
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// Options says how statements are traced. The zero value works.
+type Options struct {
+	// Tracer makes the spans. Default: the tracer of the span in the context;
+	// for a new trace (see Roots) dendro.Default(), looked up each time.
+	Tracer *dendro.Tracer
+	// System is the attribute db.system.name, such as "postgresql", and with
+	// it the dialect in which statements are read. Default: known by the name
+	// or type of the driver, else "other_sql".
+	System string
+	// Roots makes a statement without a span in its context begin a new
+	// trace. Default: it is not traced.
+	Roots bool
+	// RawStatements lets statements and error messages reach the spans as they
+	// are, literals included. Default: literals become "?". Either way at most
+	// 2 KiB of a statement are kept.
+	RawStatements bool
+}
+
+// Open is [sql.Open] with a wrapped driver. Like that it does not connect.
+func Open(driverName, dsn string, o Options) (*sql.DB, error) {
+	d, err := registered(driverName, dsn)
+	if err != nil {
+		return nil, err
+	}
+	c, err := wrapDriver(d, driverName, o).OpenConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(c), nil
+}
+
+// Register registers the wrapped driver for [sql.Open] and returns its name:
+// "dendro:" and driverName, with a number behind if the name is taken. The
+// same driver and options get the same name again.
+//
+// The driver is looked up with an empty data source name. Register fails if it
+// does not accept that; register a value from [WrapDriver] then.
+func Register(driverName string, o Options) (name string, err error) {
+	registry.Lock()
+	defer registry.Unlock()
+	key := registration{driverName, o}
+	if name, ok := registry.names[key]; ok {
+		return name, nil
+	}
+	d, err := registered(driverName, "")
+	if err != nil {
+		return "", err
+	}
+	name = "dendro:" + driverName
+	for n := 2; slices.Contains(sql.Drivers(), name); n++ {
+		name = fmt.Sprintf("dendro:%s-%d", driverName, n)
+	}
+	sql.Register(name, wrapDriver(d, driverName, o))
+	if registry.names == nil {
+		registry.names = map[registration]string{}
+	}
+	registry.names[key] = name
+	return name, nil
+}
+
+type registration struct {
+	driverName string
+	options    Options
+}
+
+var registry struct {
+	sync.Mutex
+	names map[registration]string // guarded by the mutex
+}
+
+// registered returns the driver of that name. The only way to it is a
+// [sql.DB], which is closed before it has connected.
+func registered(driverName, dsn string) (driver.Driver, error) {
+	db, err := sql.Open(driverName, dsn)
+	if err != nil {
+		if names := sql.Drivers(); !slices.Contains(names, driverName) {
+			return nil, fmt.Errorf("sqldriver: no driver %q is registered (is its import missing?); registered are: %s",
+				driverName, strings.Join(names, ", "))
+		}
+		return nil, err
+	}
+	d := db.Driver()
+	return d, db.Close()
+}
+
+// wrapper is a value of this package that stands for one of the driver.
+type wrapper interface{ unwrap() any }
+
+// Unwrap returns the driver's own value behind a wrapped driver.Driver,
+// Connector, Conn, Stmt, Rows or Tx, and anything else as it is. It is for what
+// a driver offers beyond database/sql:
+//
+//	conn.Raw(func(c any) error {
+//		pg := sqldriver.Unwrap(c).(*stdlib.Conn).Conn()
+//		...
+//	})
+func Unwrap(v any) any {
+	for {
+		w, ok := v.(wrapper)
+		if !ok {
+			return v
+		}
+		v = w.unwrap()
+	}
+}

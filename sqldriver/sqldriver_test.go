@@ -1,0 +1,273 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/DATA-DOG/go-sqlmock"
+	"github.com/jmoiron/sqlx"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// dsnDriver has a connector of its own, and notes the names it was given.
+type dsnDriver struct {
+	fakeDriver
+	names []string
+}
+
+func (d *dsnDriver) OpenConnector(dsn string) (driver.Connector, error) {
+	if d.names = append(d.names, dsn); dsn == "bad" {
+		return nil, errors.New("bad name")
+	}
+	return dsnConnector{dsn, d}, nil
+}
+
+var registerFakes = sync.OnceValues(func() (*fakeDriver, *dsnDriver) {
+	plain, withContext := &fakeDriver{rows: 1}, &dsnDriver{fakeDriver: fakeDriver{rows: 1}}
+	sql.Register("fake-mysql", plain)
+	sql.Register("fake-dsn", withContext)
+	return plain, withContext
+})
+
+func TestOpen(t *testing.T) {
+	testkit.NoLeaks(t)
+	plain, withContext := registerFakes()
+	for _, name := range []string{"fake-mysql", "fake-dsn"} {
+		db, err := Open(name, "bob:secret@tcp(db.example:3307)/shop", Options{})
+		testkit.NoError(t, err)
+		if name == "fake-mysql" {
+			testkit.Equal(t, "driver", Unwrap(db.Driver()), any(plain))
+		} else {
+			testkit.Equal(t, "driver", Unwrap(db.Driver()), any(withContext))
+		}
+		testkit.NoError(t, db.Close())
+	}
+	testkit.Equal(t, "calls before the first use", len(plain.seen)+len(withContext.seen), 0)
+	if _, err := Open("fake-dsn", "bad", Options{}); err == nil || err.Error() != "bad name" {
+		t.Errorf("error: %v", err)
+	}
+	if _, err := Open("fake", "", Options{}); err == nil || !strings.Contains(err.Error(), `"fake"`) || !strings.Contains(err.Error(), "fake-dsn") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestServerAttributes(t *testing.T) {
+	registerFakes()
+	tracer, recorder := testkit.NewTracer(t)
+	db, err := Open("fake-mysql", "bob:secret@tcp(db.example:3307)/shop", Options{Tracer: tracer, Roots: true})
+	testkit.NoError(t, err)
+	defer db.Close()
+	_, err = db.Exec("DELETE FROM orders")
+	testkit.NoError(t, err)
+	s := recorder.Spans()[0]
+	for key, want := range map[string]any{
+		"db.system.name": "mysql", "db.namespace": "shop", "server.address": "db.example", "server.port": int64(3307),
+	} {
+		testkit.Equal(t, key, s.Attr(key), want)
+	}
+	for _, a := range s.Attributes {
+		if strings.Contains(a.Value.String(), "secret") {
+			t.Errorf("%v", a)
+		}
+	}
+}
+
+func TestRegister(t *testing.T) {
+	registerFakes()
+	name, err := Register("fake-mysql", Options{})
+	testkit.NoError(t, err)
+	testkit.Equal(t, "name", name, "dendro:fake-mysql")
+	again, err := Register("fake-mysql", Options{})
+	testkit.NoError(t, err)
+	testkit.Equal(t, "again", again, name)
+	tracer, recorder := testkit.NewTracer(t)
+	other, err := Register("fake-mysql", Options{Tracer: tracer, Roots: true})
+	testkit.NoError(t, err)
+	testkit.Equal(t, "with other options", other, "dendro:fake-mysql-2")
+	if _, err := Register("fake", Options{}); err == nil {
+		t.Error("no error for an unknown driver")
+	}
+
+	// What is wrapped already is not wrapped twice.
+	for what, open := range map[string]func() (*sql.DB, error){
+		"sql.Open":       func() (*sql.DB, error) { return sql.Open(other, "") },
+		"sqldriver.Open": func() (*sql.DB, error) { return Open(other, "", Options{Tracer: tracer, Roots: true}) },
+	} {
+		recorder.Reset()
+		db, err := open()
+		testkit.NoError(t, err)
+		_, err = db.Exec("DELETE FROM orders")
+		testkit.NoError(t, err)
+		testkit.Equal(t, what, testkit.Names(recorder.Spans()), []string{"DELETE orders"})
+		testkit.Equal(t, "system", recorder.Spans()[0].Attr("db.system.name"), any("mysql"))
+		testkit.NoError(t, db.Close())
+	}
+}
+
+func TestUnwrap(t *testing.T) {
+	d := &fakeDriver{rows: 1}
+	db, ctx, end := open(t, d, Options{})
+	conn, err := db.Conn(ctx)
+	testkit.NoError(t, err)
+	defer conn.Close()
+	testkit.NoError(t, conn.Raw(func(c any) error {
+		if _, ok := Unwrap(c).(*fakeConn); !ok {
+			t.Errorf("connection: %T", Unwrap(c))
+		}
+		s, err := c.(driver.ConnPrepareContext).PrepareContext(ctx, "SELECT 1")
+		testkit.NoError(t, err)
+		r, err := s.(driver.StmtQueryContext).QueryContext(ctx, nil)
+		testkit.NoError(t, err)
+		tx, err := c.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+		testkit.NoError(t, err)
+		for _, v := range []any{s, r, tx} {
+			switch Unwrap(v).(type) {
+			case *fakeStatement, *fakeRows, fakeTx:
+			default:
+				t.Errorf("%T: %T", v, Unwrap(v))
+			}
+		}
+		testkit.NoError(t, r.Close())
+		testkit.NoError(t, s.Close())
+		return tx.Rollback()
+	}))
+	testkit.Equal(t, "anything else", Unwrap(42), any(42))
+	end()
+}
+
+// TestSqlmock: expectations are met as with the bare driver.
+func TestSqlmock(t *testing.T) {
+	mocked, mock, err := sqlmock.NewWithDSN("sqldriver", sqlmock.MonitorPingsOption(true))
+	testkit.NoError(t, err)
+	defer mocked.Close()
+	tracer, recorder := testkit.NewTracer(t)
+	db, err := Open("sqlmock", "sqldriver", Options{Tracer: tracer})
+	testkit.NoError(t, err)
+	dbx := sqlx.NewDb(db, "postgres")
+
+	mock.ExpectPing()
+	mock.ExpectBegin()
+	mock.ExpectExec(`INSERT INTO orders`).WithArgs("book", 2).WillReturnResult(sqlmock.NewResult(7, 1))
+	mock.ExpectQuery(`SELECT name FROM orders WHERE id IN \(\$1, \$2\)`).WithArgs(1, 2).
+		WillReturnRows(sqlmock.NewRows([]string{"name"}).AddRow("book").AddRow("pen"))
+	mock.ExpectPrepare(`UPDATE orders`).ExpectExec().WithArgs(3).WillReturnError(errors.New("locked"))
+	mock.ExpectRollback()
+
+	ctx, span := tracer.Start(context.Background(), "request")
+	testkit.NoError(t, dbx.PingContext(ctx))
+	tx, err := dbx.BeginTxx(ctx, nil)
+	testkit.NoError(t, err)
+	res, err := tx.NamedExecContext(ctx, "INSERT INTO orders VALUES (:name, :n)", map[string]any{"name": "book", "n": 2})
+	testkit.NoError(t, err)
+	id, err := res.LastInsertId()
+	testkit.NoError(t, err)
+	testkit.Equal(t, "id", id, int64(7))
+	query, args, err := sqlx.In("SELECT name FROM orders WHERE id IN (?)", []int{1, 2})
+	testkit.NoError(t, err)
+	var names []string
+	testkit.NoError(t, tx.SelectContext(ctx, &names, tx.Rebind(query), args...))
+	testkit.Equal(t, "names", names, []string{"book", "pen"})
+	stmt, err := tx.PreparexContext(ctx, "UPDATE orders SET n = 0 WHERE id = $1")
+	testkit.NoError(t, err)
+	if _, err := stmt.ExecContext(ctx, 3); err == nil || err.Error() != "locked" {
+		t.Errorf("error: %v", err)
+	}
+	testkit.NoError(t, tx.Rollback())
+	testkit.NoError(t, mock.ExpectationsWereMet())
+	mock.ExpectClose()
+	testkit.NoError(t, db.Close())
+	span.End()
+
+	testkit.Equal(t, "tree", tree(recorder.Spans()), []string{"request > transaction", "transaction > INSERT orders",
+		"transaction > SELECT orders", "transaction > PREPARE UPDATE orders", "transaction > UPDATE orders"})
+}
+
+func queryRow(ctx context.Context, db *sql.DB, dest *int) error {
+	return db.QueryRowContext(ctx, "SELECT a FROM orders WHERE id = 1").Scan(dest)
+}
+
+// discard is the cheapest collector.
+type discard struct{}
+
+func (discard) Collect(*dendro.Batch) error { return nil }
+
+func bareAndWrapped(d driver.Driver) (bare, wrapped *sql.DB) {
+	c := dsnConnector{"", d}
+	return sql.OpenDB(c), sql.OpenDB(WrapConnector(c, Options{System: "postgresql"}))
+}
+
+// quietDriver is a fakeDriver that keeps no notes.
+type quietDriver struct{ fakeDriver }
+
+func (d *quietDriver) Open(string) (driver.Conn, error) {
+	return &quietConn{fakeConn{&d.fakeDriver}}, nil
+}
+
+type quietConn struct{ fakeConn }
+
+func (c *quietConn) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
+	return &fakeRows{d: c.d, left: 1}, nil
+}
+
+func TestAllocations(t *testing.T) {
+	bare, wrapped := bareAndWrapped(&quietDriver{})
+	defer bare.Close()
+	defer wrapped.Close()
+	tracer := dendro.New(dendro.Options{Collector: discard{}, Sampler: dendro.AlwaysSample})
+	traced, span := tracer.Start(context.Background(), "request")
+	defer span.End()
+	dest := new(int)
+	count := func(ctx context.Context, db *sql.DB) float64 {
+		return testing.AllocsPerRun(100, func() {
+			if err := queryRow(ctx, db, dest); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	base := count(context.Background(), bare)
+	without := count(context.Background(), wrapped) - base
+	baseTraced := count(traced, bare)
+	with := count(traced, wrapped) - baseTraced
+	t.Logf("QueryRow: %v allocations, wrapped %+v without and %+v with a span", base, without, with)
+	if without > 0 {
+		t.Errorf("%v allocations without a span, want none", without)
+	}
+	if with > 5 {
+		t.Errorf("%v allocations with a span, want at most 5", with)
+	}
+}
+
+func BenchmarkQueryRow(b *testing.B) {
+	bare, wrapped := bareAndWrapped(&quietDriver{})
+	defer bare.Close()
+	defer wrapped.Close()
+	tracer := dendro.New(dendro.Options{Collector: discard{}, Sampler: dendro.AlwaysSample})
+	for _, bb := range []struct {
+		name   string
+		db     *sql.DB
+		traced bool
+	}{{"bare", bare, true}, {"without span", wrapped, false}, {"with span", wrapped, true}} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			ctx := context.Background()
+			var span *dendro.Span
+			if bb.traced {
+				ctx, span = tracer.Start(ctx, "request")
+			}
+			dest := new(int)
+			for b.Loop() {
+				if err := queryRow(ctx, bb.db, dest); err != nil {
+					b.Fatal(err)
+				}
+			}
+			span.End()
+		})
+	}
+}

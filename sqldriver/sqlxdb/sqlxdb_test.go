@@ -1,0 +1,71 @@
+package sqlxdb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"testing"
+
+	"github.com/DATA-DOG/go-sqlmock"
+	"github.com/jmoiron/sqlx"
+
+	"github.com/dendrotrace/dendro/internal/testkit"
+	"github.com/dendrotrace/dendro/sqldriver"
+)
+
+// TestBindTypes: under each name that sqlx knows, and under that of the pure Go
+// SQLite driver, placeholders are as with sqlx.Open.
+func TestBindTypes(t *testing.T) {
+	mocked, _, err := sqlmock.NewWithDSN("sqlxdb")
+	testkit.NoError(t, err)
+	defer mocked.Close()
+	for name, want := range map[string]string{
+		"postgres": "a = $1", "pgx": "a = $1", "mysql": "a = ?", "sqlite3": "a = ?", "sqlite": "a = ?",
+		"sqlserver": "a = @p1", "godror": "a = :arg1",
+	} {
+		sql.Register(name, mocked.Driver())
+		db, err := Open(name, "sqlxdb", sqldriver.Options{})
+		testkit.NoError(t, err)
+		defer db.Close()
+		testkit.Equal(t, name, db.Rebind("a = ?"), want)
+		testkit.Equal(t, "driver name", db.DriverName(), name)
+		bare, err := sqlx.Open(name, "sqlxdb")
+		testkit.NoError(t, err)
+		defer bare.Close()
+		named, _, err := db.BindNamed("a = :n", map[string]any{"n": 1})
+		testkit.NoError(t, err)
+		bareNamed, _, err := bare.BindNamed("a = :n", map[string]any{"n": 1})
+		testkit.NoError(t, err)
+		testkit.Equal(t, name+" named", named, bareNamed)
+	}
+	if _, err := Open("no such driver", "", sqldriver.Options{}); err == nil {
+		t.Error("no error for an unknown driver")
+	}
+}
+
+func TestOpen(t *testing.T) {
+	mocked, mock, err := sqlmock.NewWithDSN("orders")
+	testkit.NoError(t, err)
+	defer mocked.Close()
+	tracer, recorder := testkit.NewTracer(t)
+	db, err := Open("sqlmock", "orders", sqldriver.Options{Tracer: tracer})
+	testkit.NoError(t, err)
+	mock.ExpectQuery("SELECT name").WithArgs("pen").WillReturnRows(sqlmock.NewRows([]string{"name", "price"}).AddRow("pen", 3))
+	mock.ExpectQuery("SELECT nothing").WillReturnRows(sqlmock.NewRows([]string{"name"}))
+
+	ctx, span := tracer.Start(context.Background(), "request")
+	var item struct {
+		Name  string
+		Price int
+	}
+	testkit.NoError(t, db.GetContext(ctx, &item, "SELECT name, price FROM items WHERE name = ?", "pen"))
+	testkit.Equal(t, "item", item.Name, "pen")
+	if err := db.GetContext(ctx, &item, "SELECT nothing FROM items"); !errors.Is(err, sql.ErrNoRows) {
+		t.Errorf("error: %v", err)
+	}
+	span.End()
+	spans := recorder.Spans()
+	testkit.Equal(t, "spans", testkit.Names(spans), []string{"request", "SELECT items", "SELECT items"})
+	testkit.Equal(t, "no row is no error", spans[2].Status.Message, "")
+	testkit.Equal(t, "rows", spans[2].Attr("db.response.returned_rows"), any(int64(0)))
+}

@@ -1,0 +1,161 @@
+package sqldriver
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+const (
+	// maxText is how many bytes of a statement are kept.
+	maxText = 2 << 10
+	// maxTargets is how many tables a summary names.
+	maxTargets = 8
+	// maxCachedText is the longest statement that is kept in the cache, and
+	// generation how many statements half of the cache holds.
+	maxCachedText = 8 << 10
+	generation    = 512
+)
+
+// statement is what spans say of a statement.
+type statement struct {
+	summary string // "SELECT orders", also the name of the span
+	prepare string // name of the span of its preparation
+	attrs   []slog.Attr
+}
+
+func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
+	text, sum := redact(system, query)
+	if raw {
+		text = shorten(query)
+	}
+	s := &statement{summary: sum.String(), attrs: slices.Clip(base)}
+	if s.summary == "" {
+		s.summary = system // OpenTelemetry: what there is, the system last
+	} else {
+		s.attrs = append(s.attrs, slog.String(semconv.DBQuerySummary, s.summary))
+	}
+	s.prepare = "PREPARE " + s.summary
+	if !sum.several {
+		if sum.operation != "" {
+			s.attrs = append(s.attrs, slog.String(semconv.DBOperationName, sum.operation))
+		}
+		if len(sum.targets) == 1 {
+			s.attrs = append(s.attrs, slog.String(semconv.DBCollectionName, sum.targets[0]))
+		}
+	}
+	if text != "" {
+		s.attrs = append(s.attrs, slog.String(semconv.DBQueryText, text))
+	}
+	return s
+}
+
+// shorten returns a copy of the first maxText bytes, or less so that no rune is
+// cut.
+func shorten(query string) string {
+	if len(query) <= maxText {
+		return strings.Clone(query)
+	}
+	n := maxText - len(cutMark)
+	for n > 0 && !utf8.RuneStart(query[n]) {
+		n--
+	}
+	return query[:n] + cutMark
+}
+
+const cutMark = "…"
+
+// redact returns query with literals replaced by "?", without comments, white
+// space as one space, a list of values after IN as "(?)", and at most maxText
+// bytes long; and what can be told of it.
+func redact(system, query string) (text string, sum summary) {
+	var b strings.Builder
+	b.Grow(min(len(query), maxText))
+	l := lexer{text: query, dialect: dialectOf(system)}
+	in := false // the word before is IN
+	for {
+		t := l.next()
+		sum.add(t)
+		if t.kind == end {
+			break
+		}
+		out := t.text
+		if t.kind == literal {
+			out = "?"
+		} else if in && out == "(" && l.skipValues() {
+			out = "(?)"
+			sum.add(token{kind: punctuation, text: ")"})
+		}
+		in = t.kind == word && strings.EqualFold(out, "in")
+		if t.space && b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		if b.Len()+len(out) > maxText-len(cutMark) {
+			b.WriteString(cutMark)
+			sum.several = true // who knows
+			break
+		}
+		b.WriteString(out)
+	}
+	return b.String(), sum
+}
+
+// skipValues goes behind a list of literals and placeholders and its closing
+// parenthesis, if that is what follows.
+func (l *lexer) skipValues() bool {
+	start := l.at
+	for {
+		t := l.next()
+		if t.text == "-" || t.text == "+" {
+			t = l.next()
+		}
+		if t.kind != literal && t.kind != placeholder {
+			break
+		}
+		if t = l.next(); t.text == ")" {
+			return true
+		}
+		if t.text != "," {
+			break
+		}
+	}
+	l.at = start
+	return false
+}
+
+// statements is a cache of statements by text: two generations, of which the
+// older is dropped when the newer is full.
+type statements struct {
+	parse func(query string) *statement // never changes
+
+	mu           sync.RWMutex
+	newer, older map[string]*statement // guarded by mu
+}
+
+func (c *statements) get(query string) *statement {
+	c.mu.RLock()
+	s, old := c.newer[query], c.older[query]
+	c.mu.RUnlock()
+	switch {
+	case s != nil:
+		return s
+	case old != nil:
+		s = old
+	default:
+		s = c.parse(query)
+	}
+	if len(query) > maxCachedText {
+		return s
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.newer == nil || len(c.newer) >= generation {
+		c.newer, c.older = make(map[string]*statement), c.newer
+	}
+	c.newer[query] = s
+	return s
+}

@@ -1,0 +1,46 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql/driver"
+	"log/slog"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// tx is an open transaction with a span.
+type tx struct {
+	bare  driver.Tx
+	conn  *conn
+	ctx   context.Context
+	span  *dendro.Span
+	outer *dendro.Span // current where the transaction began, may be nil
+}
+
+func (t *tx) unwrap() any { return t.bare }
+
+func (t *tx) Commit() error { return t.end("commit", t.bare.Commit) }
+
+func (t *tx) Rollback() error { return t.end("rollback", t.bare.Rollback) }
+
+func (t *tx) end(outcome string, f func() error) error {
+	if t.conn.tx != t {
+		return f() // ended before
+	}
+	t.conn.tx = nil
+	began := time.Now()
+	_, err := call(t.span, func() (struct{}, error) { return struct{}{}, f() })
+	t.span.AddEventAt(began, time.Since(began), outcome)
+	switch {
+	case err != nil:
+		t.conn.db.fail(t.span, err)
+	case t.ctx.Err() != nil: // why database/sql rolled back
+		t.conn.db.fail(t.span, t.ctx.Err())
+		fallthrough
+	default:
+		t.span.SetAttributes(slog.String(outcomeKey, outcome))
+	}
+	t.span.End()
+	return err
+}
