@@ -1,0 +1,77 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed assets
+var assetFiles embed.FS
+
+//go:embed list.html trace.html parts.html
+var pageFiles embed.FS
+
+// assetVersion is a hash of all assets. It is part of their path, so that a
+// browser may keep them for good, and modules find each other beside them.
+var assetVersion = hashAssets()
+
+func hashAssets() string {
+	h := sha256.New()
+	err := fs.WalkDir(assetFiles, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := assetFiles.ReadFile(name)
+		h.Write([]byte(name))
+		h.Write(data)
+		return err
+	})
+	if err != nil {
+		panic(err) // embedded files can always be read
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// assetTypes are served whatever the machine's MIME tables say.
+var assetTypes = map[string]string{
+	".css": "text/css; charset=utf-8",
+	".js":  "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml",
+}
+
+// asset serves dendro-assets/{version}/{file}.
+func (h *handler) asset(w http.ResponseWriter, r *http.Request, args []string) {
+	version, name := args[0], args[1]
+	data, err := assetFiles.ReadFile("assets/" + name)
+	if err != nil {
+		http.Error(w, "404 not found: no such asset", http.StatusNotFound)
+		return
+	}
+	head := w.Header()
+	head.Set("Content-Type", assetTypes[path.Ext(name)])
+	head.Set("Etag", `"`+assetVersion+`"`)
+	head.Set("Cache-Control", "no-cache")
+	if version == assetVersion {
+		head.Set("Cache-Control", "private, max-age=31536000, immutable")
+	}
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
+}
+
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"assets":   func() string { return "dendro-assets/" + assetVersion + "/" },
+	"bytes":    formatBytes,
+	"colour":   colourOf,
+	"count":    formatCount,
+	"duration": formatDuration,
+	"percent":  percent,
+	"clock":    clock,
+	"moment":   moment,
+	"sum":      sum,
+}).ParseFS(pageFiles, "*.html"))

@@ -1,0 +1,136 @@
+// @ts-check
+import { copyButton, el } from "./dom.js";
+import { duration, exact, offset } from "./format.js";
+
+/** @typedef {import("./waterfall.js").Skeleton} Skeleton */
+/** @typedef {{key: string, type: string, value: string}} Attribute */
+/**
+ * A span, as detail.go makes it.
+ * @typedef {object} Detail
+ * @property {string} traceId
+ * @property {string} spanId
+ * @property {string} [parentId]
+ * @property {boolean} remote
+ * @property {string} name
+ * @property {string} kind
+ * @property {string} status
+ * @property {string} [message]
+ * @property {string} start
+ * @property {number} duration
+ * @property {string} [traceState]
+ * @property {Attribute[]} attributes
+ * @property {{name: string, offset: number, duration: number, attributes: Attribute[], droppedAttributes?: number}[]} events
+ * @property {{traceId: string, spanId: string, attributes: Attribute[], droppedAttributes?: number}[]} links
+ * @property {string} service
+ * @property {Attribute[]} resource
+ * @property {{name: string, version: string, attributes: Attribute[]}} scope
+ * @property {number} [droppedAttributes]
+ * @property {number} [droppedEvents]
+ * @property {number} [droppedLinks]
+ */
+
+/** Attributes whose value is worth lines of its own. */
+const blocks = new Set(["db.query.text", "db.statement", "exception.stacktrace"]);
+
+/**
+ * What the panel shows of a row.
+ * @param {Skeleton} s
+ * @param {number} row
+ * @param {Detail[]} spans those with the id of the row, none for a missing parent
+ * @param {(row: number) => void} select
+ * @returns {HTMLElement[]}
+ */
+export function detail(s, row, spans, select) {
+  if (spans.length === 0) {
+    return [
+      el("h2", {}, "Parent span not received"),
+      el("p", {}, "Its children name it as their parent, but the span itself has not arrived: it has not ended yet, was not sampled, or was lost on its way."),
+      facts([["Span id", id(s.id[row])]]),
+    ];
+  }
+  const out = spans.map((d) => one(s, row, d, select));
+  if (spans.length > 1) out.unshift(el("p", { class: "problem" }, `${spans.length} spans have this id.`));
+  return out;
+}
+
+/**
+ * @param {Skeleton} s
+ * @param {number} row
+ * @param {Detail} d
+ * @param {(row: number) => void} select
+ */
+function one(s, row, d, select) {
+  const start = Number(BigInt(d.start) - BigInt(s.start));
+  const parent = s.parent[row];
+  return el("article", { class: `c${s.services[s.service[row]].colour}` },
+    el("h2", {}, d.name || "unnamed span"),
+    el("p", { class: "line" },
+      el("span", { class: `service c${s.services[s.service[row]].colour}` }, d.service || "unnamed service"), " ",
+      el("span", { class: "badge" }, d.kind), " ",
+      d.status !== "unset" && el("span", { class: `badge ${d.status}` }, d.status)),
+    d.message ? el("pre", { class: "message" }, d.message) : null,
+    facts([
+      ["Duration", duration(d.duration)],
+      ["Self time", duration(s.self[row])],
+      ["Start", `${offset(start)}, at ${exact(new Date(Number(BigInt(d.start) / 1_000_000n)))}`],
+      ["Span id", id(d.spanId)],
+      ["Parent", parent >= 0
+        ? el("button", { type: "button", class: "link", click: () => select(parent) }, s.names[s.name[parent]] || "unnamed span")
+        : d.parentId ? el("code", {}, d.parentId) : "none: the root"],
+      d.remote && ["Called from", "another process"],
+      d.traceState && ["Trace state", el("code", {}, d.traceState)],
+    ]),
+    section("Attributes", d.attributes.length, attributes(d.attributes), d.droppedAttributes),
+    section("Events", d.events.length, el("ol", { class: "events" }, ...d.events.map((e) => el("li", {},
+      el("h4", {}, el("span", { class: "at" }, offset(e.offset)), " ", el("b", {}, e.name || "unnamed event"), e.duration > 0 && ` for ${duration(e.duration)}`),
+      e.attributes.length > 0 && attributes(e.attributes),
+      dropped(e.droppedAttributes)))), d.droppedEvents),
+    section("Links", d.links.length, el("ol", { class: "events" }, ...d.links.map((l) => el("li", {},
+      el("a", { href: `${l.traceId}#span=${l.spanId}` }, l.traceId === d.traceId ? `span ${l.spanId} of this trace` : `trace ${l.traceId}`),
+      l.attributes.length > 0 && attributes(l.attributes),
+      dropped(l.droppedAttributes)))), d.droppedLinks),
+    section("Resource", d.resource.length, attributes(d.resource)),
+    section("Scope", d.scope.name ? 1 : 0, attributes([
+      { key: "name", type: "string", value: d.scope.name },
+      ...(d.scope.version ? [{ key: "version", type: "string", value: d.scope.version }] : []),
+      ...d.scope.attributes,
+    ])));
+}
+
+/** @param {string} text */
+function id(text) {
+  return el("span", {}, el("code", {}, text), " ", copyButton(() => text));
+}
+
+/** @param {([string, string | HTMLElement] | false | "" | undefined)[]} pairs */
+function facts(pairs) {
+  return el("dl", { class: "pairs" }, ...pairs.flatMap((p) => (p ? [el("dt", {}, p[0]), el("dd", {}, p[1])] : [])));
+}
+
+/**
+ * @param {string} title
+ * @param {number} count
+ * @param {HTMLElement} content
+ * @param {number} [lost]
+ */
+function section(title, count, content, lost) {
+  if (count === 0 && !lost) return null;
+  return el("section", {}, el("h3", {}, title), count > 0 && content, dropped(lost));
+}
+
+/** @param {number} [n] */
+function dropped(n) {
+  return n ? el("p", { class: "lost" }, `${n} more were over the limit and are lost`) : null;
+}
+
+/** @param {Attribute[]} list */
+function attributes(list) {
+  const block = (/** @type {Attribute} */ a) => blocks.has(a.key) || a.value.includes("\n");
+  return el("div", { class: "attributes" },
+    el("table", {}, el("tbody", {}, ...list.filter((a) => !block(a)).map((a) => el("tr", {},
+      el("th", { scope: "row" }, a.key),
+      el("td", { class: a.type }, a.value === "" ? el("i", {}, "empty") : a.value))))),
+    ...list.filter(block).map((a) => el("figure", {},
+      el("figcaption", {}, a.key, " ", copyButton(() => a.value)),
+      el("pre", {}, el("code", {}, a.value)))));
+}

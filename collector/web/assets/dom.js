@@ -1,0 +1,44 @@
+// @ts-check
+
+/**
+ * Makes an element. Text can only become text: span data is never trusted.
+ * @param {string} tag
+ * @param {Record<string, string | number | ((e: any) => void)>} [attributes] functions listen to events
+ * @param {...(Node | string | null | false)} children
+ * @returns {HTMLElement}
+ */
+export function el(tag, attributes = {}, ...children) {
+  const e = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") e.addEventListener(name, value);
+    else e.setAttribute(name, String(value));
+  }
+  for (const child of children) if (child || child === "") e.append(child);
+  return e;
+}
+
+/**
+ * A button that copies text.
+ * @param {() => string} text
+ */
+export function copyButton(text) {
+  const b = el("button", { type: "button", class: "quiet" }, "Copy");
+  b.addEventListener("click", () => copy(b, text()));
+  return b;
+}
+
+/**
+ * Copies text and says so on the button for a moment.
+ * @param {HTMLElement} button
+ * @param {string} text
+ */
+export async function copy(button, text) {
+  let said = "Copied";
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    said = "Not allowed";
+  }
+  button.textContent = said;
+  setTimeout(() => (button.textContent = "Copy"), 1500);
+}

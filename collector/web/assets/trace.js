@@ -1,0 +1,139 @@
+// @ts-check
+import { copy, el } from "./dom.js";
+import { detail } from "./detail.js";
+import { exact } from "./format.js";
+import { Waterfall } from "./waterfall.js";
+
+/** @typedef {import("./waterfall.js").Skeleton} Skeleton */
+
+const main = /** @type {HTMLElement} */ (document.getElementById("trace"));
+const api = `../api/dendro/traces/${main.dataset.trace}`;
+
+/**
+ * Gets JSON, or throws what the server says is wrong.
+ * @param {string} url
+ */
+async function get(url) {
+  const r = await fetch(url, { headers: { Accept: "application/json" } });
+  if (!r.ok) throw new Error((await r.text()).trim() || `status ${r.status}`);
+  return r.json();
+}
+
+/** @param {unknown} e */
+function problem(e) {
+  return el("p", { class: "problem", role: "alert" }, e instanceof Error ? e.message : String(e));
+}
+
+const help = el("dialog", { class: "help", "aria-label": "Keys" },
+  el("h2", {}, "Keys"),
+  el("dl", {}, ...[
+    ["↑ ↓", "previous, next row"],
+    ["→ ←", "open or go into, close or go out"],
+    ["Home End", "first, last row"],
+    ["Enter", "details of the span"],
+    ["e", "next error"],
+    ["Esc", "close the details"],
+    ["?", "this help"],
+  ].flatMap(([keys, what]) => [el("dt", {}, ...keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what)])),
+  el("form", { method: "dialog" }, el("button", {}, "Close")));
+
+async function start() {
+  for (const t of document.querySelectorAll("time")) {
+    const then = new Date(t.dateTime);
+    t.textContent = exact(then);
+  }
+  const copyID = /** @type {HTMLElement} */ (document.getElementById("copy-id"));
+  copyID.hidden = false;
+  copyID.addEventListener("click", () => copy(copyID, main.dataset.trace ?? ""));
+  document.body.append(help);
+  const keys = /** @type {HTMLElement} */ (document.getElementById("keys"));
+  keys.hidden = false;
+  const showHelp = () => /** @type {HTMLDialogElement} */ (help).showModal();
+  keys.addEventListener("click", showHelp);
+
+  /** @type {Skeleton} */
+  const skeleton = await get(api);
+  const panel = el("aside", { class: "detail", "aria-label": "Span", tabindex: "-1" });
+  panel.hidden = true;
+  const waterfall = new Waterfall(skeleton, { open, close });
+  main.replaceChildren(waterfall.element, panel);
+  waterfall.render();
+
+  let asked = 0; // the latest question, so that a late answer is not shown
+
+  /** @param {number} row */
+  async function open(row) {
+    const question = ++asked;
+    history.replaceState(null, "", `#span=${skeleton.id[row]}`);
+    panel.hidden = false;
+    main.classList.add("open");
+    const shut = el("button", { type: "button", class: "close", "aria-label": "Close details", click: () => { close(); waterfall.focus(); } }, "×");
+    let content;
+    try {
+      content = skeleton.service[row] < 0 ? [] : (await get(`${api}/spans/${skeleton.id[row]}`)).spans;
+    } catch (e) {
+      content = e;
+    }
+    if (question !== asked) return;
+    panel.replaceChildren(shut, ...(Array.isArray(content) ? detail(skeleton, row, content, select) : [problem(content)]));
+    panel.scrollTop = 0;
+    waterfall.reveal();
+  }
+
+  function close() {
+    if (panel.hidden) return false;
+    asked++;
+    panel.hidden = true;
+    main.classList.remove("open");
+    history.replaceState(null, "", location.pathname + location.search);
+    return true;
+  }
+
+  /** @param {number} row */
+  function select(row) {
+    waterfall.select(row);
+    open(row);
+  }
+
+  function followHash() {
+    const row = skeleton.id.indexOf(new URLSearchParams(location.hash.slice(1)).get("span") ?? "");
+    if (row >= 0) select(row);
+  }
+
+  document.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey || /** @type {HTMLDialogElement} */ (help).open) return;
+    if (e.key === "?") showHelp();
+    else if (e.key === "Escape" && close()) waterfall.focus();
+    else return;
+    e.preventDefault();
+  });
+  addEventListener("hashchange", followHash);
+  waterfall.focus();
+  followHash();
+  watch(skeleton);
+  main.dataset.ready = "true";
+}
+
+const young = 60_000; // milliseconds in which late spans are looked for
+
+/**
+ * Offers to show spans that arrive after the page was loaded, while the trace
+ * is young.
+ * @param {Skeleton} shown
+ */
+function watch(shown) {
+  const end = Number(BigInt(shown.start) / 1_000_000n) + shown.duration / 1e6;
+  setTimeout(async () => {
+    if (Date.now() - end > young) return;
+    const spans = document.hidden ? 0 : (await get(api).catch(() => shown)).spans;
+    if (spans <= shown.spans) {
+      watch(shown);
+      return;
+    }
+    const more = spans - shown.spans;
+    document.querySelector(".facts dl")?.append(el("button", { type: "button", id: "more", click: () => location.reload() },
+      `Show ${more} new ${more === 1 ? "span" : "spans"}`));
+  }, 2000);
+}
+
+start().catch((e) => main.replaceChildren(problem(e)));

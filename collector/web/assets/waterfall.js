@@ -1,0 +1,337 @@
+// @ts-check
+import { el } from "./dom.js";
+import { duration, offset } from "./format.js";
+
+/**
+ * A trace, one column per property, as skeleton.go makes it. Times are
+ * nanoseconds since its start. Rows are in the order of the tree: a subtree is
+ * a row and the size-1 rows after it.
+ * @typedef {object} Skeleton
+ * @property {string} traceId
+ * @property {string} start
+ * @property {number} duration
+ * @property {{name: string, colour: number}[]} services
+ * @property {string[]} names
+ * @property {string[]} id
+ * @property {number[]} parent
+ * @property {number[]} depth
+ * @property {number[]} size
+ * @property {number[]} offset
+ * @property {number[]} length
+ * @property {number[]} self
+ * @property {number[]} name
+ * @property {number[]} service
+ * @property {number[]} kind
+ * @property {number[]} status
+ * @property {number[] | null} detached
+ * @property {number[] | null} eventRow
+ * @property {number[] | null} eventName
+ * @property {number[] | null} eventOffset
+ * @property {number[] | null} eventLength
+ */
+
+export const kinds = ["internal", "server", "client", "producer", "consumer"];
+export const statusError = 2;
+
+const rowHeight = 26; // pixels, as in app.css
+const margin = 12; // rows drawn beyond the edges
+const maxIndent = 24; // levels
+
+/** The span tree, of which only the visible rows are in the document. */
+export class Waterfall {
+  /**
+   * @param {Skeleton} skeleton
+   * @param {{open: (row: number) => void, close: () => boolean}} actions
+   */
+  constructor(skeleton, actions) {
+    this.s = skeleton;
+    this.actions = actions;
+    this.total = skeleton.id.length;
+    this.scale = 100 / Math.max(1, skeleton.duration); // percent per nanosecond
+    this.selected = 0;
+    /** @type {Set<number>} */
+    this.collapsed = new Set();
+    this.shown = new Int32Array(this.total); // the rows that no collapsed row hides
+    this.count = 0;
+    /** @type {Map<number, HTMLElement>} */
+    this.drawn = new Map();
+    this.detached = new Set(skeleton.detached ?? []);
+    this.eventsOf = firstEvents(skeleton);
+
+    const ticks = ticksOf(skeleton.duration);
+    this.lines = el("div", { class: "lines", "aria-hidden": "true" });
+    const axis = el("div", { role: "columnheader", class: "time axis" });
+    for (const ns of ticks) {
+      const line = el("i");
+      line.style.left = `${ns * this.scale}%`;
+      this.lines.append(line);
+      if (ns > 0.92 * skeleton.duration) continue; // no room for its label
+      const label = el("span", {}, ns === 0 ? "0" : duration(ns).replace(/\.0+ /, " "));
+      label.style.left = line.style.left;
+      axis.append(label);
+    }
+    this.head = el("div", { role: "row", class: "row head", "aria-rowindex": 1 },
+      el("div", { role: "columnheader", class: "name" }, "Span"),
+      el("div", { role: "columnheader", class: "num start" }, "Start"),
+      el("div", { role: "columnheader", class: "num self" }, "Self"),
+      axis);
+    this.body = el("div", { role: "rowgroup", class: "rows" }, this.lines);
+    this.element = el("div", {
+      class: "waterfall", role: "treegrid", tabindex: 0,
+      "aria-label": "Spans of the trace", "aria-rowcount": this.total + 1,
+      keydown: (e) => this.key(e), click: (e) => this.click(e),
+    }, el("div", { role: "rowgroup", class: "heads" }, this.head), this.body);
+
+    let due = false;
+    const later = () => {
+      if (due) return;
+      due = true;
+      requestAnimationFrame(() => {
+        due = false;
+        this.render();
+      });
+    };
+    this.element.addEventListener("scroll", later, { passive: true });
+    new ResizeObserver(later).observe(this.element);
+    this.arrange();
+  }
+
+  focus() {
+    this.element.focus({ preventScroll: true });
+  }
+
+  /** Works out which rows are shown, after one was collapsed or expanded. */
+  arrange() {
+    this.count = 0;
+    for (let i = 0; i < this.total; i += this.collapsed.has(i) ? this.s.size[i] : 1) this.shown[this.count++] = i;
+    this.body.style.height = `${this.count * rowHeight}px`;
+    for (const row of this.drawn.values()) row.remove();
+    this.drawn.clear();
+  }
+
+  /**
+   * The place of a row among those shown. If it is hidden, that of the row
+   * that hides it.
+   * @param {number} row
+   */
+  place(row) {
+    let low = 0;
+    let high = this.count - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.shown[middle] <= row) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** Draws the rows in view and takes out the others. */
+  render() {
+    const top = this.element.scrollTop;
+    const from = Math.max(0, Math.floor(top / rowHeight) - margin);
+    const to = Math.min(this.count, Math.ceil((top + this.element.clientHeight) / rowHeight) + margin);
+    const wanted = new Set(this.shown.subarray(from, to));
+    for (const [i, row] of this.drawn) {
+      if (!wanted.has(i)) {
+        row.remove();
+        this.drawn.delete(i);
+      }
+    }
+    for (let at = from; at < to; at++) {
+      const i = this.shown[at];
+      if (this.drawn.has(i)) continue;
+      const row = this.draw(i);
+      row.style.top = `${at * rowHeight}px`;
+      this.drawn.set(i, row);
+      this.body.append(row);
+    }
+    this.element.setAttribute("aria-activedescendant", `row-${this.selected}`);
+  }
+
+  /**
+   * @param {number} i
+   * @returns {HTMLElement}
+   */
+  draw(i) {
+    const s = this.s;
+    const missing = s.service[i] < 0;
+    const failed = s.status[i] === statusError;
+    const name = s.names[s.name[i]] || "unnamed span";
+    const service = missing ? null : s.services[s.service[i]];
+    const took = duration(s.length[i]);
+
+    const toggle = el("span", { class: "toggle", "aria-hidden": "true" });
+    if (s.size[i] > 1) toggle.textContent = this.collapsed.has(i) ? "▸" : "▾";
+    const label = el("div", { role: "gridcell", class: "name" }, toggle,
+      failed && el("span", { class: "mark", title: "error" }, "!"),
+      el("span", { class: "label", title: name }, name),
+      service && el("span", { class: "of", title: service.name }, service.name || "unnamed service"),
+      s.kind[i] > 0 && el("span", { class: "kind" }, kinds[s.kind[i]] ?? "internal"),
+      this.collapsed.has(i) && el("span", { class: "hidden-rows" }, `+${s.size[i] - 1}`),
+      this.detached.has(i) && el("span", { class: "badge", title: "The parent of this span is below the span itself." }, "circular parent"));
+    label.style.paddingInlineStart = `calc(var(--indent) * ${Math.min(s.depth[i], maxIndent)} + 4px)`;
+
+    const left = clamp(s.offset[i] * this.scale);
+    const width = Math.min(100 - left, s.length[i] * this.scale);
+    const bar = el("div", { class: "bar" });
+    bar.style.left = `${left}%`;
+    bar.style.width = `${width}%`;
+    this.drawEvents(i, bar);
+    const tip = el("span", { class: "took" }, took);
+    if (left + width < 80) tip.style.left = `${left + width}%`;
+    else if (left > 20) tip.style.right = `${100 - left}%`;
+    else {
+      tip.classList.add("inside");
+      tip.style.right = `${100 - left - width}%`;
+    }
+
+    const row = el("div", {
+      role: "row", id: `row-${i}`, "data-row": i,
+      class: `row${service ? ` c${service.colour}` : " missing"}${failed ? " failed" : ""}`,
+      "aria-level": s.depth[i] + 1, "aria-rowindex": i + 2, "aria-selected": String(i === this.selected),
+    }, label,
+    el("div", { role: "gridcell", class: "num start" }, offset(s.offset[i])),
+    el("div", { role: "gridcell", class: "num self" }, missing ? "" : duration(s.self[i])),
+    el("div", { role: "gridcell", class: "time" }, bar, tip));
+    if (s.size[i] > 1) row.setAttribute("aria-expanded", String(!this.collapsed.has(i)));
+    return row;
+  }
+
+  /**
+   * @param {number} i
+   * @param {HTMLElement} bar
+   */
+  drawEvents(i, bar) {
+    const s = this.s;
+    const { eventRow, eventOffset, eventLength, eventName } = s;
+    if (!eventRow || !eventOffset || !eventLength || !eventName || s.length[i] <= 0) return;
+    const first = this.eventsOf.get(i);
+    if (first === undefined) return;
+    for (let e = first; eventRow[e] === i; e++) {
+      const tick = el("i", { title: `${s.names[eventName[e]]} ${offset(eventOffset[e] - s.offset[i])}` });
+      const left = clamp((100 * (eventOffset[e] - s.offset[i])) / s.length[i]);
+      tick.style.left = `${left}%`;
+      tick.style.width = `${Math.min(100 - left, (100 * eventLength[e]) / s.length[i])}%`;
+      bar.append(tick);
+    }
+  }
+
+  /**
+   * Selects a row, and opens the ones above it.
+   * @param {number} row
+   */
+  select(row) {
+    let hidden = false;
+    for (let p = this.s.parent[row]; p >= 0; p = this.s.parent[p]) hidden = this.collapsed.delete(p) || hidden;
+    if (hidden) this.arrange();
+    this.drawn.get(this.selected)?.setAttribute("aria-selected", "false");
+    this.selected = row;
+    this.drawn.get(row)?.setAttribute("aria-selected", "true");
+    this.reveal();
+  }
+
+  /** Scrolls to the selected row. */
+  reveal() {
+    const top = this.place(this.selected) * rowHeight;
+    const box = this.element;
+    const room = box.clientHeight - this.head.offsetHeight - rowHeight;
+    if (top < box.scrollTop) box.scrollTop = top;
+    else if (top > box.scrollTop + room) box.scrollTop = top - room;
+    this.render();
+  }
+
+  /**
+   * @param {number} row
+   * @param {boolean} collapse
+   */
+  fold(row, collapse) {
+    if (this.s.size[row] < 2) return;
+    if (collapse) this.collapsed.add(row);
+    else this.collapsed.delete(row);
+    if (collapse && this.selected > row && this.selected < row + this.s.size[row]) this.selected = row;
+    this.arrange();
+    this.render();
+  }
+
+  /** @param {MouseEvent} e */
+  click(e) {
+    const target = /** @type {HTMLElement} */ (e.target);
+    const row = Number(target.closest("[data-row]")?.getAttribute("data-row") ?? -1);
+    if (row < 0) return;
+    if (target.classList.contains("toggle") && this.s.size[row] > 1) {
+      this.fold(row, !this.collapsed.has(row));
+      return;
+    }
+    this.select(row);
+    this.actions.open(row);
+  }
+
+  /** @param {KeyboardEvent} e */
+  key(e) {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    const s = this.s;
+    const row = this.selected;
+    const page = Math.max(1, Math.floor(this.element.clientHeight / rowHeight) - 2);
+    /** @param {number} by */
+    const move = (by) => this.select(this.shown[Math.max(0, Math.min(this.count - 1, this.place(row) + by))]);
+    switch (e.key) {
+      case "ArrowDown": move(1); break;
+      case "ArrowUp": move(-1); break;
+      case "PageDown": move(page); break;
+      case "PageUp": move(-page); break;
+      case "Home": move(-this.count); break;
+      case "End": move(this.count); break;
+      case "ArrowRight":
+        if (this.collapsed.has(row)) this.fold(row, false);
+        else if (s.size[row] > 1) this.select(row + 1);
+        break;
+      case "ArrowLeft":
+        if (s.size[row] > 1 && !this.collapsed.has(row)) this.fold(row, true);
+        else if (s.parent[row] >= 0) this.select(s.parent[row]);
+        break;
+      case "Enter":
+      case " ":
+        this.actions.open(row);
+        break;
+      case "e": {
+        let next = s.status.indexOf(statusError, row + 1);
+        if (next < 0) next = s.status.indexOf(statusError);
+        if (next >= 0) this.select(next);
+        break;
+      }
+      default:
+        return;
+    }
+    e.preventDefault();
+  }
+}
+
+/** @param {number} percent */
+function clamp(percent) {
+  return Math.max(0, Math.min(100, percent));
+}
+
+/**
+ * The first event of each row that has any. Those of a row are neighbours.
+ * @param {Skeleton} s
+ * @returns {Map<number, number>}
+ */
+function firstEvents(s) {
+  const first = new Map();
+  const rows = s.eventRow ?? [];
+  for (let e = rows.length - 1; e >= 0; e--) first.set(rows[e], e);
+  return first;
+}
+
+/**
+ * Round times within a duration, about five.
+ * @param {number} total nanoseconds
+ */
+function ticksOf(total) {
+  if (total <= 0) return [0];
+  const power = 10 ** Math.floor(Math.log10(total / 4));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((t) => total / t <= 6) ?? 10 * power;
+  const ticks = [];
+  for (let t = 0; t < total; t += step) ticks.push(Math.round(t));
+  return ticks;
+}

@@ -1,0 +1,164 @@
+package web
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// detail is all that is known of one span. Times are nanoseconds.
+type detail struct {
+	TraceID    dendro.TraceID `json:"traceId"`
+	SpanID     dendro.SpanID  `json:"spanId"`
+	ParentID   string         `json:"parentId,omitempty"`
+	Remote     bool           `json:"remote"`
+	Name       string         `json:"name"`
+	Kind       string         `json:"kind"`
+	Status     string         `json:"status"`
+	Message    string         `json:"message,omitempty"`
+	Start      int64          `json:"start,string"`
+	Duration   int64          `json:"duration"`
+	TraceState string         `json:"traceState,omitempty"`
+	Attributes []attribute    `json:"attributes"`
+	Events     []event        `json:"events"`
+	Links      []link         `json:"links"`
+	Service    string         `json:"service"`
+	Resource   []attribute    `json:"resource"`
+	Scope      scope          `json:"scope"`
+	// Over the limits of the program that made the span.
+	DroppedAttributes uint32 `json:"droppedAttributes,omitempty"`
+	DroppedEvents     uint32 `json:"droppedEvents,omitempty"`
+	DroppedLinks      uint32 `json:"droppedLinks,omitempty"`
+}
+
+type attribute struct {
+	Key   string `json:"key"`
+	Type  string `json:"type"`
+	Value string `json:"value"`
+}
+
+type event struct {
+	Name       string      `json:"name"`
+	Offset     int64       `json:"offset"` // since the start of the span
+	Duration   int64       `json:"duration"`
+	Attributes []attribute `json:"attributes"`
+	Dropped    uint32      `json:"droppedAttributes,omitempty"`
+}
+
+type link struct {
+	TraceID    dendro.TraceID `json:"traceId"`
+	SpanID     dendro.SpanID  `json:"spanId"`
+	Attributes []attribute    `json:"attributes"`
+	Dropped    uint32         `json:"droppedAttributes,omitempty"`
+}
+
+type scope struct {
+	Name       string      `json:"name"`
+	Version    string      `json:"version"`
+	Attributes []attribute `json:"attributes"`
+}
+
+// span serves api/dendro/traces/{id}/spans/{id}: every span with that id, since
+// nothing keeps two programs from using the same one.
+func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
+	id, err := dendro.ParseSpanID(strings.ToLower(args[1]))
+	if err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("%q is not a span id: 16 hexadecimal digits", args[1]))
+		return
+	}
+	t := h.find(w, r, args[0])
+	if t == nil {
+		return
+	}
+	spans := []detail{}
+	for i := range t.Spans {
+		if t.Spans[i].SpanID == id {
+			spans = append(spans, detailOf(&t.Spans[i]))
+		}
+	}
+	if len(spans) == 0 {
+		fail(w, http.StatusNotFound, fmt.Errorf("trace %s has no span %s", t.ID, id))
+		return
+	}
+	writeJSON(w, struct {
+		Spans []detail `json:"spans"`
+	}{spans})
+}
+
+func detailOf(s *collector.Span) detail {
+	d := detail{
+		TraceID: s.TraceID, SpanID: s.SpanID, Remote: s.Remote,
+		Name: s.Name, Kind: s.Kind.String(), Status: s.Status.Code.String(), Message: s.Status.Message,
+		Start: s.Start, Duration: int64(s.Duration()), TraceState: s.State.String(),
+		Attributes: attributesOf(s.Attributes), Events: []event{}, Links: []link{},
+		Service: s.Resource.Service(), Resource: []attribute{}, Scope: scope{Attributes: []attribute{}},
+		DroppedAttributes: s.DroppedAttributes, DroppedEvents: s.DroppedEvents, DroppedLinks: s.DroppedLinks,
+	}
+	if s.ParentID.IsValid() {
+		d.ParentID = s.ParentID.String()
+	}
+	for _, e := range s.Events {
+		d.Events = append(d.Events, event{e.Name, e.Time - s.Start, int64(e.Duration), attributesOf(e.Attributes), e.DroppedAttributes})
+	}
+	for _, l := range s.Links {
+		d.Links = append(d.Links, link{l.TraceID, l.SpanID, attributesOf(l.Attributes), l.DroppedAttributes})
+	}
+	if s.Resource != nil {
+		d.Resource = attributesOf(s.Resource.Attributes)
+	}
+	if s.Scope != nil {
+		d.Scope = scope{s.Scope.Name, s.Scope.Version, attributesOf(s.Scope.Attributes)}
+	}
+	return d
+}
+
+func attributesOf(attrs []slog.Attr) []attribute {
+	out := make([]attribute, len(attrs))
+	for i, a := range attrs {
+		kind, text := textOf(a.Value)
+		out[i] = attribute{a.Key, kind, text}
+	}
+	return out
+}
+
+// textOf returns the type of a value, in the words of OTLP, and its text:
+// JavaScript's numbers do not hold every int64.
+func textOf(v slog.Value) (kind, text string) {
+	switch v.Kind() {
+	case slog.KindInt64:
+		return "int", v.String()
+	case slog.KindFloat64:
+		return "double", v.String()
+	case slog.KindBool:
+		return "bool", v.String()
+	case slog.KindAny:
+		switch x := v.Any().(type) {
+		case []byte:
+			return "bytes", base64.StdEncoding.EncodeToString(x)
+		case []slog.Value:
+			parts := make([]string, len(x))
+			for i, e := range x {
+				if kind, parts[i] = textOf(e); kind == "string" {
+					parts[i] = quote(parts[i])
+				}
+			}
+			return "array", "[" + strings.Join(parts, ",") + "]"
+		case []string, []int64, []float64, []bool:
+			if text, err := json.Marshal(x); err == nil {
+				return "array", string(text)
+			}
+		}
+	}
+	return "string", v.String()
+}
+
+func quote(s string) string {
+	text, _ := json.Marshal(s) // a string never fails
+	return string(text)
+}

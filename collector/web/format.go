@@ -1,0 +1,80 @@
+package web
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// formatDuration writes d with three digits, as format.js does.
+func formatDuration(d time.Duration) string {
+	ns := float64(d)
+	switch {
+	case d < time.Microsecond:
+		return strconv.FormatInt(int64(d), 10) + " ns"
+	case ns < 999.5e3:
+		return threeDigits(ns/1e3) + " µs"
+	case ns < 999.5e6:
+		return threeDigits(ns/1e6) + " ms"
+	case ns < 59.95e9:
+		return threeDigits(ns/1e9) + " s"
+	}
+	s := int64(math.Round(ns / 1e9))
+	if s < 3600 {
+		return fmt.Sprintf("%dm %02ds", s/60, s%60)
+	}
+	return fmt.Sprintf("%dh %02dm", s/3600, s/60%60)
+}
+
+func threeDigits(x float64) string {
+	switch {
+	case x < 9.995:
+		return strconv.FormatFloat(x, 'f', 2, 64)
+	case x < 99.95:
+		return strconv.FormatFloat(x, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(x, 'f', 0, 64)
+}
+
+// formatBytes writes n in binary units.
+func formatBytes(n int64) string {
+	x, units := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	for x >= 1023.5 && len(units) > 1 {
+		x, units = x/1024, units[1:]
+	}
+	if units[0] == "B" {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	return threeDigits(x) + " " + units[0]
+}
+
+// formatCount separates the thousands of an integer.
+func formatCount(n any) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "\u202f" + s[i:] // a narrow no-break space
+	}
+	return s
+}
+
+// percent returns part of whole, as a length of SVG.
+func percent(part, whole time.Duration) string {
+	if whole <= 0 {
+		return "0%"
+	}
+	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 2, 64) + "%"
+}
+
+// clock and moment write a time of Unix nanoseconds, for readers whose browser
+// runs no scripts, and for machines.
+func clock(ns int64) string  { return time.Unix(0, ns).UTC().Format("15:04:05.000 UTC") }
+func moment(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
+
+// sum adds the counts of all reasons.
+func sum(byReason map[string]uint64) (n uint64) {
+	for _, count := range byReason {
+		n += count
+	}
+	return n
+}

@@ -1,0 +1,129 @@
+package web
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// frame is what both pages have in common.
+type frame struct {
+	// Root leads from the page to the mount point.
+	Root    string
+	Title   string
+	Store   collector.Stats
+	Tracers []tracer
+}
+
+// tracer is what the strip at the foot of a page shows of a tracer.
+type tracer struct {
+	Service string
+	dendro.Stats
+}
+
+func (h *handler) frame(root, title string) frame {
+	f := frame{Root: root, Title: title, Store: h.store.Stats()}
+	for _, t := range h.tracers {
+		f.Tracers = append(f.Tracers, tracer{t.Resource().Service(), t.Stats()})
+	}
+	return f
+}
+
+type listPage struct {
+	frame
+	Form     url.Values
+	Filtered bool // by more than a limit
+	Limit    int
+	Problem  string // what is wrong with the form
+	Services []string
+	Traces   []collector.Summary
+	Longest  time.Duration
+}
+
+// pageLimit is how many traces the page lists unless asked for more or fewer.
+const pageLimit = 50
+
+// list serves the list of traces.
+func (h *handler) list(w http.ResponseWriter, r *http.Request) {
+	form := r.URL.Query()
+	q, err := parseQuery(form)
+	if q.Limit == 0 {
+		q.Limit = pageLimit
+	}
+	p := listPage{frame: h.frame("./", "Traces"), Form: form, Limit: q.Limit}
+	for key := range form {
+		p.Filtered = p.Filtered || key != "limit" && form.Get(key) != ""
+	}
+	status := http.StatusOK
+	if err == nil {
+		if p.Traces, err = h.store.Search(r.Context(), q); err != nil {
+			status = statusOf(err)
+		}
+	} else {
+		status = http.StatusBadRequest
+	}
+	if err != nil {
+		p.Problem = err.Error()
+	}
+	for _, t := range p.Traces {
+		p.Longest = max(p.Longest, t.Duration)
+	}
+	// Without the names the filter still works, only without suggestions.
+	p.Services, _ = h.store.TagValues(r.Context(), semconv.ServiceName)
+	render(w, status, "list.html", p)
+}
+
+type tracePage struct {
+	frame
+	Problem string // why there is no trace
+	Trace   *skeleton
+	Name    string
+	Service string
+}
+
+// trace serves trace/{id}.
+func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
+	t, status, err := h.lookUp(r, args[0])
+	p := tracePage{frame: h.frame("../", "Trace")}
+	if err != nil {
+		p.Problem = err.Error()
+	} else {
+		p.Trace = newSkeleton(t)
+		p.Name, p.Service = p.Trace.root()
+		p.Title = p.Name
+	}
+	render(w, status, "trace.html", p)
+}
+
+// Busiest returns the services, those with the most spans first.
+func (s *skeleton) Busiest() []service {
+	return slices.SortedStableFunc(slices.Values(s.Services), func(a, b service) int { return b.Spans - a.Spans })
+}
+
+func render(w http.ResponseWriter, status int, name string, data any) {
+	var buf bytes.Buffer
+	if err := pages.ExecuteTemplate(&buf, name, data); err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(buf.Bytes())
+}
+
+// Kept returns the parameters without a field of their own in the form.
+func (p listPage) Kept() []string {
+	var keys []string
+	for _, key := range []string{"q", "start", "end", "maxDuration"} {
+		if p.Form.Get(key) != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}

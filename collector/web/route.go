@@ -1,0 +1,59 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// serveFunc serves one route; args are the path segments of its {}.
+type serveFunc func(h *handler, w http.ResponseWriter, r *http.Request, args []string)
+
+// route is a way that a path may end.
+type route struct {
+	pattern []string
+	serve   serveFunc
+}
+
+// routes are such that no path matches two of them.
+var routes = []route{
+	{[]string{"trace", "{}"}, (*handler).trace},
+	{[]string{"dendro-assets", "{}", "{}"}, (*handler).asset},
+	{[]string{"api", "echo"}, (*handler).echo},
+	{[]string{"api", "status", "buildinfo"}, (*handler).buildInfo},
+	{[]string{"api", "search"}, (*handler).search},
+	{[]string{"api", "search", "tags"}, (*handler).tags},
+	{[]string{"api", "v2", "search", "tags"}, (*handler).tagScopes},
+	{[]string{"api", "search", "tag", "{}", "values"}, (*handler).tagValues},
+	{[]string{"api", "v2", "search", "tag", "{}", "values"}, (*handler).typedTagValues},
+	{[]string{"api", "traces", "{}"}, (*handler).traceV1},
+	{[]string{"api", "v2", "traces", "{}"}, (*handler).traceV2},
+	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},
+	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
+}
+
+// match finds the route by the end of path, because a handler cannot know
+// where it is mounted: http.StripPrefix takes the prefix away, and others do
+// not.
+func match(path string) (serveFunc, []string) {
+	segments := strings.Split(path, "/")
+	for _, r := range routes {
+		from := len(segments) - len(r.pattern)
+		if from < 0 {
+			continue
+		}
+		var args []string
+		if slices.EqualFunc(segments[from:], r.pattern, func(have, want string) bool {
+			if want != "{}" {
+				return have == want
+			}
+			arg, err := url.PathUnescape(have)
+			args = append(args, arg)
+			return err == nil && arg != ""
+		}) {
+			return r.serve, args
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,162 @@
+package web
+
+import (
+	"hash/fnv"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// skeleton is what the trace page draws, one column per property, so that a
+// hundred thousand spans are a few arrays in the browser. Times are
+// nanoseconds, those in columns since Start.
+type skeleton struct {
+	TraceID  dendro.TraceID `json:"traceId"`
+	Start    int64          `json:"start,string"` // since the Unix epoch
+	Duration int64          `json:"duration"`
+	Spans    int            `json:"spans"`
+	Errors   int            `json:"errors"`
+	Missing  int            `json:"missing"` // parents that have not arrived
+	Services []service      `json:"services"`
+	Names    []string       `json:"names"` // to which Name and EventName point
+
+	ID       []dendro.SpanID `json:"id"`
+	Parent   []int           `json:"parent"` // row, -1 for a root
+	Depth    []int           `json:"depth"`
+	Size     []int           `json:"size"` // rows of the subtree
+	Offset   []int64         `json:"offset"`
+	Length   []int64         `json:"length"`
+	Self     []int64         `json:"self"`
+	Name     []int           `json:"name"`
+	Service  []int           `json:"service"` // -1 for a missing parent
+	Kind     []int           `json:"kind"`
+	Status   []int           `json:"status"`
+	Detached []int           `json:"detached"` // rows cut from a circle of parents
+
+	// The events of all spans.
+	EventRow    []int   `json:"eventRow"`
+	EventName   []int   `json:"eventName"`
+	EventOffset []int64 `json:"eventOffset"`
+	EventLength []int64 `json:"eventLength"`
+}
+
+// service is the share of one service in a trace.
+type service struct {
+	Name   string `json:"name"`
+	Colour int    `json:"colour"`
+	Spans  int    `json:"spans"`
+	Errors int    `json:"errors"`
+}
+
+// colours is how many colours app.css has for services.
+const colours = 12
+
+// colourOf gives a service the same colour everywhere.
+func colourOf(service string) int {
+	h := fnv.New32a()
+	h.Write([]byte(service))
+	return int(h.Sum32() % colours)
+}
+
+// missingParent is the name of a row without a span.
+const missingParent = "parent span not received"
+
+// newSkeleton lays t out. t must have a span.
+func newSkeleton(t *collector.Trace) *skeleton {
+	s := &skeleton{TraceID: t.ID, Spans: len(t.Spans)}
+	first, last := t.Spans[0].Start, t.Spans[0].End
+	for i := range t.Spans {
+		first = min(first, t.Spans[i].Start)
+		last = max(last, t.Spans[i].Start, t.Spans[i].End)
+	}
+	s.Start, s.Duration = first, last-first
+
+	names, services := map[string]int{}, map[string]int{}
+	nameOf := func(name string) int {
+		i, known := names[name]
+		if !known {
+			i = len(s.Names)
+			names[name] = i
+			s.Names = append(s.Names, strings.ToValidUTF8(name, "\uFFFD"))
+		}
+		return i
+	}
+	rows := layOut(t.Spans)
+	n := len(rows)
+	s.ID = make([]dendro.SpanID, 0, n)
+	for _, column := range []*[]int{&s.Parent, &s.Depth, &s.Size, &s.Name, &s.Service, &s.Kind, &s.Status} {
+		*column = make([]int, 0, n)
+	}
+	for _, column := range []*[]int64{&s.Offset, &s.Length, &s.Self} {
+		*column = make([]int64, 0, n)
+	}
+	for i, r := range rows {
+		of, kind, status := -1, 0, 0
+		if r.span == nil {
+			s.Missing++
+			s.Name = append(s.Name, nameOf(missingParent))
+		} else {
+			s.Name = append(s.Name, nameOf(r.span.Name))
+			kind, status = int(r.span.Kind), int(r.span.Status.Code)
+			from := r.span.Resource.Service()
+			var known bool
+			if of, known = services[from]; !known {
+				of = len(s.Services)
+				services[from] = of
+				s.Services = append(s.Services, service{Name: from, Colour: colourOf(from)})
+			}
+			s.Services[of].Spans++
+			if r.span.Status.Code == dendro.StatusError {
+				s.Services[of].Errors++
+				s.Errors++
+			}
+			for _, e := range r.span.Events {
+				s.EventRow = append(s.EventRow, i)
+				s.EventName = append(s.EventName, nameOf(e.Name))
+				s.EventOffset = append(s.EventOffset, e.Time-first)
+				s.EventLength = append(s.EventLength, int64(e.Duration))
+			}
+		}
+		if r.cycle {
+			s.Detached = append(s.Detached, i)
+		}
+		s.ID = append(s.ID, r.id)
+		s.Parent = append(s.Parent, r.parent)
+		s.Depth = append(s.Depth, r.depth)
+		s.Size = append(s.Size, r.size)
+		s.Offset = append(s.Offset, r.start-first)
+		s.Length = append(s.Length, r.end-r.start)
+		s.Self = append(s.Self, r.self)
+		s.Service = append(s.Service, of)
+		s.Kind = append(s.Kind, kind)
+		s.Status = append(s.Status, status)
+	}
+	return s
+}
+
+// root returns what the trace is called: its first span without a parent,
+// else its first span.
+func (s *skeleton) root() (name, service string) {
+	row := max(0, slices.IndexFunc(s.Service, func(of int) bool { return of >= 0 }))
+	for i, p := range s.Parent {
+		if p < 0 && s.Service[i] >= 0 {
+			row = i
+			break
+		}
+	}
+	return s.Names[s.Name[row]], s.Services[s.Service[row]].Name
+}
+
+// skeleton serves api/dendro/traces/{id}.
+func (h *handler) rows(w http.ResponseWriter, r *http.Request, args []string) {
+	if t := h.find(w, r, args[0]); t != nil {
+		writeJSON(w, newSkeleton(t))
+	}
+}
+
+// Took returns Duration for the page.
+func (s *skeleton) Took() time.Duration { return time.Duration(s.Duration) }

@@ -1,0 +1,155 @@
+package web
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// row is a line of the trace page: a span, or a parent that has not arrived.
+type row struct {
+	span *collector.Span // nil for a missing parent
+	id   dendro.SpanID
+	// parent is the index of the row above it in the tree, -1 for roots.
+	parent int
+	depth  int
+	// size counts the rows of the subtree: this one and those right after it.
+	size int
+	// start and end are those of the span; of a missing parent, what its
+	// children cover.
+	start, end int64
+	// self is the time in which no child was at work, in nanoseconds.
+	self int64
+	// cycle says that the parent was left out, because it is below this span.
+	cycle bool
+}
+
+// layOut arranges a trace as rows, every span below its parent, siblings by
+// their start. No span is lost: those whose parents are missing share a row
+// that stands for the parent, and a circle of parents is cut at its first span.
+func layOut(spans []collector.Span) []row {
+	n := len(spans)
+	byID := make(map[dendro.SpanID]int, n)
+	for i := range spans {
+		if _, twice := byID[spans[i].SpanID]; !twice {
+			byID[spans[i].SpanID] = i
+		}
+	}
+
+	// nodes are the spans, then the missing parents. The children of each are
+	// a list, since most have few and one may have all.
+	type kin struct{ firstChild, lastChild, next int }
+	nodes := make([]row, n, n+1)
+	family := make([]kin, n, n+1)
+	for i := range family {
+		family[i] = kin{-1, -1, -1}
+	}
+	var roots []int
+	for i := range spans {
+		s := &spans[i]
+		nodes[i] = row{span: s, id: s.SpanID, parent: -1, start: s.Start, end: max(s.Start, s.End)}
+		if !s.ParentID.IsValid() {
+			roots = append(roots, i)
+			continue
+		}
+		p, known := byID[s.ParentID]
+		if !known {
+			p = len(nodes)
+			byID[s.ParentID] = p
+			nodes = append(nodes, row{id: s.ParentID, parent: -1, start: s.Start})
+			family = append(family, kin{-1, -1, -1})
+			roots = append(roots, p)
+		}
+		if last := family[p].lastChild; last >= 0 {
+			family[last].next = i
+		} else {
+			family[p].firstChild = i
+		}
+		family[p].lastChild = i
+		if p >= n {
+			nodes[p].end = max(nodes[p].end, nodes[i].end)
+		}
+	}
+	slices.SortStableFunc(roots, func(a, b int) int { return cmp.Compare(nodes[a].start, nodes[b].start) })
+
+	rows := make([]row, 0, len(nodes))
+	placed := make([]bool, len(nodes))
+	type step struct{ node, parent int }
+	var stack []step
+	place := func(root int) {
+		stack = append(stack, step{root, -1})
+		for len(stack) > 0 {
+			at := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			if next := family[at.node].next; at.parent >= 0 && next >= 0 {
+				stack = append(stack, step{next, at.parent})
+			}
+			if placed[at.node] {
+				continue
+			}
+			placed[at.node] = true
+			if child := family[at.node].firstChild; child >= 0 {
+				stack = append(stack, step{child, len(rows)})
+			}
+			r := nodes[at.node]
+			if r.parent = at.parent; r.parent >= 0 {
+				r.depth = rows[r.parent].depth + 1
+			}
+			rows = append(rows, r)
+		}
+	}
+	for _, i := range roots {
+		place(i)
+	}
+	for i := range n {
+		if !placed[i] { // in a circle of parents, or below one
+			first := firstOfCircle(i, func(i int) int { return byID[spans[i].ParentID] })
+			nodes[first].cycle = true
+			place(first)
+		}
+	}
+	measure(rows)
+	return rows
+}
+
+// firstOfCircle returns the lowest node of the circle to which parents lead
+// from node.
+func firstOfCircle(node int, parent func(int) int) int {
+	seen := map[int]bool{}
+	for ; !seen[node]; node = parent(node) {
+		seen[node] = true
+	}
+	first := node
+	for at := parent(node); at != node; at = parent(at) {
+		first = min(first, at)
+	}
+	return first
+}
+
+// measure fills in the sizes and self times.
+func measure(rows []row) {
+	covered := make([]int64, len(rows)) // up to where children were at work
+	for i := range rows {
+		r := &rows[i]
+		r.size, covered[i] = 1, r.start
+		if r.span != nil {
+			r.self = r.end - r.start
+		}
+		if r.parent < 0 || rows[r.parent].span == nil {
+			continue
+		}
+		p := &rows[r.parent]
+		from, to := max(r.start, covered[r.parent]), min(r.end, p.end)
+		if from < to {
+			p.self -= to - from
+			covered[r.parent] = to
+		}
+	}
+	for i := range slices.Backward(rows) {
+		if p := rows[i].parent; p >= 0 {
+			rows[p].size += rows[i].size
+		}
+	}
+}

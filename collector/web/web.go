@@ -1,0 +1,112 @@
+// Package web serves a page to look at the traces of a store, and the query
+// API behind it, which is the one that Grafana's Tempo data source speaks.
+//
+// [New] returns one [http.Handler] that works under any prefix: mounted
+// directly, by [http.StripPrefix] or by a router. It finds its own routes by
+// the end of the path, and every link it writes is relative.
+//
+//	/                                   the list of recent traces
+//	/trace/{id}                         one trace
+//	/api/echo                           the health check of a data source
+//	/api/search                         Tempo search
+//	/api/search/tags, /api/v2/…         Tempo tag names
+//	/api/search/tag/{tag}/values, …     Tempo tag values
+//	/api/traces/{id}, /api/v2/…         a trace as OTLP, JSON or protobuf
+//	/api/status/buildinfo               the version
+//	/api/dendro/traces/{id}             the rows of the trace page
+//	/api/dendro/traces/{id}/spans/{id}  what is known of one span
+//
+// What is served under /api/dendro belongs to the page and may change with it.
+package web
+
+import (
+	"cmp"
+	"net/http"
+	"strings"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// Options configures [New]. The zero value works.
+type Options struct {
+	// Authorize reports whether a request may see the traces. It must be
+	// safe for concurrent use. Default: only requests that come directly from
+	// this machine and ask for localhost or a loopback address.
+	Authorize func(*http.Request) bool
+	// Tracers are those whose [dendro.Stats] the page shows: what they
+	// delivered, what is unfinished and what was dropped. Default: none.
+	Tracers []*dendro.Tracer
+}
+
+// handler is what New returns.
+type handler struct {
+	store     collector.Store
+	authorize func(*http.Request) bool
+	tracers   []*dendro.Tracer
+}
+
+// New returns a handler that shows what store holds. It keeps no state of its
+// own, starts no goroutine and may be mounted several times.
+func New(store collector.Store, o Options) http.Handler {
+	if store == nil {
+		panic("web: New needs a store")
+	}
+	h := &handler{store: store, authorize: o.Authorize, tracers: o.Tracers}
+	if h.authorize == nil {
+		h.authorize = fromThisMachine
+	}
+	return h
+}
+
+// contentSecurityPolicy allows this origin's own files and nothing else. With
+// trusted types the browser refuses to make HTML from strings.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// ServeHTTP implements [http.Handler].
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	head.Set("Content-Security-Policy", contentSecurityPolicy)
+	head.Set("Cross-Origin-Resource-Policy", "same-origin")
+	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("Cache-Control", "no-store")
+	if !h.authorize(r) {
+		http.Error(w, "403 forbidden: by default traces are shown only to direct requests from this machine to localhost; "+
+			"set web.Options.Authorize to decide who else may see them", http.StatusForbidden)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		head.Set("Allow", "GET, HEAD")
+		http.Error(w, "405 method not allowed: everything here is read with GET", http.StatusMethodNotAllowed)
+		return
+	}
+
+	if serve, args := match(r.URL.EscapedPath()); serve != nil {
+		serve(h, w, r, args)
+		return
+	}
+	asked, query := r.URL.EscapedPath(), r.URL.RawQuery
+	if r.RequestURI != "" { // as the client sees it, before anything was stripped
+		asked, query, _ = strings.Cut(r.RequestURI, "?")
+	}
+	switch last := asked[strings.LastIndexByte(asked, '/')+1:]; {
+	case last == "":
+		h.list(w, r)
+	case strings.Contains(asked, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html"):
+		http.Error(w, "404 not found: the query API has no such path", http.StatusNotFound)
+	default: // the mount point without its slash, from where relative links lead astray
+		if query != "" {
+			query = "?" + query
+		}
+		head.Set("Location", "./"+last+"/"+query)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+}
+
+// fail answers with the status that err stands for.
+func fail(w http.ResponseWriter, status int, err error) {
+	http.Error(w, cmp.Or(strings.TrimSpace(err.Error()), http.StatusText(status)), status)
+}
