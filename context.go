@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// spanKey is the context key of the current span. Its value is a *Span or a
-// detachedFrom.
+// spanKey is the context key of the current span. Its value is a *Span, a
+// detachedFrom or an untraced.
 type spanKey struct{}
 
 // node is a context that knows a span. It and what the span points to are one
@@ -51,6 +51,9 @@ type detachedFrom struct {
 	sc     SpanContext
 }
 
+// untraced hides every tracer from what is done with a context.
+type untraced struct{}
+
 // SpanFromContext returns the span in ctx, nil if there is none. All methods of
 // a nil *Span do nothing.
 func SpanFromContext(ctx context.Context) *Span {
@@ -74,6 +77,12 @@ func Detach(ctx context.Context) context.Context {
 		return context.WithValue(out, spanKey{}, detachedFrom{s.tracer, s.Context()})
 	}
 	return out
+}
+
+// Untraced returns a context for work that is not to be traced, the delivery of
+// spans for example: no [Tracer] starts a span with it.
+func Untraced(ctx context.Context) context.Context {
+	return context.WithValue(ctx, spanKey{}, untraced{})
 }
 
 // Start begins a span below the one in ctx and returns a context that knows it.

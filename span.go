@@ -198,7 +198,8 @@ func (s *Span) AddLink(to SpanContext, attrs ...slog.Attr) {
 }
 
 // SetStatus says how the work ended. As in OpenTelemetry, StatusOK is final,
-// StatusUnset is ignored, and only StatusError keeps the message.
+// StatusUnset is ignored, and only StatusError keeps the message. An empty
+// message leaves the one of an earlier error.
 func (s *Span) SetStatus(code StatusCode, message string) {
 	if s == nil || s.rec == nil || code == StatusUnset || code > StatusError || !s.rec.edit() {
 		return
@@ -209,11 +210,13 @@ func (s *Span) SetStatus(code StatusCode, message string) {
 }
 
 func (r *recording) setStatus(code StatusCode, message string) {
-	if r.data.Status.Code == StatusOK {
+	switch {
+	case r.data.Status.Code == StatusOK:
 		return
-	}
-	if code != StatusError {
+	case code != StatusError:
 		message = ""
+	case message == "":
+		message = r.data.Status.Message
 	}
 	r.data.Status = Status{code, message}
 }

@@ -194,6 +194,8 @@ func start(ctx context.Context, t *Tracer, name string, o StartOptions, attrs []
 		if t == nil {
 			t = v.tracer
 		}
+	case untraced:
+		return ctx, nil
 	}
 	if t == nil && above != nil {
 		t = above.tracer

@@ -1,5 +1,5 @@
-// Package semconv pins the attribute names of the OpenTelemetry semantic
-// conventions that this module writes and reads, and nothing else.
+// Package semconv pins the OpenTelemetry semantic conventions that this module
+// writes and reads: the names of attributes and the form of their values.
 //
 // Names are those of version 1.37: HTTP and database stable.
 package semconv
@@ -58,4 +58,10 @@ const (
 	ExceptionType       = "exception.type"
 	ExceptionMessage    = "exception.message"
 	ExceptionStacktrace = "exception.stacktrace"
+)
+
+// Names of dendro itself.
+const (
+	// EventDuration is how long an event took, in nanoseconds.
+	EventDuration = "dendro.event.duration_ns"
 )
