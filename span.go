@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,6 +105,10 @@ func (r *recording) setAttributes(attrs []slog.Attr) {
 	set := attrSet{attrs: r.data.Attributes}
 	if set.attrs == nil {
 		set.attrs = r.inline[:0]
+	}
+	if need := len(set.attrs) + len(attrs); need > cap(set.attrs) {
+		// Once, with room for what is known at the end.
+		set.attrs = slices.Grow(set.attrs, min(need+4, maxAttributes)-len(set.attrs))
 	}
 	for _, a := range attrs {
 		set.set(a)

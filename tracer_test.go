@@ -265,6 +265,11 @@ func TestRecordError(t *testing.T) {
 	c.RecordError(err)
 	c.End()
 	testkit.Equal(t, "the status that was set", recorder.spans[2].Status.Message, "no cart")
+	_, d := tracer.Start(background, "d")
+	d.RecordError(err)
+	d.SetStatus(dendro.StatusError, "")
+	d.End()
+	testkit.Equal(t, "no message leaves the one that was", recorder.spans[3].Status.Message, err.Error())
 	testkit.Equal(t, "OK is final", recorder.spans[1].Status, dendro.Status{Code: dendro.StatusOK})
 }
 

@@ -1,0 +1,121 @@
+package middleware
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// calls is a writer with every optional interface that notes what is called.
+type calls struct{ got []string }
+
+func (c *calls) note(method string) { c.got = append(c.got, method) }
+
+func (c *calls) Header() http.Header         { c.note("Header"); return http.Header{} }
+func (c *calls) Write(p []byte) (int, error) { c.note("Write"); return len(p), nil }
+func (c *calls) WriteHeader(int)             { c.note("WriteHeader") }
+func (c *calls) Flush()                      { c.note("Flush") }
+func (c *calls) FlushError() error           { c.note("FlushError"); return nil }
+func (c *calls) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c.note("Hijack")
+	return nil, nil, http.ErrNotSupported
+}
+func (c *calls) ReadFrom(r io.Reader) (int64, error) {
+	c.note("ReadFrom")
+	return io.Copy(io.Discard, r)
+}
+func (c *calls) WriteString(s string) (int, error)    { c.note("WriteString"); return len(s), nil }
+func (c *calls) Push(string, *http.PushOptions) error { c.note("Push"); return nil }
+func (c *calls) CloseNotify() <-chan bool             { c.note("CloseNotify"); return nil }
+
+// callAll calls every method that w has and returns their names, and how many
+// bytes of body it has written.
+func callAll(w http.ResponseWriter) (names []string, bytes int64) {
+	call := func(name string, n int64) { names, bytes = append(names, name), bytes+n }
+	w.Header()
+	call("Header", 0)
+	w.WriteHeader(http.StatusAccepted)
+	call("WriteHeader", 0)
+	_, _ = w.Write([]byte("1"))
+	call("Write", 1)
+	if w, ok := w.(http.Flusher); ok {
+		w.Flush()
+		call("Flush", 0)
+	}
+	if w, ok := w.(interface{ FlushError() error }); ok {
+		_ = w.FlushError()
+		call("FlushError", 0)
+	}
+	if w, ok := w.(http.Hijacker); ok {
+		_, _, _ = w.Hijack()
+		call("Hijack", 0)
+	}
+	if w, ok := w.(io.ReaderFrom); ok {
+		_, _ = w.ReadFrom(strings.NewReader("22"))
+		call("ReadFrom", 2)
+	}
+	if w, ok := w.(io.StringWriter); ok {
+		_, _ = w.WriteString("333")
+		call("WriteString", 3)
+	}
+	if w, ok := w.(http.Pusher); ok {
+		_ = w.Push("/", nil)
+		call("Push", 0)
+	}
+	if w, ok := w.(http.CloseNotifier); ok { //nolint:staticcheck // deprecated, but handlers still look for it
+		w.CloseNotify()
+		call("CloseNotify", 0)
+	}
+	return names, bytes
+}
+
+// Every combination of optional interfaces comes through wrapping as it is, and
+// every call reaches the writer inside.
+func TestEveryCombination(t *testing.T) {
+	const required = 3 // Header, WriteHeader, Write
+	all, _ := callAll(&calls{})
+	optional := all[required:] // in the order of their bits
+	for has := range 1 << len(optional) {
+		want := all[:required:required]
+		for i, name := range optional {
+			if has&(1<<i) != 0 {
+				want = append(want, name)
+			}
+		}
+		// A writer with this combination: a wrapper that was made to have it.
+		var inside calls
+		bare := (&writer{next: &inside}).with(uint8(has))
+		testkit.Equal(t, "combination", optionalInterfaces(bare), uint8(has))
+
+		x := &writer{next: bare}
+		wrapped := x.exact()
+		got, bytes := callAll(wrapped)
+		testkit.Equal(t, "methods", got, want)
+		testkit.Equal(t, "calls inside", inside.got, want)
+		testkit.Equal(t, "bytes", x.bytes, bytes)
+		testkit.Equal(t, "status", x.status, http.StatusAccepted)
+		if u, ok := wrapped.(interface{ Unwrap() http.ResponseWriter }); !ok || u.Unwrap() != bare {
+			t.Errorf("Unwrap of combination %d does not lead inside", has)
+		}
+	}
+}
+
+func TestWrapNeedsNoMemory(t *testing.T) {
+	x := &writer{next: &calls{}}
+	if n := testing.AllocsPerRun(100, func() { x.exact() }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkWrap(b *testing.B) {
+	x := &writer{next: &calls{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		x.exact()
+	}
+}
