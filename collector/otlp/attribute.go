@@ -1,0 +1,207 @@
+package otlp
+
+import (
+	"errors"
+	"log/slog"
+	"strconv"
+)
+
+// The bounds of one attribute and of what a decoder keeps in mind.
+const (
+	maxDepth      = 64
+	maxSharedKeys = 1024
+)
+
+var (
+	errTooDeep    = errors.New("nested deeper than " + strconv.Itoa(maxDepth))
+	errKeysTooBig = errors.New("the dotted keys of nested attributes are too long")
+)
+
+// attribute puts the attribute or attributes that v stands for on the stack.
+func (d *decoder) attribute(v value, dropped *uint32) error {
+	d.dropped = 0
+	a, err := d.keyValue(v)
+	if err == nil {
+		err = d.flatten(a)
+	}
+	*dropped += d.dropped
+	return err
+}
+
+// keyValue reads a KeyValue. In its value, a kvlist is a group and every array
+// a []slog.Value.
+func (d *decoder) keyValue(v value) (a slog.Attr, err error) {
+	err = keyValueFields.walk(v, func(num int, v value) (err error) {
+		switch num {
+		case keyValueKey:
+			a.Key, err = d.key(v)
+		case keyValueValue:
+			a.Value, err = d.anyValue(v)
+		}
+		return err
+	})
+	return a, err
+}
+
+// key reads a string that many spans have.
+func (d *decoder) key(v value) (string, error) {
+	b, err := v.utf8()
+	if err != nil {
+		return "", err
+	}
+	if s, ok := d.keys[string(b)]; ok {
+		return s, nil
+	}
+	s := string(b)
+	if len(d.keys) < maxSharedKeys {
+		d.keys[s] = s
+	}
+	return s, nil
+}
+
+// anyValue reads an AnyValue; one without a value is the zero slog.Value.
+func (d *decoder) anyValue(v value) (out slog.Value, err error) {
+	if d.depth++; d.depth > maxDepth {
+		return out, errTooDeep
+	}
+	err = anyValueFields.walk(v, func(num int, v value) (err error) {
+		switch num {
+		case anyString:
+			var s string
+			s, err = v.text()
+			out = slog.StringValue(s)
+		case anyBool:
+			var b bool
+			b, err = v.bool()
+			out = slog.BoolValue(b)
+		case anyInt:
+			var n int64
+			n, err = v.int64()
+			out = slog.Int64Value(n)
+		case anyDouble:
+			var f float64
+			f, err = v.double()
+			out = slog.Float64Value(f)
+		case anyArray:
+			list := []slog.Value{}
+			err = listFields.walk(v, func(_ int, v value) error {
+				element, err := d.anyValue(v)
+				list = append(list, element)
+				return err
+			})
+			out = slog.AnyValue(list)
+		case anyKvlist:
+			var group []slog.Attr
+			err = listFields.walk(v, func(_ int, v value) error {
+				member, err := d.keyValue(v)
+				if nameless(member) {
+					d.dropped++
+				} else {
+					group = append(group, member)
+				}
+				return err
+			})
+			out = slog.GroupValue(group...)
+		case anyBytes:
+			var b []byte
+			b, err = v.bytes()
+			out = slog.AnyValue(b)
+		}
+		return err
+	})
+	d.depth--
+	return out, err
+}
+
+// nameless reports whether a has no key and is no group, which needs none.
+func nameless(a slog.Attr) bool { return a.Key == "" && a.Value.Kind() != slog.KindGroup }
+
+// flatten puts a on the stack, its members if it is a group or an array with
+// groups.
+func (d *decoder) flatten(a slog.Attr) error {
+	list, isList := elements(a.Value)
+	switch {
+	case nameless(a):
+		d.dropped++
+	case a.Value.Kind() == slog.KindGroup:
+		for _, member := range a.Value.Group() {
+			if err := d.flattenMember(a.Key, member); err != nil {
+				return err
+			}
+		}
+	case isList && hasGroup(list):
+		for i, element := range list {
+			if err := d.flattenMember(a.Key, slog.Attr{Key: strconv.Itoa(i), Value: element}); err != nil {
+				return err
+			}
+		}
+	case isList:
+		d.attrs = append(d.attrs, slog.Attr{Key: a.Key, Value: typed(list)})
+	default:
+		d.attrs = append(d.attrs, a)
+	}
+	return nil
+}
+
+func (d *decoder) flattenMember(prefix string, a slog.Attr) error {
+	switch {
+	case a.Key == "":
+		a.Key = prefix
+	case prefix != "":
+		if d.room -= len(prefix) + len(".") + len(a.Key); d.room < 0 {
+			return errKeysTooBig
+		}
+		a.Key = prefix + "." + a.Key
+	}
+	return d.flatten(a)
+}
+
+func elements(v slog.Value) (list []slog.Value, ok bool) {
+	if v.Kind() == slog.KindAny {
+		list, ok = v.Any().([]slog.Value)
+	}
+	return list, ok
+}
+
+func hasGroup(list []slog.Value) bool {
+	for _, v := range list {
+		if below, _ := elements(v); v.Kind() == slog.KindGroup || hasGroup(below) {
+			return true
+		}
+	}
+	return false
+}
+
+// typed returns list as the slice that dendro.SpanData has for it.
+func typed(list []slog.Value) slog.Value {
+	kind := slog.KindAny
+	for i, v := range list {
+		if below, ok := elements(v); ok {
+			list[i] = typed(below)
+		}
+		if i == 0 {
+			kind = v.Kind()
+		} else if v.Kind() != kind {
+			kind = slog.KindAny
+		}
+	}
+	switch kind {
+	case slog.KindString:
+		return typedSlice(list, slog.Value.String)
+	case slog.KindInt64:
+		return typedSlice(list, slog.Value.Int64)
+	case slog.KindFloat64:
+		return typedSlice(list, slog.Value.Float64)
+	case slog.KindBool:
+		return typedSlice(list, slog.Value.Bool)
+	}
+	return slog.AnyValue(list)
+}
+
+func typedSlice[T any](list []slog.Value, get func(slog.Value) T) slog.Value {
+	out := make([]T, len(list))
+	for i, v := range list {
+		out[i] = get(v)
+	}
+	return slog.AnyValue(out)
+}

@@ -1,0 +1,203 @@
+package otlp
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// dump writes batches out, one fact a line. Unlike reflect.DeepEqual it looks
+// into attribute values, and tells nil from empty only where that matters.
+func dump(batches []*dendro.Batch) string {
+	var b strings.Builder
+	resources := map[*dendro.Resource]int{}
+	for _, batch := range batches {
+		if _, seen := resources[batch.Resource]; !seen {
+			resources[batch.Resource] = len(resources)
+		}
+		fmt.Fprintf(&b, "resource %d %q\n", resources[batch.Resource], batch.Resource.SchemaURL)
+		dumpAttrs(&b, batch.Resource.Attributes)
+		fmt.Fprintf(&b, "scope %q %q %q\n", batch.Scope.Name, batch.Scope.Version, batch.Scope.SchemaURL)
+		dumpAttrs(&b, batch.Scope.Attributes)
+		for _, s := range batch.Spans {
+			fmt.Fprintf(&b, "span %v %v %x %q parent %v %v\n", s.TraceID, s.SpanID, s.Flags, s.State, s.ParentID, s.Remote)
+			fmt.Fprintf(&b, "  %v %q %d %d %v %q\n", s.Kind, s.Name, s.Start, s.End, s.Status.Code, s.Status.Message)
+			fmt.Fprintf(&b, "  dropped %d %d %d\n", s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks)
+			dumpAttrs(&b, s.Attributes)
+			for _, e := range s.Events {
+				fmt.Fprintf(&b, "event %q %d %d dropped %d\n", e.Name, e.Time, e.Duration, e.DroppedAttributes)
+				dumpAttrs(&b, e.Attributes)
+			}
+			for _, l := range s.Links {
+				fmt.Fprintf(&b, "link %v %v %x %q dropped %d\n", l.TraceID, l.SpanID, l.Flags, l.State, l.DroppedAttributes)
+				dumpAttrs(&b, l.Attributes)
+			}
+		}
+	}
+	return b.String()
+}
+
+func dumpAttrs(b *strings.Builder, attrs []slog.Attr) {
+	for _, a := range attrs {
+		fmt.Fprintf(b, "  %q = %s\n", a.Key, dumpValue(a.Value))
+	}
+}
+
+func dumpValue(v slog.Value) string {
+	list, ok := v.Any().([]slog.Value)
+	if !ok {
+		return fmt.Sprintf("%T %#v", v.Any(), v.Any())
+	}
+	texts := make([]string, len(list))
+	for i, e := range list {
+		texts[i] = dumpValue(e)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+// equal fails the test unless both have the same content.
+func equal(t *testing.T, what string, got, want []*dendro.Batch) {
+	t.Helper()
+	g, w := strings.Split(dump(got), "\n"), strings.Split(dump(want), "\n")
+	for i := range max(len(g), len(w)) {
+		if i >= len(g) || i >= len(w) || g[i] != w[i] {
+			t.Fatalf("%s: line %d differs:\ngot\n%s\nwant\n%s", what, i+1, strings.Join(g[min(i, len(g)):], "\n"), strings.Join(w[min(i, len(w)):], "\n"))
+		}
+	}
+}
+
+// generator makes random spans of all shapes that dendro.SpanData may have.
+type generator struct{ *rand.Rand }
+
+func (g generator) batches() []*dendro.Batch {
+	var out []*dendro.Batch
+	for range g.IntN(4) {
+		r := &dendro.Resource{Attributes: g.attrs(), SchemaURL: g.text()}
+		for range 1 + g.IntN(2) {
+			b := &dendro.Batch{
+				Resource: r,
+				Scope:    &dendro.Scope{Name: g.text(), Version: g.text(), Attributes: g.attrs(), SchemaURL: g.text()},
+			}
+			for range 1 + g.IntN(3) {
+				b.Spans = append(b.Spans, g.span())
+			}
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func (g generator) span() *dendro.SpanData {
+	s := &dendro.SpanData{
+		SpanContext:       g.context(),
+		Remote:            g.IntN(2) == 0,
+		Kind:              dendro.Kind(g.IntN(5)),
+		Name:              g.text(),
+		Start:             g.nanos(),
+		End:               g.nanos(),
+		Attributes:        g.attrs(),
+		DroppedAttributes: g.Uint32() >> g.IntN(33),
+		DroppedEvents:     g.Uint32() >> g.IntN(33),
+		DroppedLinks:      g.Uint32() >> g.IntN(33),
+	}
+	if g.IntN(3) > 0 {
+		s.ParentID[g.IntN(8)] = byte(1 + g.IntN(255))
+	}
+	if g.IntN(3) == 0 {
+		s.Status = dendro.Status{Code: dendro.StatusCode(g.IntN(3)), Message: g.text()}
+	}
+	for range g.IntN(3) {
+		s.Events = append(s.Events, dendro.Event{
+			Name:              "e" + g.text(),
+			Time:              g.nanos(),
+			Duration:          time.Duration(g.nanos()),
+			Attributes:        g.attrs(),
+			DroppedAttributes: g.Uint32() >> g.IntN(33),
+		})
+	}
+	for range g.IntN(3) {
+		s.Links = append(s.Links, dendro.Link{SpanContext: g.context(), Attributes: g.attrs(), DroppedAttributes: g.Uint32() >> g.IntN(33)})
+	}
+	return s
+}
+
+func (g generator) context() (sc dendro.SpanContext) {
+	for i := range sc.TraceID {
+		sc.TraceID[i] = byte(g.Uint32())
+	}
+	for i := range sc.SpanID {
+		sc.SpanID[i] = byte(1 + g.IntN(255))
+	}
+	sc.Flags = dendro.TraceFlags(g.Uint32())
+	if g.IntN(2) == 0 {
+		sc.State, _ = dendro.ParseTraceState("vendor=1,other=x y")
+	}
+	return sc
+}
+
+func (g generator) nanos() int64 {
+	return [...]int64{0, 1, 1_795_000_000_123_456_789, math.MaxInt64}[g.IntN(4)]
+}
+
+// text has lengths on both sides of the steps of a varint.
+func (g generator) text() string {
+	if g.IntN(100) == 0 {
+		return strings.Repeat("long", 4096)
+	}
+	s := [...]string{"", "x", "naïve ☃ 𝄞", "a \"quoted\" \\ line\n\x00\x1f\u007f\u2028<&>", strings.Repeat("ä", 64)}
+	return s[g.IntN(len(s))]
+}
+
+func (g generator) attrs() []slog.Attr {
+	var out []slog.Attr
+	for i := range g.IntN(12) {
+		out = append(out, slog.Attr{Key: fmt.Sprint("key.", i), Value: g.value(3)})
+	}
+	return out
+}
+
+func (g generator) scalar(kind int) slog.Value {
+	switch kind {
+	case 0:
+		return slog.StringValue(g.text())
+	case 1:
+		return slog.Int64Value([...]int64{0, 1, -1, 127, 128, math.MinInt64, math.MaxInt64}[g.IntN(7)])
+	case 2:
+		return slog.Float64Value([...]float64{0, math.Copysign(0, -1), 1.5, 1e-7, 1e300, math.NaN(), math.Inf(1), math.Inf(-1), 5e-324}[g.IntN(9)])
+	default:
+		return slog.BoolValue(g.IntN(2) == 0)
+	}
+}
+
+func (g generator) value(depth int) slog.Value {
+	kind := g.IntN(4)
+	list := make([]slog.Value, 1+g.IntN(9))
+	switch g.IntN(10) {
+	case 0: // an array of one type
+		for i := range list {
+			list[i] = g.scalar(kind)
+		}
+		return typed(list)
+	case 1: // of several
+		if depth > 0 {
+			list[0] = slog.Value{}
+			for i := range list[1:] {
+				list[i+1] = g.value(depth - 1)
+			}
+			return slog.AnyValue(list)
+		}
+	case 2:
+		return slog.AnyValue([]byte(g.text()))
+	case 3:
+		return slog.Value{}
+	case 4:
+		return slog.AnyValue([]slog.Value{})
+	}
+	return g.scalar(kind)
+}

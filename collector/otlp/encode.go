@@ -1,0 +1,310 @@
+package otlp
+
+import (
+	"encoding/binary"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// AppendTraces appends batches to dst as a protobuf ExportTraceServiceRequest,
+// which has the bytes of TracesData. Neighbours with the same resource share a
+// ResourceSpans.
+func AppendTraces(dst []byte, batches ...*dendro.Batch) []byte {
+	for len(batches) > 0 {
+		same := sameResource(batches)
+		dst = appendResourceSpans(dst, batches[:same], nil, 3)
+		batches = batches[same:]
+	}
+	return dst
+}
+
+// AppendResourceSpans appends one resource_spans field of an
+// ExportTraceServiceRequest to dst, around spans that [AppendSpan] has encoded.
+// Several in a row are a request. r and sc may be nil.
+func AppendResourceSpans(dst []byte, r *dendro.Resource, sc *dendro.Scope, spans []byte) []byte {
+	const others = 256 // about the size of r and sc
+	width := protowire.SizeVarint(uint64(len(spans) + others))
+	return appendResourceSpans(dst, []*dendro.Batch{{Resource: r, Scope: sc}}, spans, width)
+}
+
+// sameResource returns how many of the first batches have one resource.
+func sameResource(batches []*dendro.Batch) int {
+	n := 1
+	for n < len(batches) && batches[n].Resource == batches[0].Resource {
+		n++
+	}
+	return n
+}
+
+// appendResourceSpans appends batches of one resource, each with its own spans
+// and those that are encoded. Width is a guess at the length of the length.
+func appendResourceSpans(dst []byte, batches []*dendro.Batch, encoded []byte, width int) []byte {
+	dst, message := begin(dst, requestResourceSpans, width)
+	r := batches[0].Resource
+	if r != nil {
+		var resource int
+		dst, resource = begin(dst, resourceSpansResource, 2)
+		dst = appendAttributes(dst, resourceAttributes, r.Attributes)
+		dst = end(dst, resource, 2)
+	}
+	for _, b := range batches {
+		var scopeSpans int
+		dst, scopeSpans = begin(dst, resourceSpansScopeSpans, width)
+		if b.Scope != nil {
+			dst = appendScope(dst, b.Scope)
+		}
+		dst = append(dst, encoded...)
+		for _, s := range b.Spans {
+			dst = AppendSpan(dst, s)
+		}
+		if b.Scope != nil {
+			dst = appendText(dst, scopeSpansSchemaURL, b.Scope.SchemaURL)
+		}
+		dst = end(dst, scopeSpans, width)
+	}
+	if r != nil {
+		dst = appendText(dst, resourceSpansSchemaURL, r.SchemaURL)
+	}
+	return end(dst, message, width)
+}
+
+func appendScope(dst []byte, s *dendro.Scope) []byte {
+	dst, message := begin(dst, scopeSpansScope, 1)
+	dst = appendText(dst, scopeName, s.Name)
+	dst = appendText(dst, scopeVersion, s.Version)
+	dst = appendAttributes(dst, scopeAttributes, s.Attributes)
+	return end(dst, message, 1)
+}
+
+// AppendSpan appends s to dst as one spans field of a ScopeSpans, for
+// [AppendResourceSpans]. It allocates nothing but room in dst. Times before
+// 1970 become 0.
+func AppendSpan(dst []byte, s *dendro.SpanData) []byte {
+	dst, message := begin(dst, scopeSpansSpans, 2)
+	dst = appendBytes(dst, spanTraceID, s.TraceID[:])
+	dst = appendBytes(dst, spanSpanID, s.SpanID[:])
+	dst = appendText(dst, spanTraceState, s.State.String())
+	if s.ParentID.IsValid() {
+		dst = appendBytes(dst, spanParentSpanID, s.ParentID[:])
+	}
+	dst = appendText(dst, spanName, s.Name)
+	dst = append(dst, spanKind<<3|varint, wireKind(s.Kind))
+	dst = appendTime(dst, spanStart, s.Start)
+	dst = appendTime(dst, spanEnd, s.End)
+	dst = appendAttributes(dst, spanAttributes, s.Attributes)
+	dst = appendCount(dst, spanDroppedAttributes, s.DroppedAttributes)
+	for i := range s.Events {
+		dst = appendEvent(dst, &s.Events[i])
+	}
+	dst = appendCount(dst, spanDroppedEvents, s.DroppedEvents)
+	for i := range s.Links {
+		dst = appendLink(dst, &s.Links[i])
+	}
+	dst = appendCount(dst, spanDroppedLinks, s.DroppedLinks)
+	if s.Status != (dendro.Status{}) {
+		dst = appendStatus(dst, s.Status)
+	}
+	dst = protowire.AppendTag(dst, spanFlags, protowire.Fixed32Type)
+	dst = binary.LittleEndian.AppendUint32(dst, wireFlags(s))
+	return end(dst, message, 2)
+}
+
+func wireKind(k dendro.Kind) byte {
+	if k > dendro.KindConsumer {
+		k = dendro.KindInternal
+	}
+	return byte(k) + 1
+}
+
+func wireFlags(s *dendro.SpanData) uint32 {
+	flags := uint32(s.Flags) | flagHasIsRemote
+	if s.Remote {
+		flags |= flagIsRemote
+	}
+	return flags
+}
+
+func appendEvent(dst []byte, e *dendro.Event) []byte {
+	dst, message := begin(dst, spanEvents, 2)
+	dst = appendTime(dst, eventTime, e.Time)
+	dst = appendText(dst, eventName, e.Name)
+	dst = appendAttributes(dst, eventAttributes, e.Attributes)
+	if e.Duration > 0 {
+		dst = appendAttribute(dst, eventAttributes, slog.Int64(semconv.EventDuration, int64(e.Duration)))
+	}
+	dst = appendCount(dst, eventDroppedAttributes, e.DroppedAttributes)
+	return end(dst, message, 2)
+}
+
+func appendLink(dst []byte, l *dendro.Link) []byte {
+	dst, message := begin(dst, spanLinks, 1)
+	dst = appendBytes(dst, linkTraceID, l.TraceID[:])
+	dst = appendBytes(dst, linkSpanID, l.SpanID[:])
+	dst = appendText(dst, linkTraceState, l.State.String())
+	dst = appendAttributes(dst, linkAttributes, l.Attributes)
+	dst = appendCount(dst, linkDroppedAttributes, l.DroppedAttributes)
+	dst = append(dst, linkFlags<<3|fixed32)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(l.Flags))
+	return end(dst, message, 1)
+}
+
+func appendStatus(dst []byte, s dendro.Status) []byte {
+	dst, message := begin(dst, spanStatus, 1)
+	dst = appendText(dst, statusMessage, s.Message)
+	dst = appendCount(dst, statusCode, uint32(s.Code))
+	return end(dst, message, 1)
+}
+
+func appendAttributes(dst []byte, num byte, attrs []slog.Attr) []byte {
+	for _, a := range attrs {
+		dst = appendAttribute(dst, num, a)
+	}
+	return dst
+}
+
+func appendAttribute(dst []byte, num byte, a slog.Attr) []byte {
+	dst, message := begin(dst, num, 1)
+	dst = appendString(dst, keyValueKey, a.Key)
+	dst = appendAnyValue(dst, keyValueValue, a.Value)
+	return end(dst, message, 1)
+}
+
+// appendAnyValue writes scalars also when they are zero: the field that is
+// there tells the type. A kind that dendro.SpanData does not have becomes text.
+func appendAnyValue(dst []byte, num byte, v slog.Value) []byte {
+	dst, message := begin(dst, num, 1)
+	switch v.Kind() {
+	case slog.KindString:
+		dst = appendString(dst, anyString, v.String())
+	case slog.KindInt64:
+		dst = append(dst, anyInt<<3|varint)
+		dst = protowire.AppendVarint(dst, uint64(v.Int64()))
+	case slog.KindFloat64:
+		dst = append(dst, anyDouble<<3|fixed64)
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v.Float64()))
+	case slog.KindBool:
+		dst = append(dst, anyBool<<3|varint, bit(v.Bool()))
+	case slog.KindAny:
+		switch x := v.Any().(type) {
+		case nil:
+		case []byte:
+			dst = appendBytes(dst, anyBytes, x)
+		case []string:
+			dst = appendArray(dst, x, slog.StringValue)
+		case []int64:
+			dst = appendArray(dst, x, slog.Int64Value)
+		case []float64:
+			dst = appendArray(dst, x, slog.Float64Value)
+		case []bool:
+			dst = appendArray(dst, x, slog.BoolValue)
+		case []slog.Value:
+			dst = appendArray(dst, x, func(v slog.Value) slog.Value { return v })
+		default:
+			dst = appendString(dst, anyString, v.String())
+		}
+	default:
+		dst = appendString(dst, anyString, v.String())
+	}
+	return end(dst, message, 1)
+}
+
+func appendArray[T any](dst []byte, array []T, value func(T) slog.Value) []byte {
+	dst, message := begin(dst, anyArray, 2)
+	for _, x := range array {
+		dst = appendAnyValue(dst, listValues, value(x))
+	}
+	return end(dst, message, 2)
+}
+
+func bit(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// The wire types, for tags of one byte.
+const (
+	varint  = byte(protowire.VarintType)
+	fixed64 = byte(protowire.Fixed64Type)
+	length  = byte(protowire.BytesType)
+	fixed32 = byte(protowire.Fixed32Type)
+)
+
+// begin appends the tag of a message and width bytes for its length, and
+// returns where the message begins. num is below 16.
+func begin(dst []byte, num byte, width int) ([]byte, int) {
+	dst = append(dst, num<<3|length)
+	for range width {
+		dst = append(dst, 0)
+	}
+	return dst, len(dst)
+}
+
+// end fills in the length of the message that began at start. It moves the
+// message if the length takes more or less than width bytes.
+func end(dst []byte, start, width int) []byte {
+	n := len(dst) - start
+	if width == 1 && n < 1<<7 {
+		dst[start-1] = byte(n)
+		return dst
+	}
+	if need := protowire.SizeVarint(uint64(n)); need > width {
+		var room [binary.MaxVarintLen64]byte
+		dst = slices.Insert(dst, start, room[:need-width]...)
+	} else if need < width {
+		dst = slices.Delete(dst, start-width+need, start)
+	}
+	protowire.AppendVarint(dst[:start-width], uint64(n))
+	return dst
+}
+
+// validText returns s with U+FFFD for what is not UTF-8: receivers of protobuf
+// refuse a whole request for that.
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\ufffd")
+}
+
+func appendString(dst []byte, num byte, s string) []byte {
+	s = validText(s)
+	dst = append(dst, num<<3|length)
+	dst = protowire.AppendVarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// appendText is appendString for a field that is left out when it is empty.
+func appendText(dst []byte, num byte, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return appendString(dst, num, s)
+}
+
+func appendBytes(dst []byte, num byte, b []byte) []byte {
+	dst = append(dst, num<<3|length)
+	dst = protowire.AppendVarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}
+
+func appendCount(dst []byte, num byte, n uint32) []byte {
+	if n == 0 {
+		return dst
+	}
+	dst = append(dst, num<<3|varint)
+	return protowire.AppendVarint(dst, uint64(n))
+}
+
+func appendTime(dst []byte, num byte, nanos int64) []byte {
+	dst = append(dst, num<<3|fixed64)
+	return binary.LittleEndian.AppendUint64(dst, uint64(max(0, nanos)))
+}

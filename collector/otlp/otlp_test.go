@@ -1,0 +1,238 @@
+package otlp
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+var update = flag.Bool("update", false, "write the files of testdata")
+
+// golden compares got with a file of testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		testkit.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	testkit.NoError(t, err)
+	testkit.Equal(t, name, string(got), string(want))
+}
+
+// unhex returns the bytes of hexadecimal text, in which a line may end in a
+// comment.
+func unhex(t testing.TB, text string) []byte {
+	t.Helper()
+	var digits strings.Builder
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		digits.WriteString(strings.Join(strings.Fields(line), ""))
+	}
+	b, err := hex.DecodeString(digits.String())
+	testkit.NoError(t, err)
+	return b
+}
+
+// smallTraces is put together by hand from the .proto files.
+const smallTraces = `
+	0a 5d                                       # resource_spans
+	0a 0f 0a 0d 0a 01 61 12 08 0a 06 c3a9 c3a9 c3a9 # resource, attribute a: ééé
+	12 4a                                       # scope_spans
+	0a 06 0a 01 6c 12 01 31                     # scope l, version 1
+	12 40                                       # span
+	0a 10 000102030405060708090a0b0c0d0e0f      # trace_id
+	12 08 0101010101010101                      # span_id
+	2a 01 6e                                    # name n
+	30 02                                       # kind server
+	39 0100000000000000                         # start
+	41 0200000000000000                         # end
+	50 81 01                                    # 129 dropped attributes
+	7a 02 18 02                                 # status error
+	85 01 01 03 00 00                           # flags: sampled, parent is remote`
+
+func TestSmallTraces(t *testing.T) {
+	want := []*dendro.Batch{{
+		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("a", "ééé")}},
+		Scope:    &dendro.Scope{Name: "l", Version: "1"},
+		Spans: []*dendro.SpanData{{
+			SpanContext: dendro.SpanContext{
+				TraceID: dendro.TraceID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+				SpanID:  dendro.SpanID{1, 1, 1, 1, 1, 1, 1, 1},
+				Flags:   dendro.FlagSampled,
+			},
+			Remote: true, Kind: dendro.KindServer, Name: "n", Start: 1, End: 2,
+			Status: dendro.Status{Code: dendro.StatusError}, DroppedAttributes: 129,
+		}},
+	}}
+	data := unhex(t, smallTraces)
+	got, err := DecodeTraces(data)
+	testkit.NoError(t, err)
+	equal(t, "decoded", got, want)
+	testkit.Equal(t, "encoded", AppendTraces(nil, want...), data)
+}
+
+// fullTraces has every field.
+func fullTraces() []*dendro.Batch {
+	shop := testBatch(1)
+	shop.Resource.SchemaURL, shop.Scope.SchemaURL = "https://example.com/resource", "https://example.com/scope"
+	shop.Scope.Attributes = []slog.Attr{slog.Bool("scoped", true)}
+	s := shop.Spans[0]
+	s.State, _ = dendro.ParseTraceState("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7")
+	s.Status = dendro.Status{Code: dendro.StatusError, Message: "out of \"stock\"\n"}
+	s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks = 1, 2, 300
+	s.Attributes = []slog.Attr{
+		slog.String("string", "žluťoučký"), slog.String("empty", ""), slog.Bool("bool", true), slog.Bool("false", false),
+		slog.Int("int", -1), slog.Int("zero", 0), slog.Float64("double", 0.1), slog.Any("null", nil),
+		slog.Any("bytes", []byte{0, 0xfb, 0xff}), slog.Any("strings", []string{"a", ""}), slog.Any("ints", []int64{1 << 53, -7}),
+		slog.Any("doubles", []float64{1, 1e21}), slog.Any("bools", []bool{true, false}),
+		slog.Any("list", []slog.Value{slog.IntValue(1), slog.StringValue("x"), slog.AnyValue([]string{"below"}), {}}),
+	}
+	s.Events = []dendro.Event{
+		{Name: "query", Time: s.Start + 1000, Duration: 1500 * time.Microsecond, Attributes: []slog.Attr{slog.Int("rows", 3)}, DroppedAttributes: 4},
+		{Name: "point", Time: s.Start + 2000},
+	}
+	s.Links = []dendro.Link{
+		{SpanContext: dendro.SpanContext{TraceID: s.TraceID, SpanID: dendro.SpanID{7: 9}, Flags: dendro.FlagSampled, State: s.State}, Attributes: []slog.Attr{slog.String("why", "queued")}, DroppedAttributes: 5},
+	}
+	other := &dendro.Batch{Resource: shop.Resource, Scope: &dendro.Scope{Name: "other"}, Spans: []*dendro.SpanData{serverSpan()}}
+	other.Spans[0].ParentID, other.Spans[0].Remote, other.Spans[0].Kind = dendro.SpanID{}, false, dendro.KindInternal
+	return []*dendro.Batch{shop, other, testBatch(2)}
+}
+
+func TestGolden(t *testing.T) {
+	batches := fullTraces()
+	data := AppendTraces(nil, batches...)
+	golden(t, "traces.hex", []byte(hex.Dump(data)))
+	var indented bytes.Buffer
+	compact := AppendTracesJSON(nil, batches...)
+	testkit.NoError(t, json.Indent(&indented, compact, "", " "))
+	golden(t, "traces.json", append(indented.Bytes(), '\n'))
+
+	got, err := DecodeTraces(data)
+	testkit.NoError(t, err)
+	equal(t, "protobuf", got, batches)
+	for _, text := range [][]byte{compact, indented.Bytes()} {
+		got, err = DecodeTracesJSON(text)
+		testkit.NoError(t, err)
+		equal(t, "JSON", got, batches)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	for seed := range uint64(60) {
+		want := generator{rand.New(rand.NewPCG(seed, 1))}.batches()
+		got, err := DecodeTraces(AppendTraces(nil, want...))
+		testkit.NoError(t, err)
+		equal(t, fmt.Sprint("protobuf, seed ", seed), got, want)
+		got, err = DecodeTracesJSON(AppendTracesJSON(nil, want...))
+		testkit.NoError(t, err)
+		equal(t, fmt.Sprint("JSON, seed ", seed), got, want)
+	}
+}
+
+// A client that encodes span by span sends the same bytes.
+func TestAppendResourceSpans(t *testing.T) {
+	for _, n := range []int{0, 1, 40, 4000} { // lengths of 1 to 4 bytes
+		b := testBatch(n)
+		b.Resource.SchemaURL, b.Scope.SchemaURL = "https://example.com/1", "https://example.com/2"
+		var spans []byte
+		for _, s := range b.Spans {
+			spans = AppendSpan(spans, s)
+		}
+		prefix := []byte("kept")
+		got := AppendResourceSpans(bytes.Clone(prefix), b.Resource, b.Scope, spans)
+		testkit.Equal(t, fmt.Sprint(n, " spans are the same"), bytes.Equal(got, AppendTraces(prefix, b)), true)
+	}
+	got, err := DecodeTraces(AppendResourceSpans(nil, nil, nil, AppendSpan(nil, serverSpan())))
+	testkit.NoError(t, err)
+	equal(t, "nil resource and scope", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}, Spans: []*dendro.SpanData{serverSpan()}}})
+}
+
+// What a span must not have does not keep the request from being valid.
+func TestEncodeOddValues(t *testing.T) {
+	odd, want := serverSpan(), serverSpan()
+	odd.Name, want.Name = "caf\xe9\xe9!", "caf\ufffd!"
+	odd.Kind, want.Kind = 77, dendro.KindInternal
+	odd.Start, want.Start = -5, 0
+	odd.Attributes = []slog.Attr{
+		slog.String("k\xff", "\xc3"), slog.Duration("duration", time.Second), slog.Uint64("uint", 7), slog.Any("strings", []string{"\xff"}), slog.Any("int", []int{1}),
+	}
+	want.Attributes = []slog.Attr{
+		slog.String("k\ufffd", "\ufffd"), slog.String("duration", "1s"), slog.String("uint", "7"), slog.Any("strings", []string{"\ufffd"}), slog.String("int", "[1]"),
+	}
+	batch := testBatch(0)
+	batch.Spans = []*dendro.SpanData{odd}
+	expected := testBatch(0)
+	expected.Spans = []*dendro.SpanData{want}
+
+	got, err := DecodeTraces(AppendTraces(nil, batch))
+	testkit.NoError(t, err)
+	equal(t, "protobuf", got, []*dendro.Batch{expected})
+	got, err = DecodeTracesJSON(AppendTracesJSON(nil, batch))
+	testkit.NoError(t, err)
+	equal(t, "JSON", got, []*dendro.Batch{expected})
+}
+
+func TestEmpty(t *testing.T) {
+	testkit.Equal(t, "protobuf", len(AppendTraces(nil)), 0)
+	testkit.Equal(t, "JSON", string(AppendTracesJSON(nil)), `{"resourceSpans":[]}`)
+	for what, data := range map[string][]byte{"nothing": nil, "no scopes": unhex(t, "0a 02 0a 00"), "no spans": unhex(t, "0a 02 12 00")} {
+		got, err := DecodeTraces(data)
+		testkit.NoError(t, err)
+		testkit.Equal(t, what, len(got), 0)
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	batches := fullTraces()
+	span := batches[0].Spans[0]
+	for what, encode := range map[string]func(dst []byte) []byte{
+		"AppendSpan": func(dst []byte) []byte { return AppendSpan(dst, span) },
+		"AppendResourceSpans": func(dst []byte) []byte {
+			return AppendResourceSpans(dst, batches[0].Resource, batches[0].Scope, dst[:0:0])
+		},
+		"AppendTraces":      func(dst []byte) []byte { return AppendTraces(dst, batches...) },
+		"AppendTracesJSON":  func(dst []byte) []byte { return AppendTracesJSON(dst, batches...) },
+		"Result.AppendJSON": Result{3, "late"}.AppendJSON,
+		"AppendStatus":      func(dst []byte) []byte { return AppendStatus(dst, 3, "bad request") },
+	} {
+		dst := make([]byte, 0, 64<<10)
+		if n := testing.AllocsPerRun(100, func() { encode(dst) }); n != 0 {
+			t.Errorf("%s: %v allocations, want none", what, n)
+		}
+	}
+
+	// A span and its strings; keys are shared, slices have their final size.
+	data := AppendTraces(nil, testBatch(100))
+	if n := testing.AllocsPerRun(10, func() { DecodeTraces(data) }) / 100; n > 11 {
+		t.Errorf("DecodeTraces: %v allocations per span, want at most 11", n)
+	}
+}
+
+// What is decoded does not change with the buffer that it came from.
+func TestNoAlias(t *testing.T) {
+	want := fullTraces()
+	data := AppendTraces(nil, want...)
+	text := AppendTracesJSON(nil, want...)
+	got, err := DecodeTraces(data)
+	testkit.NoError(t, err)
+	gotJSON, err := DecodeTracesJSON(text)
+	testkit.NoError(t, err)
+	clear(data)
+	clear(text)
+	equal(t, "protobuf", got, want)
+	equal(t, "JSON", gotJSON, want)
+}

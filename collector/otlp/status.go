@@ -1,0 +1,47 @@
+package otlp
+
+import (
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// AppendStatus appends a google.rpc.Status to dst as protobuf: the body of an
+// answer that refuses a request (OTLP specification, "Failures"). The code is
+// one of gRPC, such as 3 for an invalid argument.
+func AppendStatus(dst []byte, code int32, message string) []byte {
+	if code != 0 {
+		dst = append(dst, rpcStatusCode<<3|varint)
+		dst = protowire.AppendVarint(dst, uint64(code))
+	}
+	return appendText(dst, rpcStatusMessage, message)
+}
+
+// AppendStatusJSON is [AppendStatus] for the JSON encoding.
+func AppendStatusJSON(dst []byte, code int32, message string) []byte {
+	dst = append(dst, `{"code":`...)
+	dst = strconv.AppendInt(dst, int64(code), 10)
+	dst = append(dst, `,"message":`...)
+	dst = appendJSONString(dst, message)
+	return append(dst, '}')
+}
+
+// DecodeStatus decodes a protobuf google.rpc.Status. It returns an error, which
+// names the field, for what is cut short or of a wrong type.
+func DecodeStatus(data []byte) (code int32, message string, err error) {
+	err = rpcStatusFields.walk(value{typ: protowire.BytesType, data: data}, func(num int, v value) (err error) {
+		switch num {
+		case rpcStatusCode:
+			var n int64
+			n, err = v.int64()
+			code = int32(n)
+		case rpcStatusMessage:
+			message, err = v.text()
+		}
+		return err
+	})
+	if err != nil {
+		return 0, "", err
+	}
+	return code, message, nil
+}

@@ -1,0 +1,214 @@
+package otlp
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// value is the value of one field where it lies: the next thing of json, or,
+// if that is nil, a protobuf field. Reading a JSON value moves on to the next,
+// so it has to be read once.
+type value struct {
+	json   *cursor
+	typ    protowire.Type
+	number uint64 // varint, fixed32, fixed64
+	data   []byte // bytes
+}
+
+// consumeField reads the first field of data and returns its size, below zero
+// if there is none.
+func consumeField(data []byte) (num int, v value, size int) {
+	number, typ, size := protowire.ConsumeTag(data)
+	if size < 0 {
+		return 0, v, size
+	}
+	v.typ = typ
+	n := 0
+	switch rest := data[size:]; typ {
+	case protowire.BytesType:
+		v.data, n = protowire.ConsumeBytes(rest)
+	case protowire.VarintType:
+		v.number, n = protowire.ConsumeVarint(rest)
+	case protowire.Fixed64Type:
+		v.number, n = protowire.ConsumeFixed64(rest)
+	case protowire.Fixed32Type:
+		var n32 uint32
+		n32, n = protowire.ConsumeFixed32(rest)
+		v.number = uint64(n32)
+	default:
+		n = protowire.ConsumeFieldValue(number, typ, rest)
+	}
+	if n < 0 {
+		return 0, v, n
+	}
+	return int(number), v, size + n
+}
+
+var wireTypes = [...]string{"varint", "fixed64", "bytes", "group", "end of group", "fixed32"}
+
+func (v value) want(typ protowire.Type) error {
+	if v.typ != typ {
+		return fmt.Errorf("want wire type %s, got %s", wireTypes[typ], wireTypes[v.typ])
+	}
+	return nil
+}
+
+// utf8 reads a string, without a copy if that can be. What is not UTF-8
+// becomes U+FFFD.
+func (v value) utf8() ([]byte, error) {
+	if v.json != nil {
+		return v.json.text()
+	}
+	if err := v.want(protowire.BytesType); err != nil {
+		return nil, err
+	}
+	if !utf8.Valid(v.data) {
+		return bytes.ToValidUTF8(v.data, []byte("\ufffd")), nil
+	}
+	return v.data, nil
+}
+
+// text reads a string.
+func (v value) text() (string, error) {
+	b, err := v.utf8()
+	return string(b), err
+}
+
+// id fills dst with bytes that are hexadecimal in JSON. None at all are zeros.
+func (v value) id(dst []byte) error {
+	clear(dst)
+	if v.json != nil {
+		text, err := v.json.text()
+		switch {
+		case err != nil:
+			return err
+		case len(text) == 0:
+			return nil
+		case len(text) != hex.EncodedLen(len(dst)):
+			return fmt.Errorf("want %d hexadecimal digits, got %d", hex.EncodedLen(len(dst)), len(text))
+		}
+		_, err = hex.Decode(dst, text)
+		return err
+	}
+	if len(v.data) != len(dst) && len(v.data) > 0 {
+		return fmt.Errorf("want %d bytes, got %d", len(dst), len(v.data))
+	}
+	copy(dst, v.data)
+	return v.want(protowire.BytesType)
+}
+
+// bytes reads bytes that are base64 in JSON: of either alphabet, with or
+// without padding, as the JSON mapping of protobuf wants it.
+func (v value) bytes() ([]byte, error) {
+	if v.json == nil {
+		return append([]byte{}, v.data...), v.want(protowire.BytesType)
+	}
+	text, err := v.json.text()
+	if err != nil {
+		return nil, err
+	}
+	standard := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(string(text), "="))
+	b, err := base64.RawStdEncoding.DecodeString(standard)
+	if err != nil {
+		return nil, fmt.Errorf("want base64, got %.40q", text)
+	}
+	return b, nil
+}
+
+func (v value) bool() (bool, error) {
+	if v.json == nil {
+		return v.number != 0, v.want(protowire.VarintType)
+	}
+	switch token := v.json.token(); string(token) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	default:
+		return false, fmt.Errorf("want true or false, got %.40s", token)
+	}
+}
+
+// double reads a number, which may be a string in JSON: "NaN", "Infinity" and
+// "-Infinity" have to be.
+func (v value) double() (float64, error) {
+	if v.json == nil {
+		return math.Float64frombits(v.number), v.want(protowire.Fixed64Type)
+	}
+	token := v.json.token()
+	f, err := strconv.ParseFloat(unquoted(token), 64)
+	if err != nil {
+		return 0, fmt.Errorf("want a 64-bit floating-point number, got %.40s", token)
+	}
+	return f, nil
+}
+
+// int64 reads a number, which may be a string in JSON.
+func (v value) int64() (int64, error) {
+	if v.json == nil {
+		return int64(v.number), v.want(protowire.VarintType)
+	}
+	return integer(v.json.token(), math.MinInt64, math.MaxInt64)
+}
+
+// uint32 reads a number of the wire type typ.
+func (v value) uint32(typ protowire.Type) (uint32, error) {
+	if v.json == nil {
+		return uint32(v.number), v.want(typ)
+	}
+	n, err := integer(v.json.token(), 0, math.MaxUint32)
+	return uint32(n), err
+}
+
+// time reads nanoseconds since the Unix epoch.
+func (v value) time() (int64, error) {
+	if v.json != nil {
+		return integer(v.json.token(), 0, math.MaxInt64)
+	}
+	if v.number > math.MaxInt64 {
+		return 0, fmt.Errorf("want at most %d, got %d", int64(math.MaxInt64), v.number)
+	}
+	return int64(v.number), v.want(protowire.Fixed64Type)
+}
+
+// enum reads a number, or in JSON one of names.
+func (v value) enum(names []string) (int64, error) {
+	if v.json == nil || !v.json.is('"') {
+		return v.int64()
+	}
+	token := v.json.token()
+	n := slices.Index(names, unquoted(token))
+	if n < 0 {
+		return 0, fmt.Errorf("unknown name %.40s", token)
+	}
+	return int64(n), nil
+}
+
+// integer parses a JSON token. Like the JSON mapping of protobuf it takes a
+// string for a number, and 1e3 for 1000.
+func integer(token []byte, least, most int64) (int64, error) {
+	text := unquoted(token)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		f, ferr := strconv.ParseFloat(text, 64)
+		if ferr == nil && f == math.Trunc(f) && math.Abs(f) < 1<<63 {
+			n, err = int64(f), nil
+		}
+	}
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("want an integer from %d to %d, got %.40s", least, most, token)
+	}
+	return n, nil
+}
+
+// unquoted returns a scalar JSON token without the quotes of a string.
+func unquoted(token []byte) string { return strings.Trim(string(token), `"`) }
