@@ -1,0 +1,141 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	defaultEndpoint = "http://localhost:4318"
+	tracesPath      = "/v1/traces"
+)
+
+// fromEnv reads a variable of the OTLP exporter specification: the one of traces,
+// else the one of all signals.
+func fromEnv(getenv func(string) string, name string) (value, variable string) {
+	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"} {
+		variable = prefix + name
+		if value = strings.TrimSpace(getenv(variable)); value != "" {
+			return value, variable
+		}
+	}
+	return "", ""
+}
+
+// resolveEndpoint returns the URL that requests go to, as [Dial] documents it.
+func resolveEndpoint(endpoint string, getenv func(string) string) (string, error) {
+	variable := ""
+	if endpoint == "" {
+		if endpoint, variable = fromEnv(getenv, "ENDPOINT"); endpoint == "" {
+			endpoint = defaultEndpoint
+		}
+	}
+	u, err := parseEndpoint(endpoint)
+	if err != nil {
+		if variable != "" {
+			err = fmt.Errorf("%s: %w", variable, err)
+		}
+		return "", err
+	}
+	if variable != "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" && !strings.HasSuffix(u.Path, tracesPath) {
+		u = u.JoinPath(tracesPath)
+	}
+	return u.String(), nil
+}
+
+func parseEndpoint(endpoint string) (*url.URL, error) {
+	if !strings.Contains(endpoint, "://") {
+		return nil, fmt.Errorf("endpoint %q has no scheme: write http://%s, or https:// for TLS", endpoint, endpoint)
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		var parse *url.Error // would repeat the URL, with its password
+		if errors.As(err, &parse) {
+			err = parse.Err
+		}
+		return nil, fmt.Errorf("endpoint is no URL: %w", err)
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("endpoint %q: scheme %s is not spoken, only OTLP over http and https, port 4318 by custom", u.Redacted(), u.Scheme)
+	case u.User != nil:
+		return nil, fmt.Errorf("endpoint %q has a user: put credentials into Options.Header, as Authorization", u.Redacted())
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("endpoint %q has no host", endpoint)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, fmt.Errorf("endpoint %q: want no query and no fragment", endpoint)
+	}
+	return u, nil
+}
+
+// resolveTimeout returns [Options.Timeout] or its default.
+func resolveTimeout(given time.Duration, getenv func(string) string) (time.Duration, error) {
+	text, variable := fromEnv(getenv, "TIMEOUT")
+	if given > 0 || text == "" {
+		return positive(given, defaultTimeout), nil
+	}
+	ms, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || ms == 0 {
+		return 0, fmt.Errorf("%s: %q: want milliseconds", variable, text)
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+// resolveCompression returns whether [Options.Compression] or its default is gzip.
+func resolveCompression(given string, getenv func(string) string) (bool, error) {
+	source := "Options.Compression"
+	if given == "" {
+		given, source = fromEnv(getenv, "COMPRESSION")
+	}
+	switch given {
+	case "", "gzip":
+		return true, nil
+	case "none":
+		return false, nil
+	}
+	return false, fmt.Errorf("%s: %q is unknown: want gzip or none", source, given)
+}
+
+// headerFromEnv parses OTEL_EXPORTER_OTLP_HEADERS. Its errors do not show values,
+// which may be secret.
+func headerFromEnv(getenv func(string) string) (http.Header, error) {
+	list, variable := fromEnv(getenv, "HEADERS")
+	header := http.Header{}
+	for pair := range strings.SplitSeq(list, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(pair, "=")
+		key = strings.TrimSpace(key)
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if !ok || err != nil || !validHeader(key, value) {
+			return nil, fmt.Errorf("%s: want key=value pairs, separated by commas, with percent-encoded values", variable)
+		}
+		header.Add(key, value)
+	}
+	return header, nil
+}
+
+// validHeader follows RFC 9110, section 5. What net/http refuses to send would
+// look like a collector out of reach.
+func validHeader(key, value string) bool {
+	for i := range len(key) {
+		switch c := key[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0:
+		default:
+			return false
+		}
+	}
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return key != ""
+}

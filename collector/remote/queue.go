@@ -1,0 +1,262 @@
+package remote
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/otlp"
+)
+
+// The refusals of Collect.
+var (
+	errQueueFull error = &dendro.DropError{Reason: "queue_full"}
+	errShutdown  error = &dendro.DropError{Reason: "shutdown"}
+)
+
+// queue holds encoded spans from Collect until they are delivered or dropped. Its
+// bound is bytes. It never waits for the network.
+type queue struct {
+	maxBytes, batchBytes int
+	interval             time.Duration
+	wake                 chan struct{} // holds a token when next should look again
+
+	mu           sync.Mutex
+	open         *batch   // being filled, not empty; or nil
+	waiting      []*batch // sealed, the oldest first
+	taken        *batch   // what next returned last, until it is finished; or nil
+	bytes, spans int      // of open, waiting and taken
+	closed       bool
+}
+
+// batch is the spans of one request.
+type batch struct {
+	since        time.Time     // when the first of them came
+	done         chan struct{} // closed when they are delivered or dropped
+	groups       []group
+	bytes, spans int
+}
+
+// batches are empty, with memory from earlier use.
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// group is the spans of one resource and scope.
+type group struct {
+	resource *dendro.Resource
+	scope    *dendro.Scope
+	spans    []byte // made by otlp.AppendSpan
+}
+
+// recentGroups is how many groups are searched for one that fits: there is one
+// for each tracer, and a new one per request where spans are passed on.
+const recentGroups = 16
+
+// encoding is the spans of one Collect, in chunks that fit into a batch.
+type encoding struct {
+	bytes  []byte
+	chunks []chunk
+}
+
+// chunk is a number of spans, encoded in the bytes up to end.
+type chunk struct{ end, spans int }
+
+func (e *encoding) reset() { e.bytes, e.chunks = e.bytes[:0], e.chunks[:0] }
+
+// ended notes that one more span has been encoded, from start on. Unless there is
+// room for it in a batch with those before, it begins a chunk.
+func (e *encoding) ended(start, batchBytes int) {
+	begin, last := 0, len(e.chunks)-1
+	if last > 0 {
+		begin = e.chunks[last-1].end
+	}
+	if last < 0 || len(e.bytes)-begin > batchBytes && start > begin {
+		e.chunks = append(e.chunks, chunk{})
+		last++
+	}
+	e.chunks[last].end = len(e.bytes)
+	e.chunks[last].spans++
+}
+
+// refuses returns why the queue does not take that many bytes, nil if it does.
+func (q *queue) refuses(bytes int) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.refusesLocked(bytes)
+}
+
+func (q *queue) refusesLocked(bytes int) error {
+	switch {
+	case q.closed:
+		return errShutdown
+	case q.bytes+bytes > q.maxBytes:
+		return errQueueFull
+	}
+	return nil
+}
+
+// add copies all of e into the queue, or nothing.
+func (q *queue) add(r *dendro.Resource, sc *dendro.Scope, e *encoding) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.refusesLocked(len(e.bytes)); err != nil {
+		return err
+	}
+	start := 0
+	for _, c := range e.chunks {
+		q.addChunk(r, sc, e.bytes[start:c.end], c.spans)
+		start = c.end
+	}
+	return nil
+}
+
+func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n int) {
+	if q.open != nil && q.open.bytes+len(spans) > q.batchBytes {
+		q.seal()
+	}
+	if q.open == nil {
+		q.open = batches.Get().(*batch)
+		q.open.since, q.open.done = time.Now(), make(chan struct{})
+		poke(q.wake)
+	}
+	before := q.open.bytes
+	q.open.add(r, sc, spans, n)
+	q.bytes += q.open.bytes - before
+	q.spans += n
+}
+
+// seal ends the filling of the open batch. q.mu is held.
+func (q *queue) seal() {
+	q.waiting = append(q.waiting, q.open)
+	q.open = nil
+	poke(q.wake)
+}
+
+// next waits for a batch that is full or old enough. When ctx has ended it returns
+// whatever there is, nil in the end. The caller must call finish.
+func (q *queue) next(ctx context.Context) *batch {
+	for {
+		stopped := ctx.Err() != nil
+		b, wait := q.take(stopped)
+		if b != nil || stopped {
+			return b
+		}
+		var due <-chan time.Time
+		if wait > 0 {
+			due = time.After(wait)
+		}
+		select {
+		case <-q.wake:
+		case <-due:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take returns the oldest sealed batch; the open one if it is due or anyway is
+// set; or else the time until it will be due, 0 if there is none.
+func (q *queue) take(anyway bool) (*batch, time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		if q.open == nil {
+			return nil, 0
+		}
+		if wait := q.interval - time.Since(q.open.since); wait > 0 && !anyway {
+			return nil, wait
+		}
+		q.seal()
+	}
+	q.taken = q.waiting[0]
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+	return q.taken, 0
+}
+
+// finish forgets the batch that next has returned.
+func (q *queue) finish(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken = nil
+	q.bytes -= b.bytes
+	q.spans -= b.spans
+	close(b.done)
+	if b.bytes <= 2*q.batchBytes {
+		b.reset()
+		batches.Put(b)
+	}
+}
+
+// flush seals the open batch. It returns a channel that is closed when all that is
+// in the queue now is finished, nil if that is nothing.
+func (q *queue) flush() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open != nil {
+		q.seal()
+	}
+	if n := len(q.waiting); n > 0 {
+		return q.waiting[n-1].done
+	}
+	if q.taken != nil {
+		return q.taken.done
+	}
+	return nil
+}
+
+// close makes the queue refuse everything.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+}
+
+// size returns what is in the queue.
+func (q *queue) size() (spans, bytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.spans, q.bytes
+}
+
+// add copies n encoded spans into the group of r and sc.
+func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n int) {
+	g := b.group(r, sc)
+	g.spans = append(g.spans, spans...)
+	b.bytes += len(spans)
+	b.spans += n
+}
+
+func (b *batch) group(r *dendro.Resource, sc *dendro.Scope) *group {
+	n := len(b.groups)
+	for i := n - 1; i >= max(0, n-recentGroups); i-- {
+		if g := &b.groups[i]; g.resource == r && g.scope == sc {
+			return g
+		}
+	}
+	b.bytes += len(otlp.AppendResourceSpans(nil, r, sc, nil))
+	if n < cap(b.groups) {
+		b.groups = b.groups[:n+1] // with the memory of its spans
+	} else {
+		b.groups = append(b.groups, group{})
+	}
+	g := &b.groups[n]
+	g.resource, g.scope = r, sc
+	return g
+}
+
+// reset empties b and keeps the memory.
+func (b *batch) reset() {
+	for i := range b.groups {
+		b.groups[i] = group{spans: b.groups[i].spans[:0]}
+	}
+	*b = batch{groups: b.groups[:0]}
+}
+
+// appendTo appends b as an ExportTraceServiceRequest.
+func (b *batch) appendTo(dst []byte) []byte {
+	for i := range b.groups {
+		g := &b.groups[i]
+		dst = otlp.AppendResourceSpans(dst, g.resource, g.scope, g.spans)
+	}
+	return dst
+}

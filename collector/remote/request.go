@@ -1,0 +1,144 @@
+package remote
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dendrotrace/dendro/collector/otlp"
+)
+
+const (
+	contentType = "application/x-protobuf"
+	jsonType    = "application/json"
+)
+
+// maxAnswerBytes and maxMessageBytes bound what is read of an answer, and what is
+// kept of an error.
+const (
+	maxAnswerBytes  = 64 << 10
+	maxMessageBytes = 256
+)
+
+// answer is what came of a request.
+type answer struct {
+	rejected int    // spans not taken
+	message  string // why, or a warning
+	err      error  // nothing was taken
+	retry    bool   // err may pass
+	after    time.Duration
+}
+
+var gzipWriters = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
+	return w
+}}
+
+// encode returns the body of a request. It does not use the memory again: the
+// transport may read it longer than the request takes.
+func (s *sender) encode(b *batch) []byte {
+	s.plain = b.appendTo(s.plain[:0])
+	if !s.gzip {
+		return slices.Clone(s.plain)
+	}
+	var body bytes.Buffer
+	w := gzipWriters.Get().(*gzip.Writer)
+	defer gzipWriters.Put(w)
+	w.Reset(&body)
+	_, _ = w.Write(s.plain) // a bytes.Buffer takes everything
+	_ = w.Close()
+	return body.Bytes()
+}
+
+// post makes one request. What may be tried again is what the section "Failures"
+// of the OTLP specification lists.
+func (s *sender) post(parent context.Context, body []byte) answer {
+	ctx, cancel := context.WithTimeout(parent, s.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	if err != nil {
+		return answer{err: err}
+	}
+	req.Header = s.header.Clone()
+	res, err := s.client.Do(req)
+	if err != nil {
+		var in *url.Error // repeats the URL
+		if errors.As(err, &in) {
+			err = in.Err
+		}
+		if ctx.Err() != nil && parent.Err() == nil {
+			err = fmt.Errorf("no answer within %v", s.timeout)
+		}
+		return answer{err: err, retry: true}
+	}
+	defer res.Body.Close()
+	// An answer without its end is still one: the status has come.
+	text, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswerBytes))
+	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if res.StatusCode/100 == 2 {
+		return accepted(mediaType, text)
+	}
+	a := answer{err: statusError(res, mediaType, text)}
+	switch res.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		a.retry = true
+		a.after = retryAfter(res.Header.Get("Retry-After"))
+	}
+	return a
+}
+
+// accepted reads an ExportTraceServiceResponse. One that cannot be read says
+// nothing against the spans.
+func accepted(mediaType string, text []byte) answer {
+	decode := otlp.DecodeResult
+	if mediaType == jsonType {
+		decode = otlp.DecodeResultJSON
+	}
+	result, err := decode(text)
+	if err != nil {
+		return answer{}
+	}
+	return answer{rejected: int(max(0, result.Rejected)), message: result.Message}
+}
+
+// statusError says what a status other than 2xx means: with the message of the
+// google.rpc.Status, or whatever text came instead.
+func statusError(res *http.Response, mediaType string, body []byte) error {
+	text := string(body)
+	switch mediaType {
+	case contentType:
+		_, text, _ = otlp.DecodeStatus(body)
+	case "text/html":
+		text = ""
+	}
+	if to := res.Header.Get("Location"); to != "" {
+		text = "redirects are not followed, dial " + to
+	}
+	text = strings.ToValidUTF8(text[:min(len(text), maxMessageBytes)], "")
+	if text = strings.TrimSpace(text); text == "" {
+		return errors.New(res.Status)
+	}
+	return errors.New(res.Status + ": " + text)
+}
+
+// retryAfter parses RFC 9110, section 10.2.3: seconds, or a date.
+func retryAfter(s string) time.Duration {
+	if seconds, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(s); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}

@@ -1,0 +1,230 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// The wait before another attempt doubles from the first to the last of these; up
+// to half of each is left out, at random.
+const (
+	minBackoff = 250 * time.Millisecond
+	maxBackoff = 5 * time.Second
+)
+
+// The reasons for which spans are dropped after Collect has taken them.
+const (
+	dropRejected    = "rejected"    // the collector does not want them
+	dropUnreachable = "unreachable" // not delivered within Options.MaxElapsed
+	dropShutdown    = "shutdown"    // not delivered before Shutdown
+)
+
+// sender delivers batches, one after the other.
+type sender struct {
+	url                 string
+	header              http.Header
+	client              *http.Client
+	closeIdle           func()
+	gzip                bool
+	timeout, maxElapsed time.Duration
+	hurry               chan struct{} // holds a token when somebody waits in Flush
+
+	// Only the sending goroutine uses these.
+	plain    []byte    // a batch before compression
+	failures int       // attempts since the collector was reached
+	next     time.Time // when another one is due, if failures > 0
+	asked    bool      // the collector has asked to wait until then
+
+	mu      sync.Mutex
+	state   state             // guarded by mu
+	stats   Stats             // guarded by mu
+	dropped map[string]uint64 // guarded by mu
+}
+
+// state is what the last answer said about the collector.
+type state uint8
+
+const (
+	stateOK state = iota
+	stateRejecting
+	stateUnreachable
+)
+
+func newSender(endpoint string, o Options, getenv func(string) string) (_ *sender, err error) {
+	s := &sender{
+		maxElapsed: positive(o.MaxElapsed, defaultMaxElapsed),
+		hurry:      make(chan struct{}, 1),
+		dropped:    map[string]uint64{},
+	}
+	if s.url, err = resolveEndpoint(endpoint, getenv); err != nil {
+		return nil, err
+	}
+	if s.timeout, err = resolveTimeout(o.Timeout, getenv); err != nil {
+		return nil, err
+	}
+	if s.gzip, err = resolveCompression(o.Compression, getenv); err != nil {
+		return nil, err
+	}
+	if s.header, err = headerFromEnv(getenv); err != nil {
+		return nil, err
+	}
+	s.header.Set("User-Agent", "dendro/"+dendro.Version)
+	for key, values := range o.Header {
+		for _, value := range values {
+			if !validHeader(key, value) {
+				return nil, fmt.Errorf("Options.Header: %q cannot be sent", key)
+			}
+		}
+		s.header[http.CanonicalHeaderKey(key)] = slices.Clone(values)
+	}
+	s.header.Set("Content-Type", contentType)
+	// An empty list is not sent. It tells net/http that a request may be made
+	// again when a connection turns out to have been closed while idle.
+	s.header["Idempotency-Key"] = []string{}
+
+	if s.gzip {
+		s.header.Set("Content-Encoding", "gzip")
+	}
+	s.setClient(o.HTTPClient)
+	return s, nil
+}
+
+func (s *sender) setClient(given *http.Client) {
+	if given == nil {
+		t := &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			ForceAttemptHTTP2:   true,
+			TLSHandshakeTimeout: s.timeout,
+			IdleConnTimeout:     time.Minute,
+		}
+		s.client, s.closeIdle = &http.Client{Transport: t}, t.CloseIdleConnections
+	} else {
+		own := *given
+		s.client, s.closeIdle = &own, func() {}
+	}
+	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+}
+
+// deliver sends b until it is taken, or dropped because the collector rejects it,
+// it has become too old, or ctx has ended.
+func (s *sender) deliver(ctx context.Context, b *batch) {
+	expiry := b.since.Add(s.maxElapsed)
+	var body []byte
+	for {
+		if s.failures > 0 {
+			if !time.Now().Before(expiry) {
+				s.drop(dropUnreachable, b.spans)
+				return
+			}
+			if !s.pause(ctx, expiry) {
+				continue
+			}
+		}
+		if ctx.Err() != nil {
+			s.drop(dropShutdown, b.spans)
+			return
+		}
+		if body == nil {
+			body = s.encode(b)
+		}
+		a := s.post(ctx, body)
+		switch {
+		case a.err == nil:
+			s.reached()
+			s.delivered(b, len(body), a)
+			return
+		case ctx.Err() != nil: // goes around to be dropped
+		case !a.retry:
+			s.reached()
+			s.note(stateRejecting, a.err)
+			s.drop(dropRejected, b.spans)
+			return
+		default:
+			s.note(stateUnreachable, a.err)
+			backoff := min(minBackoff<<min(s.failures, 16), maxBackoff)
+			wait := backoff/2 + rand.N(backoff/2)
+			s.failures++
+			s.asked = a.after > wait
+			s.next = time.Now().Add(max(wait, a.after))
+		}
+	}
+}
+
+// pause waits until the next attempt is due. It reports false when expiry came
+// first. It is cut short by hurry, unless the collector asked for the wait, and
+// by the end of ctx.
+func (s *sender) pause(ctx context.Context, expiry time.Time) bool {
+	hurry := s.hurry
+	if s.asked {
+		hurry = nil
+	}
+	wait := min(time.Until(s.next), time.Until(expiry))
+	select {
+	case <-time.After(wait):
+		return !time.Now().Before(s.next)
+	case <-hurry:
+	case <-ctx.Done():
+	}
+	return true
+}
+
+// reached notes that the collector has answered.
+func (s *sender) reached() {
+	s.failures = 0
+	select {
+	case <-s.hurry: // nobody has to
+	default:
+	}
+}
+
+// delivered counts b as sent, but for the spans that the collector did not want.
+func (s *sender) delivered(b *batch, wire int, a answer) {
+	rejected := min(a.rejected, b.spans)
+	if rejected > 0 {
+		s.note(stateRejecting, fmt.Errorf("%d of %d spans: %s", rejected, b.spans, a.message))
+		s.drop(dropRejected, rejected)
+	} else if a.message != "" { // a warning
+		s.note(stateOK, errors.New(a.message))
+	} else {
+		s.note(stateOK, nil)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.SentSpans += uint64(b.spans - rejected)
+	s.stats.SentRequests++
+	s.stats.SentBytes += uint64(wire)
+}
+
+// note keeps err, and logs it when it says something new about the collector.
+func (s *sender) note(now state, err error) {
+	s.mu.Lock()
+	before := s.state
+	s.state, s.stats.LastError = now, err
+	s.mu.Unlock()
+	if now == before {
+		return
+	}
+	switch now {
+	case stateOK:
+		slog.Info("dendro: " + s.url + " takes spans again")
+	case stateRejecting:
+		slog.Warn(fmt.Sprintf("dendro: %s rejects spans: %v; they are dropped", s.url, err))
+	case stateUnreachable:
+		slog.Warn(fmt.Sprintf("dendro: cannot reach %s: %v; spans are queued, then dropped", s.url, err))
+	}
+}
+
+func (s *sender) drop(reason string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped[reason] += uint64(n)
+}

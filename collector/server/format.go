@@ -1,0 +1,49 @@
+package server
+
+import (
+	"mime"
+	"net/http"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/otlp"
+)
+
+// The codes of google.rpc.Status that are used here.
+const (
+	codeInvalidArgument = 3
+	codeUnavailable     = 14
+)
+
+// format is an encoding of OTLP. An answer has that of its request.
+type format struct {
+	contentType  string
+	decode       func([]byte) ([]*dendro.Batch, error)
+	appendResult func(otlp.Result, []byte) []byte
+	appendStatus func(dst []byte, code int32, message string) []byte
+}
+
+var (
+	protobuf = &format{"application/x-protobuf", otlp.DecodeTraces, otlp.Result.AppendProto, otlp.AppendStatus}
+	json     = &format{"application/json", otlp.DecodeTracesJSON, otlp.Result.AppendJSON, otlp.AppendStatusJSON}
+)
+
+func formatOf(r *http.Request) (f *format, ok bool) {
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // "" with an error
+	switch mediaType {
+	case protobuf.contentType:
+		return protobuf, true
+	case json.contentType:
+		return json, true
+	}
+	return nil, false
+}
+
+func (f *format) fail(w http.ResponseWriter, status int, code int32, message string) {
+	f.write(w, status, f.appendStatus(nil, code, message))
+}
+
+func (f *format) write(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", f.contentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}

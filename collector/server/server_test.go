@@ -1,0 +1,276 @@
+package server_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/otlp"
+	"github.com/dendrotrace/dendro/collector/server"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+const (
+	protobuf = "application/x-protobuf"
+	json     = "application/json"
+)
+
+var batches = []*dendro.Batch{batch("shop", "GET /", "SELECT"), batch("till", "POST /")}
+
+func batch(service string, names ...string) *dendro.Batch {
+	b := &dendro.Batch{
+		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service)}},
+		Scope:    &dendro.Scope{Name: "test"},
+	}
+	for i, name := range names {
+		s := &dendro.SpanData{Name: name, Start: int64(1 + i), End: 9}
+		s.TraceID[0], s.SpanID[0] = 1, byte(1+i)
+		b.Spans = append(b.Spans, s)
+	}
+	return b
+}
+
+// collect is a Collector of one function.
+type collect func(*dendro.Batch) error
+
+func (f collect) Collect(b *dendro.Batch) error { return f(b) }
+
+func zip(body []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Write(body)
+	w.Close()
+	return b.Bytes()
+}
+
+func request(contentType, encoding string, body []byte) *http.Request {
+	r := httptest.NewRequest("POST", "/v1/traces", bytes.NewReader(body))
+	r.Header.Set("Content-Type", contentType)
+	if encoding != "" {
+		r.Header.Set("Content-Encoding", encoding)
+	}
+	return r
+}
+
+func serve(c dendro.Collector, o server.Options, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	server.New(c, o).ServeHTTP(w, r)
+	return w
+}
+
+// Spans arrive in every format and under every prefix, and are answered in the
+// format they came in.
+func TestReceives(t *testing.T) {
+	proto, text := otlp.AppendTraces(nil, batches...), otlp.AppendTracesJSON(nil, batches...)
+	for _, c := range []struct {
+		name, path, contentType, encoding string
+		body                              []byte
+		answerType, answer                string
+	}{
+		{"protobuf", "/v1/traces", protobuf, "", proto, protobuf, ""},
+		{"gzip", "/v1/traces", protobuf, "gzip", zip(proto), protobuf, ""},
+		{"two gzip members", "/v1/traces", protobuf, "GZIP", append(zip(proto[:9]), zip(proto[9:])...), protobuf, ""},
+		{"identity", "/v1/traces", protobuf, "identity", proto, protobuf, ""},
+		{"json", "/v1/traces", json, "", text, json, "{}"},
+		{"json with parameter", "/v1/traces", "Application/JSON; charset=utf-8", "gzip", zip(text), json, "{}"},
+		{"prefix", "/in/otlp/v1/traces", protobuf, "", proto, protobuf, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, store := testkit.NewTracer(t)
+			r := request(c.contentType, c.encoding, c.body)
+			r.URL.Path = c.path
+			w := serve(store, server.Options{}, r)
+			testkit.Equal(t, "status", w.Code, 200)
+			testkit.Equal(t, "answer type", w.Header().Get("Content-Type"), c.answerType)
+			testkit.Equal(t, "answer", w.Body.String(), c.answer)
+			spans := store.Spans()
+			testkit.Equal(t, "names", testkit.Names(spans), []string{"GET /", "POST /", "SELECT"})
+			testkit.Equal(t, "service", spans[1].Service, "till")
+		})
+	}
+}
+
+func TestStripPrefix(t *testing.T) {
+	for _, prefix := range []string{"/in", "/in/"} {
+		_, store := testkit.NewTracer(t)
+		r := request(protobuf, "", otlp.AppendTraces(nil, batches...))
+		r.URL.Path = "/in/v1/traces"
+		w := httptest.NewRecorder()
+		http.StripPrefix(prefix, server.New(store, server.Options{})).ServeHTTP(w, r)
+		testkit.Equal(t, "status", w.Code, 200)
+		testkit.Equal(t, "spans", len(store.Spans()), 3)
+	}
+}
+
+func TestEmptyRequest(t *testing.T) {
+	refuse := collect(func(*dendro.Batch) error { return errors.New("called") })
+	for _, r := range []*http.Request{
+		request(protobuf, "", nil), request(protobuf, "gzip", zip(nil)),
+		request(json, "", []byte(`{}`)), request(json, "", []byte(`{"resourceSpans":[]}`)),
+		request(protobuf, "", otlp.AppendTraces(nil, &dendro.Batch{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}})),
+	} {
+		testkit.Equal(t, "status", serve(refuse, server.Options{}, r).Code, 200)
+	}
+}
+
+// What is wrong is said, in the format of the request, and leaves no trace.
+func TestRefuses(t *testing.T) {
+	proto, text := otlp.AppendTraces(nil, batches...), otlp.AppendTracesJSON(nil, batches...)
+	bomb := zip(make([]byte, 1<<20+1))
+	damaged := zip(proto)
+	damaged[len(damaged)-5] ^= 1 // in the checksum
+	noLength := request(protobuf, "", nil)
+	noLength.ContentLength, noLength.Body = -1, io.NopCloser(bytes.NewReader(make([]byte, 5000)))
+	broken := request(protobuf, "", nil)
+	broken.ContentLength, broken.Body = -1, io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
+	noLengthGzip := request(protobuf, "gzip", nil)
+	noLengthGzip.ContentLength, noLengthGzip.Body = -1, io.NopCloser(bytes.NewReader(bytes.Repeat(zip(nil), 500)))
+	unread := request(protobuf, "", nil)
+	unread.ContentLength, unread.Body = 5000, io.NopCloser(iotest.ErrReader(errors.New("was read")))
+	at := func(method, path string) *http.Request {
+		r := request(protobuf, "", proto)
+		r.Method, r.URL.Path = method, path
+		return r
+	}
+	for _, c := range []struct {
+		name    string
+		r       *http.Request
+		maxBody int64
+		status  int
+		says    string
+	}{
+		{"path", at("POST", "/"), 0, 404, "/v1/traces"},
+		{"metrics", at("POST", "/v1/metrics"), 0, 404, "receives traces"},
+		{"similar path", at("POST", "/av1/traces"), 0, 404, "/v1/traces"},
+		{"longer path", at("POST", "/v1/traces/"), 0, 404, "/v1/traces"},
+		{"method", at("GET", "/v1/traces"), 0, 405, "POST"},
+		{"no type", request("", "", proto), 0, 415, protobuf},
+		{"other type", request("text/plain", "", proto), 0, 415, json},
+		{"broken type", request("application/json json", "", text), 0, 415, json},
+		{"encoding", request(protobuf, "zstd", proto), 0, 415, `"zstd"`},
+		{"no gzip", request(protobuf, "gzip", proto), 0, 400, "gzip"},
+		{"short gzip", request(protobuf, "gzip", zip(proto)[:40]), 0, 400, "EOF"},
+		{"damaged gzip", request(protobuf, "gzip", damaged), 0, 400, "checksum"},
+		{"broken connection", broken, 0, 400, "EOF"},
+		{"short protobuf", request(protobuf, "", proto[:len(proto)-1]), 0, 400, "decoding application/x-protobuf: "},
+		{"protobuf as json", request(json, "", proto), 0, 400, "decoding application/json: "},
+		{"short json", request(json, "", text[:len(text)-1]), 0, 400, "decoding application/json: "},
+		{"too large", request(protobuf, "", proto), int64(len(proto) - 1), 413, "bytes"},
+		{"too large, unknown length", noLength, 4999, 413, "4999 bytes"},
+		{"too large, not read", unread, 4999, 413, "4999 bytes"},
+		{"endless gzip of nothing", noLengthGzip, 4999, 413, "4999 bytes"},
+		{"too large after decompression", request(protobuf, "gzip", bomb), 1 << 20, 413, "1048576 bytes"},
+		{"just right", request(protobuf, "gzip", zip(proto)), int64(len(proto)), 200, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, store := testkit.NewTracer(t)
+			contentType := c.r.Header.Get("Content-Type")
+			w := serve(store, server.Options{MaxBodyBytes: c.maxBody}, c.r)
+			testkit.Equal(t, "status", w.Code, c.status)
+			if !strings.Contains(w.Body.String(), c.says) {
+				t.Errorf("answer %q does not say %q", w.Body, c.says)
+			}
+			switch c.status {
+			case 200:
+				return
+			case 405:
+				testkit.Equal(t, "Allow", w.Header().Get("Allow"), "POST")
+			case 400, 413:
+				testkit.Equal(t, "answer type", w.Header().Get("Content-Type"), contentType)
+			}
+			testkit.Equal(t, "spans", len(store.Spans()), 0)
+		})
+	}
+}
+
+// An error in the last span keeps the first from the collector.
+func TestAllOrNothing(t *testing.T) {
+	last := batch("till", "no ids")
+	last.Spans[0].SpanContext = dendro.SpanContext{}
+	for _, r := range []*http.Request{
+		request(protobuf, "", otlp.AppendTraces(nil, batches[0], last)),
+		request(json, "", otlp.AppendTracesJSON(nil, batches[0], last)),
+	} {
+		_, store := testkit.NewTracer(t)
+		w := serve(store, server.Options{}, r)
+		testkit.Equal(t, "status", w.Code, 400)
+		if !strings.Contains(w.Body.String(), "race") {
+			t.Errorf("answer %q does not say where", w.Body)
+		}
+		testkit.Equal(t, "spans", len(store.Spans()), 0)
+	}
+}
+
+// A collector that has no room makes senders wait; one that has for some says for
+// how many.
+func TestCollectorRefuses(t *testing.T) {
+	full := &dendro.DropError{Reason: "queue_full"}
+	for _, c := range []struct {
+		name       string
+		refuse     []string // services
+		status     int
+		retryAfter string
+		protobuf   []byte
+		jsonAnswer string
+	}{
+		{"all", []string{"shop", "till"}, 503, "1", otlp.AppendStatus(nil, 14, full.Error()), string(otlp.AppendStatusJSON(nil, 14, full.Error()))},
+		{"some", []string{"shop"}, 200, "", otlp.Result{Rejected: 2, Message: full.Error()}.AppendProto(nil),
+			`{"partialSuccess":{"rejectedSpans":"2","errorMessage":"dendro: spans dropped: queue_full"}}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			refuse := collect(func(b *dendro.Batch) error {
+				for _, service := range c.refuse {
+					if service == b.Resource.Service() {
+						return full
+					}
+				}
+				return nil
+			})
+			w := serve(refuse, server.Options{}, request(protobuf, "", otlp.AppendTraces(nil, batches...)))
+			testkit.Equal(t, "status", w.Code, c.status)
+			testkit.Equal(t, "Retry-After", w.Header().Get("Retry-After"), c.retryAfter)
+			testkit.Equal(t, "answer", w.Body.Bytes(), c.protobuf)
+			w = serve(refuse, server.Options{}, request(json, "", otlp.AppendTracesJSON(nil, batches...)))
+			testkit.Equal(t, "status", w.Code, c.status)
+			testkit.Equal(t, "answer", w.Body.String(), c.jsonAnswer)
+		})
+	}
+}
+
+// Whatever comes in, the answer is one of those that New documents, and what was
+// there before still is.
+func FuzzServer(f *testing.F) {
+	proto, text := otlp.AppendTraces(nil, batches...), otlp.AppendTracesJSON(nil, batches...)
+	f.Add(protobuf, "", proto)
+	f.Add(protobuf, "gzip", zip(proto))
+	f.Add(json, "", text)
+	f.Add(json+"; charset=utf-8", "identity", text[:50])
+	f.Add("text/plain", "br", []byte("x"))
+	f.Fuzz(func(t *testing.T, contentType, encoding string, body []byte) {
+		_, store := testkit.NewTracer(t)
+		testkit.NoError(t, store.Collect(batch("before", "before")))
+		w := serve(store, server.Options{MaxBodyBytes: 1 << 16}, request(contentType, encoding, body))
+		spans := store.Spans()
+		switch w.Code {
+		case 200:
+		case 400, 413, 415:
+			testkit.Equal(t, "spans", len(spans), 1)
+		default:
+			t.Errorf("status %d", w.Code)
+		}
+		for _, s := range spans {
+			if s.Service == "before" && s.Name == "before" {
+				return
+			}
+		}
+		t.Error("the span from before is gone")
+	})
+}
