@@ -29,9 +29,8 @@ var allowed = map[string][]string{
 	"collector/storetest": {"", "collector"},
 	"internal/semconv":    nil,
 	"internal/testkit":    {""},
-	// Programs that write source files.
+	// A program that writes source files.
 	"middleware/internal/gen": nil,
-	"sqldriver/internal/gen":  nil,
 	"internal/architecture":   nil,
 }
 

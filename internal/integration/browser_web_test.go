@@ -1,0 +1,417 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/web"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// browser is a tab that looks at the page of a store. When its test ends, it
+// fails for errors on the console and for requests to anywhere else.
+type browser struct {
+	t      *testing.T
+	ctx    context.Context
+	origin string
+	// expected is in what the browser may log.
+	expected string
+
+	mu       sync.Mutex
+	problems []string // guarded by mu
+}
+
+// openBrowser starts Chromium, with nothing loaded yet. What it logs is an error
+// of the test, unless it holds expected.
+func openBrowser(t *testing.T, store collector.Store, expected string) *browser {
+	t.Helper()
+	var path string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		if os.Getenv("DENDRO_REQUIRE_ALL") == "1" {
+			t.Fatal("Chromium is not installed")
+		}
+		t.Skip("SKIPPED: Chromium is not installed, so the page is not tested in a browser")
+	}
+	server := httptest.NewServer(web.New(store, web.Options{}))
+	t.Cleanup(server.Close)
+
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU,
+		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 800))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	b := &browser{t: t, origin: server.URL, expected: expected}
+	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(b.listen))
+	t.Cleanup(cancel)
+	_, err := chromedp.Call(b.ctx, network.Enable, network.EnableParams{})
+	testkit.NoError(t, err)
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, p := range b.problems {
+			t.Error(p)
+		}
+	})
+	return b
+}
+
+// listen notes what must not happen.
+func (b *browser) listen(event any) {
+	var problem string
+	switch e := event.(type) {
+	case *network.EventRequestWillBeSent:
+		if url := e.Request.URL; !strings.HasPrefix(url, b.origin+"/") && url != "about:blank" {
+			problem = "a request left the origin: " + url
+		}
+	case *runtime.EventConsoleAPICalled:
+		problem = fmt.Sprintf("console.%s was called", e.Type)
+	case *runtime.EventExceptionThrown:
+		problem = fmt.Sprintf("exception: %+v", e.ExceptionDetails)
+	case *log.EventEntryAdded:
+		if b.expected == "" || !strings.Contains(e.Entry.Text, b.expected) {
+			problem = fmt.Sprintf("the browser logs: %s %s", e.Entry.Level, e.Entry.Text)
+		}
+	}
+	if problem != "" {
+		b.mu.Lock()
+		b.problems = append(b.problems, problem)
+		b.mu.Unlock()
+	}
+}
+
+func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	testkit.NoError(b.t, chromedp.Do(b.ctx, steps...))
+}
+
+// open loads a path and waits until condition, in JavaScript, holds.
+func (b *browser) open(path, condition string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(b.origin+path))
+	b.wait(condition)
+}
+
+// wait waits until condition, in JavaScript, holds, also while pages change.
+func (b *browser) wait(condition string) {
+	b.t.Helper()
+	deadline := time.After(15 * time.Second)
+	for {
+		holds, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!("+condition+")"))
+		if holds {
+			return
+		}
+		select {
+		case <-deadline:
+			b.t.Fatalf("waited for %s: %v\n%s", condition, err, eval[string](b, "document.body.innerText.slice(0, 2000)"))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (b *browser) key(keys ...string) {
+	b.t.Helper()
+	for _, k := range keys {
+		b.do(chromedp.KeyEvent(k))
+	}
+}
+
+// eval returns the value of an expression or of its promise.
+func eval[T any](b *browser, expression string) T {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+const (
+	ready    = `document.querySelector("#trace")?.dataset.ready`
+	selected = `document.querySelector('.rows .row[aria-selected="true"] .label')?.textContent`
+	rows     = `[...document.querySelectorAll(".rows .row")].map(r => [Number(r.dataset.row), r.querySelector(".label").textContent]).sort((a, b) => a[0] - b[0]).map(r => r[1])`
+	panel    = `document.querySelector(".detail:not([hidden])")`
+)
+
+// send stores spans of a service; they need ids, names and times in
+// milliseconds.
+func send(t *testing.T, store collector.Store, service string, spans ...*dendro.SpanData) {
+	t.Helper()
+	testkit.NoError(t, store.Collect(&dendro.Batch{
+		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service)}},
+		Scope:    &dendro.Scope{Name: "test"},
+		Spans:    spans,
+	}))
+}
+
+// spanAt makes a span of trace; from and to are milliseconds after now.
+func spanAt(trace byte, id, parent int, name string, from, to int64) *dendro.SpanData {
+	spanID := func(n int) dendro.SpanID { return dendro.SpanID{5: byte(n >> 16), 6: byte(n >> 8), 7: byte(n)} }
+	s := &dendro.SpanData{ParentID: spanID(parent), Name: name, Start: now + from*1e6, End: now + to*1e6}
+	s.TraceID, s.SpanID = dendro.TraceID{15: trace}, spanID(id)
+	return s
+}
+
+var now = time.Now().UnixNano()
+
+// TestBrowserWalk does what a newcomer does: open the list, a trace, a span.
+func TestBrowserWalk(t *testing.T) {
+	store := collector.NewMemory(collector.MemoryOptions{})
+	insert := spanAt(1, 3, 1, "INSERT orders", 10, 30)
+	insert.Kind, insert.Status = dendro.KindClient, dendro.Status{Code: dendro.StatusError, Message: "duplicate number"}
+	insert.Attributes = []slog.Attr{slog.String("db.query.text", "INSERT INTO orders VALUES (?)"), slog.Int("tries", 2)}
+	insert.Events = []dendro.Event{{Name: "exception", Time: insert.Start + 5e6, Attributes: []slog.Attr{slog.String("exception.stacktrace", "main.go:1\nmain.go:2")}}}
+	insert.Links = []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{15: 2}, SpanID: dendro.SpanID{7: 1}}}}
+	send(t, store, "shop", spanAt(1, 1, 0, "POST /orders", 0, 50), spanAt(1, 2, 1, "BEGIN", 2, 5), insert)
+	send(t, store, "stock", spanAt(1, 4, 3, "POST /reserve", 12, 28), spanAt(1, 6, 9, "orphan", 40, 45))
+	send(t, store, "mailer", spanAt(2, 1, 0, "send mail", 60, 61))
+	b := openBrowser(t, store, "")
+
+	b.open("/", `document.querySelectorAll("tbody tr").length === 2 && !document.querySelector("#live").hidden`)
+	testkit.Equal(t, "times are told", eval[bool](b, `/now|ago/.test(document.querySelector("time").textContent)`), true)
+	b.do(chromedp.Click(`a[href$="0001"]`))
+	b.wait(ready)
+	testkit.Equal(t, "tree", strings.Join(eval[[]string](b, rows), ", "), "POST /orders, BEGIN, INSERT orders, POST /reserve, parent span not received, orphan")
+	testkit.Equal(t, "levels", eval[string](b, `[...document.querySelectorAll(".rows .row")].map(r => r.ariaLevel).join("")`), "122312")
+	testkit.Equal(t, "role", eval[string](b, `document.activeElement.getAttribute("role")`), "treegrid")
+
+	// With the mouse.
+	b.do(chromedp.Click(`#row-2 .label`))
+	b.wait(panel + `?.querySelector("h2").textContent === "INSERT orders"`)
+	text := eval[string](b, panel+".innerText")
+	for _, want := range []string{"duplicate number", "20.0 ms", "+10.0 ms", "tries", "INSERT INTO orders VALUES (?)", "exception", "main.go:2", "trace 00000000000000000000000000000002", "service.name"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in the details:\n%s", want, text)
+		}
+	}
+	testkit.Equal(t, "link to the span", eval[string](b, "location.hash"), "#span=0000000000000003")
+
+	// With the keyboard.
+	b.key(kb.Escape)
+	b.wait("!" + panel)
+	b.key(kb.ArrowLeft)
+	testkit.Equal(t, "folded", strings.Join(eval[[]string](b, rows), ", "), "POST /orders, BEGIN, INSERT orders, parent span not received, orphan")
+	testkit.Equal(t, "says so", eval[string](b, `document.querySelector("#row-2").ariaExpanded`), "false")
+	b.key(kb.ArrowRight, kb.ArrowRight)
+	testkit.Equal(t, "into the subtree", eval[string](b, selected), "POST /reserve")
+	b.key(kb.ArrowLeft, kb.ArrowUp)
+	testkit.Equal(t, "out and up", eval[string](b, selected), "BEGIN")
+	testkit.Equal(t, "active descendant", eval[string](b, `document.activeElement.getAttribute("aria-activedescendant")`), "row-1")
+	b.key("e")
+	testkit.Equal(t, "next error", eval[string](b, selected), "INSERT orders")
+	b.key(kb.Home)
+	b.key(kb.Enter)
+	b.wait(panel + `?.querySelector("h2").textContent === "POST /orders"`)
+	testkit.Equal(t, "self time", eval[bool](b, panel+`.innerText.includes("27.0 ms")`), true)
+	b.key(kb.End, kb.ArrowUp, kb.Enter)
+	b.wait(panel + `?.querySelector("h2").textContent === "Parent span not received"`)
+	b.key("?")
+	b.wait(`document.querySelector("dialog").open`)
+	b.key(kb.Escape)
+	b.wait(`!document.querySelector("dialog").open`)
+
+	// By a link, also into a folded subtree, and to another trace.
+	b.open("/trace/1#span=0000000000000004", panel+`?.querySelector("h2").textContent === "POST /reserve"`)
+	b.do(chromedp.Click(`#row-2 .label`))
+	b.wait(panel + `?.querySelector("h2").textContent === "INSERT orders"`)
+	b.do(chromedp.Click(`.detail .events a`))
+	b.wait(`location.pathname.endsWith("0002") && ` + ready + ` && ` + panel + `?.querySelector("h2").textContent === "send mail"`)
+	b.do(chromedp.Click(`.brand`))
+	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
+}
+
+// TestBrowserLive looks at the list while traces arrive: what has the focus
+// keeps it.
+func TestBrowserLive(t *testing.T) {
+	store := collector.NewMemory(collector.MemoryOptions{})
+	b := openBrowser(t, store, "")
+	b.open("/", `document.querySelector("#live").ariaChecked === "true" && document.querySelector(".empty")`)
+	send(t, store, "shop", spanAt(1, 1, 0, "first", 0, 10))
+	b.wait(`document.querySelector("tbody tr")`)
+	eval[bool](b, `window.kept = document.querySelector("tbody tr a"); window.kept.focus(); true`)
+	send(t, store, "shop", spanAt(2, 1, 0, "second", 20, 30))
+	b.wait(`document.querySelector("tbody tr a").textContent === "second"`)
+	testkit.Equal(t, "focus stays", eval[bool](b, `document.activeElement === window.kept && window.kept.textContent === "first"`), true)
+	send(t, store, "stock", spanAt(1, 2, 1, "late", 5, 8))
+	b.wait(`document.querySelectorAll("tbody tr")[1].innerText.includes("stock")`)
+	testkit.Equal(t, "focus stays again", eval[string](b, `document.activeElement.textContent`), "first")
+
+	b.open("/trace/1", ready)
+	send(t, store, "stock", spanAt(1, 3, 1, "later still", 6, 7))
+	b.do(chromedp.Click("#more"))
+	b.wait(ready + " && " + rows + ".includes('later still')")
+
+	b.open("/", `document.querySelector("#live").ariaChecked === "true"`)
+	b.do(chromedp.Click("#live"))
+	send(t, store, "shop", spanAt(3, 1, 0, "third", 40, 50))
+	testkit.Equal(t, "off", eval[string](b, `document.querySelector("#live").ariaChecked`), "false")
+	b.open("/", `document.querySelector("tbody tr")`)
+	testkit.Equal(t, "the choice is kept", eval[string](b, `document.querySelector("#live").ariaChecked`), "false")
+}
+
+// TestBrowserHostileNames shows a trace in which every text is markup, and
+// looks whether any of it came to life.
+func TestBrowserHostileNames(t *testing.T) {
+	const evil = `"'><img src=x onerror="window.harm=1"><script>window.harm=1</script><a href="javascript:window.harm=1">` + "\u202e${window.harm=1}{{.}}"
+	store := collector.NewMemory(collector.MemoryOptions{})
+	attrs := []slog.Attr{slog.String(evil, evil), slog.String("db.query.text", evil), slog.Any("list", []string{evil})}
+	s := spanAt(1, 1, 0, evil, 0, 10)
+	s.Attributes, s.Status = attrs, dendro.Status{Code: dendro.StatusError, Message: evil}
+	s.Events = []dendro.Event{{Name: evil, Time: s.Start + 1, Attributes: attrs}}
+	s.Links = []dendro.Link{{SpanContext: s.SpanContext, Attributes: attrs}}
+	send(t, store, evil, s, spanAt(1, 2, 7, evil, 3, 4))
+	b := openBrowser(t, store, "This document requires 'TrustedHTML' assignment") // the last line of the test
+
+	harmless := func(where string) {
+		t.Helper()
+		if eval[bool](b, `"harm" in window || document.querySelector("img, a[href^='javascript:' i], [onerror]") !== null`) {
+			t.Errorf("%s: markup came to life:\n%s", where, eval[string](b, "document.body.outerHTML"))
+		}
+		if !eval[bool](b, `document.body.textContent.includes("onerror=")`) {
+			t.Errorf("%s: the text is not shown", where)
+		}
+	}
+	b.open("/", `document.querySelector("tbody tr")`)
+	harmless("list")
+	send(t, store, evil, spanAt(2, 1, 0, evil, 20, 30))
+	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
+	harmless("live list")
+	b.open("/trace/1", ready)
+	harmless("trace")
+	b.key(kb.Home, kb.Enter)
+	b.wait(panel + `?.querySelector("article")`)
+	harmless("details")
+	testkit.Equal(t, "the browser makes no HTML from strings", eval[string](b,
+		`(() => { try { document.createElement("div").innerHTML = "<b>"; return "made" } catch (e) { return e.name } })()`), "TypeError")
+}
+
+// TestBrowserManySpans scrolls through ten thousand spans.
+func TestBrowserManySpans(t *testing.T) {
+	const n = 10_000
+	store := collector.NewMemory(collector.MemoryOptions{})
+	spans := make([]*dendro.SpanData, n)
+	for i := range spans {
+		spans[i] = spanAt(1, i+1, (i+9)/10, fmt.Sprint("span ", i), int64(i), n+1)
+	}
+	spans[0].ParentID = dendro.SpanID{}
+	send(t, store, "shop", spans...)
+	b := openBrowser(t, store, "")
+
+	began := time.Now()
+	b.open("/trace/1", ready)
+	t.Logf("%d spans drawn after %v", n, time.Since(began).Round(time.Millisecond))
+	type frames struct {
+		Frames       int
+		Median, Most float64 // milliseconds
+		Rows         int
+	}
+	// From top to bottom and back in two seconds.
+	scroll := eval[frames](b, `new Promise(done => {
+		const box = document.querySelector(".waterfall"), times = [];
+		let last = performance.now(), at = 0, rows = 0;
+		const step = now => {
+			times.push(now - last);
+			last = now;
+			rows = Math.max(rows, document.querySelectorAll(".rows .row").length);
+			at += 2 * Math.PI / 120;
+			if (at > 2 * Math.PI) {
+				times.sort((a, b) => a - b);
+				done({Frames: times.length, Median: times[times.length >> 1], Most: times.at(-1), Rows: rows});
+				return;
+			}
+			box.scrollTop = (1 - Math.cos(at)) / 2 * box.scrollHeight;
+			requestAnimationFrame(step);
+		};
+		requestAnimationFrame(step);
+	})`)
+	t.Logf("scrolling: %+v", scroll)
+	if scroll.Rows == 0 || scroll.Rows > 150 {
+		t.Errorf("%d rows are in the document", scroll.Rows)
+	}
+	if scroll.Median > 100 || scroll.Most > 1000 {
+		t.Errorf("scrolling is not smooth: %+v", scroll)
+	}
+
+	b.key(kb.End)
+	testkit.Equal(t, "last row", eval[string](b, selected), eval[string](b, rows+".at(-1)"))
+	testkit.Equal(t, "is in view", eval[bool](b, `(() => { const row = document.querySelector('[aria-selected="true"]').getBoundingClientRect(), box = document.querySelector(".waterfall").getBoundingClientRect(); return row.top >= box.top && row.bottom <= box.bottom + 1 })()`), true)
+	testkit.Equal(t, "row index", eval[string](b, `document.querySelector('[aria-selected="true"]').ariaRowIndex`), fmt.Sprint(n+1))
+	b.key(kb.Enter)
+	b.wait(panel + `?.querySelector("article")`)
+	b.key(kb.Home, kb.ArrowLeft)
+	testkit.Equal(t, "all folded", eval[int](b, rows+".length"), 1)
+}
+
+// TestBrowserContrast measures the contrast of all text against what is behind
+// it: WCAG 2.1 AA wants 4.5.
+func TestBrowserContrast(t *testing.T) {
+	store := collector.NewMemory(collector.MemoryOptions{})
+	failed := spanAt(1, 2, 1, "failed", 2, 5)
+	failed.Kind, failed.Status = dendro.KindClient, dendro.Status{Code: dendro.StatusError, Message: "boom"}
+	failed.Attributes = []slog.Attr{slog.String("key", "value"), slog.String("db.query.text", "SELECT 1")}
+	failed.DroppedAttributes = 3
+	send(t, store, "shop", spanAt(1, 1, 0, "root", 0, 50), failed, spanAt(1, 3, 9, "orphan", 5, 20))
+	b := openBrowser(t, store, "status of 400")
+	for _, scheme := range []string{"light", "dark"} {
+		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+		testkit.NoError(t, err)
+		for path, condition := range map[string]string{
+			"/": `document.querySelector("tbody tr")`, "/?limit=x": `document.querySelector(".problem")`, "/?name=no": `document.querySelector(".empty")`,
+			"/trace/1#span=0000000000000002": panel + `?.querySelector("article")`,
+		} {
+			b.open(path, condition)
+			if low := eval[[]string](b, lowContrast); len(low) > 0 {
+				t.Errorf("%s, %s: %s", path, scheme, strings.Join(low, "; "))
+			}
+		}
+	}
+}
+
+// lowContrast lists the elements with text that is too close to what is behind.
+const lowContrast = `(() => {
+	const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+	const over = (colour, below) => {
+		canvas.fillStyle = "rgb(" + below.join() + ")";
+		canvas.fillRect(0, 0, 1, 1);
+		canvas.fillStyle = colour;
+		canvas.fillRect(0, 0, 1, 1);
+		return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+	};
+	const behind = e => over(getComputedStyle(e).backgroundColor, e.parentElement ? behind(e.parentElement) : [255, 255, 255]);
+	const light = c => c.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+	const low = [];
+	for (const e of document.body.querySelectorAll("*")) {
+		if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
+		const below = behind(e), a = light(below), b = light(over(getComputedStyle(e).color, below));
+		const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+		if (contrast < 4.5) low.push(e.tagName + "." + e.className + " " + contrast.toFixed(2) + " " + e.textContent.trim().slice(0, 20));
+	}
+	return low;
+})()`
