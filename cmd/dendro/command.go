@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// The exit codes.
+const (
+	exitOK    = 0
+	exitError = 1 // could not do what it was asked
+	exitUsage = 2 // does not understand what it was asked
+)
+
+const usage = `dendro receives spans and shows them.
+
+Usage:
+
+  dendro serve [flags]   receive OTLP, keep it in memory, show it on a page
+  dendro version         print the version
+  dendro help            print this
+
+"dendro serve -help" lists the flags.
+`
+
+// run is the program without its surroundings. It returns the exit code.
+// Ending ctx ends "serve" in good order.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := ""
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "serve":
+		return runServe(ctx, args, stdout, stderr)
+	case "version":
+		fmt.Fprintf(stdout, "dendro %s, %s, %s/%s\n", dendro.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return exitOK
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	case "":
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "dendro: unknown command %q\n\n%s", command, usage)
+	return exitUsage
+}
+
+func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseServe(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	}
+	if err := serve(ctx, o, stdout); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") { // of what errors.Join has joined
+			fmt.Fprintf(stderr, "dendro: %s\n", line)
+		}
+		return exitError
+	}
+	return exitOK
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/remote"
+	"github.com/dendrotrace/dendro/collector/web"
+	"github.com/dendrotrace/dendro/middleware"
+	"github.com/dendrotrace/dendro/transport"
+)
+
+// What the end may take.
+const (
+	stopTimeout = 5 * time.Second // for open requests
+	sendTimeout = 3 * time.Second // then for the spans, to reach a remote collector
+)
+
+// app is the running program.
+type app struct {
+	parts   []part // in the order in which they started
+	tracers []*dendro.Tracer
+	spans   dendro.Collector // where all tracers hand over
+	remote  *remote.Client   // nil: the spans stay in this process
+	client  *http.Client
+	failed  chan error // from servers that end by themselves
+	ready   time.Time  // when the latest part was
+}
+
+// part is something that was started and must be stopped.
+type part struct {
+	name, address string
+	took          time.Duration // to start
+	stop          func(context.Context) error
+}
+
+// start runs the services of o.role.
+func start(ctx context.Context, o options) (_ *app, err error) {
+	listeners, err := listen(o)
+	if err != nil {
+		return nil, err
+	}
+	a := &app{failed: make(chan error, 1), ready: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.stop(context.WithoutCancel(ctx)))
+			listeners.close()
+		}
+	}()
+
+	var store *collector.Memory
+	if o.collector == "" {
+		store = collector.NewMemory(collector.MemoryOptions{}) // dendro: keep the spans in this process
+		a.spans = store
+	} else {
+		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: or send them to another
+		if err != nil {
+			return nil, err
+		}
+		a.spans = a.remote
+	}
+	a.client = &http.Client{
+		Transport: transport.New(nil, transport.Options{}), // dendro: a span for every outgoing request, and the headers that connect it
+		Timeout:   30 * time.Second,
+	}
+
+	addressA, addressB := "http://"+o.a, "http://"+o.b
+	if o.plays(roleA) {
+		addressA = a.service("serviceA", listeners[flagA], slowService("/service1", 101*time.Millisecond, "service1 ok"))
+	}
+	if o.plays(roleB) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		b1 := a.service("serviceB1", l, slowService("/service3", 30*time.Millisecond, "service3 ok"))
+		addressB = a.service("serviceB", listeners[flagB], serviceB(a.client, b1))
+	}
+	if o.plays(roleFront) {
+		f := &front{client: a.client, a: addressA, b: addressB}
+		for i, delay := range endpointDelays {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return nil, err
+			}
+			name := fmt.Sprintf("endpoint%d", i+1)
+			f.endpoints = append(f.endpoints, a.service(name, l, slowService("/"+name, delay, name+" ok"))+"/"+name)
+		}
+		db, closeDB, err := openDatabase(ctx, o.db)
+		if err != nil {
+			return nil, fmt.Errorf("database: %w", err)
+		}
+		a.started("database", db.DriverName(), func(context.Context) error { return closeDB() })
+		f.orders = orders{db}
+		a.serve("front", listeners[flagFront], f.routes(a.tracer("front")))
+	}
+	if store != nil {
+		a.serve("page", listeners[flagPage], page(web.New(store, web.Options{Tracers: a.tracers}))) // dendro: the page
+	}
+	return a, nil
+}
+
+// page answers at / and at /debug/traces/, where an app would mount it that
+// has other things at /.
+func page(h http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", h)
+	mux.Handle("/debug/traces/", http.StripPrefix("/debug/traces", h))
+	return mux
+}
+
+// tracer returns a new one. A program needs one; this one plays several
+// services.
+func (a *app) tracer(service string) *dendro.Tracer {
+	t := dendro.New(dendro.Options{Service: service, Collector: a.spans}) // dendro: who makes the spans, and where they go
+	a.tracers = append(a.tracers, t)
+	return t
+}
+
+// service serves h under a name and a tracer of its own and returns its URL.
+func (a *app) service(name string, l net.Listener, h http.Handler) string {
+	return a.serve(name, l, middleware.New(middleware.Options{Tracer: a.tracer(name)})(h))
+}
+
+func (a *app) serve(name string, l net.Listener, h http.Handler) string {
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	}
+	go func() {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case a.failed <- fmt.Errorf("%s: %w", name, err):
+			default: // one is enough
+			}
+		}
+	}()
+	url := "http://" + l.Addr().String()
+	a.started(name, url, func(ctx context.Context) error {
+		if s.Shutdown(ctx) == nil {
+			return nil
+		}
+		return s.Close() // a client that does not let go
+	})
+	return url
+}
+
+// started notes a part. It took the time since the one before was ready.
+func (a *app) started(name, address string, stop func(context.Context) error) {
+	now := time.Now()
+	a.parts = append(a.parts, part{name, address, now.Sub(a.ready), stop})
+	a.ready = now
+}
+
+// address returns that of a part, "" if this process does not have it.
+func (a *app) address(name string) string {
+	for _, p := range a.parts {
+		if p.name == name {
+			return p.address
+		}
+	}
+	return ""
+}
+
+// stop ends the parts, the last first, then hands over all spans.
+func (a *app) stop(ctx context.Context) error {
+	var errs []error
+	ending, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	for len(a.parts) > 0 {
+		last := len(a.parts) - 1
+		errs = append(errs, a.parts[last].stop(ending))
+		a.parts = a.parts[:last]
+	}
+	if a.client != nil {
+		a.client.CloseIdleConnections()
+	}
+	sending, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	for _, t := range a.tracers {
+		t.Shutdown(sending) // what is lost by then is counted
+	}
+	if a.remote != nil {
+		a.remote.Shutdown(sending)
+	}
+	return errors.Join(errs...)
+}
+
+// The flags with the address of a listener.
+const (
+	flagFront = "front"
+	flagPage  = "page"
+	flagA     = "a"
+	flagB     = "b"
+)
+
+// listeners are by flag.
+type listeners map[string]net.Listener
+
+// listen opens every port that has a flag before any other work is done, so
+// that one message names all that are taken.
+func listen(o options) (listeners, error) {
+	ls := listeners{}
+	var errs []error
+	open := func(flagName, address string) {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w; another address: -%s host:port", err, flagName))
+			return
+		}
+		ls[flagName] = l
+	}
+	if o.plays(roleFront) {
+		open(flagFront, o.front)
+	}
+	if o.collector == "" {
+		open(flagPage, o.page)
+	}
+	if o.plays(roleA) {
+		open(flagA, o.a)
+	}
+	if o.plays(roleB) {
+		open(flagB, o.b)
+	}
+	if len(errs) > 0 {
+		ls.close()
+		return nil, errors.Join(errs...)
+	}
+	return ls, nil
+}
+
+func (ls listeners) close() {
+	for _, l := range ls {
+		l.Close()
+	}
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/server"
+	"github.com/dendrotrace/dendro/collector/web"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+var anyPort = []string{"-front=127.0.0.1:0", "-page=127.0.0.1:0", "-a=127.0.0.1:0", "-b=127.0.0.1:0"}
+
+// startApp runs the app on free ports until the test ends.
+func startApp(t *testing.T, args ...string) *app {
+	t.Helper()
+	o, err := parseFlags(append(anyPort, args...), t.Output())
+	testkit.NoError(t, err)
+	a, err := start(t.Context(), o)
+	testkit.NoError(t, err)
+	t.Cleanup(func() {
+		if err := a.stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// startCollector runs what "dendro serve" runs, and returns the URLs of the
+// receiver and of the query API.
+func startCollector(t *testing.T) (otlp, api string) {
+	t.Helper()
+	store := collector.NewMemory(collector.MemoryOptions{})
+	receiver := httptest.NewServer(server.New(store, server.Options{}))
+	page := httptest.NewServer(web.New(store, web.Options{}))
+	t.Cleanup(receiver.Close)
+	t.Cleanup(page.Close)
+	return receiver.URL, page.URL
+}
+
+const homeTree = `front server GET /
+  front client GET
+    endpoint1 server GET /endpoint1
+  front client GET
+    endpoint2 server GET /endpoint2
+  front client GET
+    endpoint3 server GET /endpoint3
+`
+
+const frontTree = `front server GET /front
+  front client GET
+    serviceA server GET /service1
+  front client GET
+    serviceB server GET /service2
+      serviceB client GET
+        serviceB1 server GET /service3
+`
+
+const ordersTree = `front server POST /orders
+  front client transaction
+    front client INSERT shop_orders
+    front client INSERT shop_items
+`
+
+// checkHome asks for GET / and looks at its trace.
+func checkHome(t *testing.T, front, api string) {
+	t.Helper()
+	status, _ := do(t, "GET", front+"/", "", "")
+	testkit.Equal(t, "status", status, http.StatusOK)
+	tr := newestTrace(t, api, "GET /", 7)
+	testkit.Equal(t, "tree", tr.tree(), homeTree)
+	if tr.duration < 621*time.Millisecond {
+		t.Errorf("the trace takes %v, want at least 621 ms", tr.duration)
+	}
+	// A few milliseconds on a machine at rest. A call without a span would be
+	// at least this long.
+	if self := tr.rootSelfTime(); self < 0 || self >= endpointDelays[0] {
+		t.Errorf("self time of the root is %v, want less than %v", self, endpointDelays[0])
+	}
+}
+
+// checkFront asks for GET /front and looks at its trace.
+func checkFront(t *testing.T, front, api string) {
+	t.Helper()
+	status, body := do(t, "GET", front+"/front", "", "")
+	testkit.Equal(t, "status", status, http.StatusOK)
+	testkit.Equal(t, "body", body, "access serviceA ok\naccess serviceB ok\n")
+	testkit.Equal(t, "tree", newestTrace(t, api, "GET /front", 7).tree(), frontTree)
+}
+
+func TestInProcess(t *testing.T) {
+	testkit.NoLeaks(t)
+	a := startApp(t)
+	for _, api := range []string{a.address("page"), a.address("page") + "/debug/traces"} {
+		checkHome(t, a.address("front"), api)
+		checkFront(t, a.address("front"), api)
+	}
+	_, body := do(t, "GET", a.address("serviceA")+"/service1", "", "")
+	testkit.Equal(t, "body of service A", body, "service1 ok")
+}
+
+func TestRemoteCollector(t *testing.T) {
+	testkit.NoLeaks(t)
+	otlp, api := startCollector(t)
+	a := startApp(t, "-collector", otlp)
+	testkit.Equal(t, "page", a.address("page"), "")
+	checkHome(t, a.address("front"), api)
+	checkFront(t, a.address("front"), api)
+}
+
+func TestRolesInProcessesOfTheirOwn(t *testing.T) {
+	testkit.NoLeaks(t)
+	otlp, api := startCollector(t)
+	serviceA := startApp(t, "-collector", otlp, "-role", "a")
+	serviceB := startApp(t, "-collector", otlp, "-role", "b")
+	front := startApp(t, "-collector", otlp, "-role", "front",
+		"-a", hostPort(serviceA.address("serviceA")), "-b", hostPort(serviceB.address("serviceB")))
+	checkFront(t, front.address("front"), api)
+}
+
+func hostPort(url string) string { return strings.TrimPrefix(url, "http://") }
+
+func TestOrders(t *testing.T) {
+	testkit.NoLeaks(t)
+	a := startApp(t)
+	front, api := a.address("front"), a.address("page")
+
+	status, body := do(t, "POST", front+"/orders", "application/json",
+		`{"customer":"ada","items":[{"product":"tea","quantity":2},{"product":"milk","quantity":1}]}`)
+	testkit.Equal(t, "status", status, http.StatusCreated)
+	want := fmt.Sprintf(`{"id":%d,"customer":"ada","state":"new","items":[{"product":"tea","quantity":2},{"product":"milk","quantity":1}]}`+"\n", seedOrders+1)
+	testkit.Equal(t, "order", body, want)
+
+	tr := newestTrace(t, api, "POST /orders", 4)
+	testkit.Equal(t, "tree", tr.tree(), ordersTree)
+	testkit.Equal(t, "first statement", tr.spans[2].attr("db.query.text"),
+		"INSERT INTO shop_orders (customer, state) VALUES (?, ?) RETURNING id, customer, state")
+	testkit.Equal(t, "second statement", tr.spans[3].attr("db.query.text"),
+		"INSERT INTO shop_items (order_id, product, quantity) VALUES (?, ?, ?),(?, ?, ?)")
+
+	_, shown := do(t, "GET", fmt.Sprintf("%s/orders/%d", front, seedOrders+1), "", "")
+	testkit.Equal(t, "order as shown", shown, want)
+	status, _ = do(t, "GET", front+"/orders/1000", "", "")
+	testkit.Equal(t, "status of an order that is not there", status, http.StatusNotFound)
+
+	status, _ = do(t, "POST", front+"/orders", "application/x-www-form-urlencoded", "customer=ada&product=tea&quantity=2")
+	testkit.Equal(t, "status of a form", status, http.StatusCreated)
+
+	status, _ = do(t, "GET", front+"/orders", "", "")
+	testkit.Equal(t, "status", status, http.StatusOK)
+	newestTrace(t, api, "GET /orders", 1+1+20) // the request, the list, and N more
+}
+
+func TestOrdersThatAreRefused(t *testing.T) {
+	testkit.NoLeaks(t)
+	front := startApp(t).address("front")
+	const form, object = "application/x-www-form-urlencoded", "application/json"
+	for _, test := range []struct{ contentType, body, want string }{
+		{form, "product=tea&quantity=2", "customer needs 1 to 80 bytes\n"},
+		{form, "customer=ada&product=tea&quantity=two", "quantity is not a number\n"},
+		{form, "customer=ada&product=tea&quantity=0", "quantity is not from 1 to 1000\n"},
+		{form, "customer=ada&quantity=1", "product needs 1 to 80 bytes\n"},
+		{object, `{"customer":"ada"}`, "an order needs 1 to 20 items\n"},
+		{object, `{"customer":"ada","colour":"red"}`, "the order is not understood: json: unknown field \"colour\"\n"},
+		{object, `{`, "the order is not understood: unexpected EOF\n"},
+		{object, `"` + strings.Repeat("x", maxOrderBytes) + `"`, "the order is not understood: http: request body too large\n"},
+	} {
+		status, body := do(t, "POST", front+"/orders", test.contentType, test.body)
+		testkit.Equal(t, "status", status, http.StatusBadRequest)
+		testkit.Equal(t, "answer", body, test.want)
+	}
+}
+
+func TestSlowErrorPanic(t *testing.T) {
+	testkit.NoLeaks(t)
+	a := startApp(t)
+	for _, test := range []struct {
+		path, root string
+		status     int
+		failed     bool
+	}{
+		{"/slow?ms=1", "GET /slow", http.StatusOK, false},
+		{"/slow?ms=10001", "GET /slow", http.StatusBadRequest, false},
+		{"/error", "GET /error", http.StatusInternalServerError, true},
+		{"/panic", "GET /panic", http.StatusInternalServerError, true},
+	} {
+		status, _ := do(t, "GET", a.address("front")+test.path, "", "")
+		testkit.Equal(t, "status of "+test.path, status, test.status)
+		tr := newestTrace(t, a.address("page"), test.root, 1)
+		testkit.Equal(t, "error of "+test.path, tr.spans[0].Status.Code == dendro.StatusError, test.failed)
+	}
+}
+
+// A collector that is not there must not be noticed by users.
+func TestCollectorDown(t *testing.T) {
+	testkit.NoLeaks(t)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	a := startApp(t, "-collector", gone.URL)
+	for range 20 {
+		status, _ := do(t, "GET", a.address("front")+"/orders/1", "", "")
+		testkit.Equal(t, "status", status, http.StatusOK)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tracer := range a.tracers {
+		tracer.Shutdown(over)
+	}
+	a.remote.Shutdown(over)
+	s := a.stats()
+	testkit.Equal(t, "recorded spans", s.Started, uint64(20*3))
+	testkit.Equal(t, "delivered spans", s.Delivered, uint64(0))
+	testkit.Equal(t, "dropped spans", s.DroppedSpans(), s.Started)
+	testkit.Equal(t, "unfinished spans", s.Unfinished, uint64(0))
+}
+
+// TestRun walks through the life of the program: the table, load, the end.
+func TestRun(t *testing.T) {
+	testkit.NoLeaks(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	read, write := io.Pipe()
+	code := make(chan int)
+	go func() {
+		code <- run(ctx, append(anyPort, "-load=1s"), write, t.Output())
+		write.Close()
+	}()
+
+	var out bytes.Buffer
+	buf := make([]byte, 4096)
+	for !regexp.MustCompile(`load done: .*\n`).Match(out.Bytes()) {
+		n, err := read.Read(buf)
+		testkit.NoError(t, err)
+		out.Write(buf[:n])
+	}
+	cancel()
+	rest := make(chan struct{})
+	go func() {
+		defer close(rest)
+		io.Copy(&out, read)
+	}()
+	testkit.Equal(t, "exit code", <-code, exitOK)
+	<-rest
+	for _, want := range []string{
+		`(?m)^database +sqlite +\S+s$`,
+		`(?m)^front +http://127\.0\.0\.1:\d+ +\S+s$`,
+		`curl http://127\.0\.0\.1:\d+/front`,
+		`Traces:  http://127\.0\.0\.1:\d+/`,
+		`load done: [1-9]\d* requests, [0-9] errors, p50 .*s, p99 .*s, [1-9]\d* spans`,
+		`recorded [1-9]\d* spans, delivered [1-9]\d*, dropped 0, unfinished 0\n$`,
+	} {
+		if !regexp.MustCompile(want).Match(out.Bytes()) {
+			t.Errorf("%s is not in\n%s", want, out.String())
+		}
+	}
+}
+
+// A second start while the first runs.
+func TestPortTaken(t *testing.T) {
+	testkit.NoLeaks(t)
+	first := startApp(t)
+	front, page := hostPort(first.address("front")), hostPort(first.address("page"))
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), append(anyPort, "-front", front, "-page", page), &stdout, &stderr)
+	testkit.Equal(t, "exit code", code, exitError)
+	testkit.Equal(t, "stdout", stdout.String(), "")
+	for _, want := range []string{front, "-front host:port", page, "-page host:port"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q is not in %q", want, stderr.String())
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"-help"}, exitOK, "Usage of chi-app"},
+		{[]string{"-colour", "red"}, exitUsage, "-colour"},
+		{[]string{"now"}, exitUsage, `unexpected argument "now"`},
+		{[]string{"-role", "c"}, exitUsage, `-role "c" is not one of`},
+		{[]string{"-collector", "localhost:4318"}, exitUsage, "-collector"},
+		{[]string{"-db", "shop.db"}, exitUsage, "-db is not a URL"},
+		{[]string{"-load", "-1s"}, exitUsage, "-load -1s is not between"},
+		{[]string{"-load", "30s", "-role", "a"}, exitUsage, "-load needs the front service"},
+	} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), test.args, t.Output(), &stderr)
+		testkit.Equal(t, fmt.Sprint("exit code of ", test.args), code, test.code)
+		if !strings.Contains(stderr.String(), test.want) || !strings.Contains(stderr.String(), "-front address") {
+			t.Errorf("%v: neither %q nor the usage in %q", test.args, test.want, stderr.String())
+		}
+	}
+}

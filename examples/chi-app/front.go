@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/middleware"
+)
+
+// front is the service that users talk to.
+type front struct {
+	client    *http.Client
+	endpoints []string // what GET / calls
+	a, b      string   // what GET /front calls
+	orders    orders
+}
+
+func (f *front) routes(tracer *dendro.Tracer) http.Handler {
+	r := chi.NewRouter()
+	r.Use(chimiddleware.Recoverer)
+	r.Use(middleware.New(middleware.Options{Tracer: tracer})) // dendro: a span for every request
+	r.Get("/", f.home)
+	r.Get("/front", f.both)
+	r.Post("/orders", f.orders.place)
+	r.Get("/orders", f.orders.list)
+	r.Get("/orders/{id}", f.orders.show)
+	r.Get("/slow", slow)
+	r.Get("/error", fail)
+	r.Get("/panic", panics)
+	return r
+}
+
+// home calls the endpoints one after the other.
+func (f *front) home(w http.ResponseWriter, r *http.Request) {
+	for _, endpoint := range f.endpoints {
+		if err := get(r.Context(), f.client, endpoint); err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+	}
+	io.WriteString(w, "welcome\n")
+}
+
+// both calls service A, then service B.
+func (f *front) both(w http.ResponseWriter, r *http.Request) {
+	if err := get(r.Context(), f.client, f.a+"/service1"); err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	if err := get(r.Context(), f.client, f.b+"/service2"); err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	io.WriteString(w, "access serviceA ok\naccess serviceB ok\n")
+}
+
+// maxSlow is the longest that GET /slow takes.
+const maxSlow = 10 * time.Second
+
+// slow takes ?ms=… milliseconds, by default 500.
+func slow(w http.ResponseWriter, r *http.Request) {
+	takes := 500 * time.Millisecond
+	if text := r.URL.Query().Get("ms"); text != "" {
+		ms, err := strconv.Atoi(text)
+		if err != nil || ms < 0 || ms > int(maxSlow.Milliseconds()) {
+			http.Error(w, fmt.Sprintf("ms is not a number from 0 to %d", maxSlow.Milliseconds()), http.StatusBadRequest)
+			return
+		}
+		takes = time.Duration(ms) * time.Millisecond
+	}
+	if work(r.Context(), takes) == nil {
+		fmt.Fprintf(w, "took %v\n", takes)
+	}
+}
+
+var errOutOfTea = errors.New("out of tea")
+
+func fail(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, errOutOfTea.Error(), http.StatusInternalServerError)
+}
+
+func panics(http.ResponseWriter, *http.Request) {
+	panic("somebody pulled the plug")
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The bounds of the traffic.
+const (
+	loadWorkers  = 8                     // requests at a time
+	loadInterval = 20 * time.Millisecond // at least that between the starts of two requests
+)
+
+// loadRequests come one after the other, over and over.
+var loadRequests = []struct{ method, path, form string }{
+	{"GET", "/", ""},
+	{"GET", "/orders/1", ""},
+	{"POST", "/orders", "customer=ada&product=tea&quantity=2"},
+	{"GET", "/front", ""},
+	{"GET", "/orders", ""},
+	{"GET", "/orders/7", ""},
+	{"GET", "/slow?ms=40", ""},
+	{"POST", "/orders", "customer=grace&product=coffee&quantity=1"},
+	{"GET", "/orders/1000000", ""},
+	{"GET", "/front", ""},
+	{"GET", "/orders", ""},
+	{"GET", "/error", ""},
+}
+
+// load is what the traffic has met so far.
+type load struct {
+	mu     sync.Mutex
+	took   []time.Duration // guarded by mu
+	errors int             // no answer, or a status from 500 on; guarded by mu
+}
+
+// makeLoad sends requests to the front service for that time, or until ctx
+// ends, and writes a line each second.
+func makeLoad(ctx context.Context, a *app, lasts time.Duration, out io.Writer) {
+	var l load
+	base := &http.Transport{MaxIdleConnsPerHost: loadWorkers}
+	defer base.CloseIdleConnections()
+	client := &http.Client{Transport: base} // not traced: it stands for users
+
+	requests := make(chan int)
+	var workers sync.WaitGroup
+	for range loadWorkers {
+		workers.Go(func() {
+			for n := range requests {
+				l.send(ctx, client, a.address("front"), n)
+			}
+		})
+	}
+	fmt.Fprintf(out, "load for %v: at most %d requests a second, %d at a time; one in %d fails on purpose\n",
+		lasts, time.Second/loadInterval, loadWorkers, len(loadRequests))
+	began := time.Now()
+	pace(ctx, lasts, requests, func() {
+		l.report(out, fmt.Sprintf("load %.0fs", time.Since(began).Seconds()), a.stats().Ended)
+	})
+	close(requests)
+	workers.Wait()
+	l.report(out, "load done", a.stats().Ended)
+}
+
+// pace hands out numbers of requests. When all workers are at work it leaves
+// one out.
+func pace(ctx context.Context, lasts time.Duration, requests chan<- int, progress func()) {
+	next, second, end := time.NewTicker(loadInterval), time.NewTicker(time.Second), time.NewTimer(lasts)
+	defer next.Stop()
+	defer second.Stop()
+	defer end.Stop()
+	for n := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-end.C:
+			return
+		case <-second.C:
+			progress()
+		case <-next.C:
+			select {
+			case requests <- n:
+				n++
+			default:
+			}
+		}
+	}
+}
+
+func (l *load) send(ctx context.Context, client *http.Client, url string, n int) {
+	what := loadRequests[n%len(loadRequests)]
+	req, err := http.NewRequestWithContext(ctx, what.method, url+what.path, strings.NewReader(what.form))
+	if err != nil {
+		panic(err) // the list is wrong
+	}
+	if what.form != "" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	began := time.Now()
+	res, err := client.Do(req)
+	if err == nil {
+		_, err = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+	}
+	if ctx.Err() != nil {
+		return // we have hung up
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.took = append(l.took, time.Since(began))
+	if err != nil || res.StatusCode >= http.StatusInternalServerError {
+		l.errors++
+	}
+}
+
+// report writes what happened so far.
+func (l *load) report(out io.Writer, when string, spans uint64) {
+	l.mu.Lock()
+	took, errors := slices.Clone(l.took), l.errors
+	l.mu.Unlock()
+	slices.Sort(took)
+	fmt.Fprintf(out, "%s: %d requests, %d errors, p50 %v, p99 %v, %d spans\n",
+		when, len(took), errors, percentile(took, 50), percentile(took, 99), spans)
+}
+
+// percentile returns the smallest of the sorted values that p percent of them
+// do not exceed, zero if there are none.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[(len(sorted)*p+99)/100-1].Round(100 * time.Microsecond)
+}

@@ -1,0 +1,24 @@
+// Command chi-app is a small shop that traces itself with dendro: a chi router,
+// services behind it that call each other over HTTP, a database, and the page
+// that shows what every request did.
+//
+// A handful of lines make the traces. Each has a comment that begins with
+// "dendro:", so that
+//
+//	grep 'dendro: ' *.go
+//
+// finds them. The handlers know nothing of tracing.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
