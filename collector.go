@@ -18,7 +18,7 @@ import (
 // [Stats.Dropped], under the reason of a [DropError] or "collector", and goes
 // no further: a request never fails because it is traced.
 //
-// A Collector may also have the methods of [Flusher] and [StatsReporter].
+// A Collector that buffers also has the method of [Flusher].
 type Collector interface {
 	Collect(b *Batch) error
 }
@@ -28,12 +28,6 @@ type Collector interface {
 // [Tracer.Flush] calls it.
 type Flusher interface {
 	Flush(ctx context.Context) error
-}
-
-// StatsReporter is a [Collector] that counts what it dropped after it had
-// accepted it, by reason. [Tracer.Stats] adds the counts to its own.
-type StatsReporter interface {
-	DroppedSpans() map[string]uint64
 }
 
 // DropError is an error of [Collector.Collect] with a reason to count under,

@@ -17,8 +17,9 @@ type Stats struct {
 	Unfinished uint64
 	// Delivered counts spans that the collector took.
 	Delivered uint64
-	// Dropped counts spans that ended and are lost, by reason. Those that the
-	// collector took and lost later are counted here and in Delivered.
+	// Dropped counts spans that ended and did not get that far, by reason.
+	// What the collector loses later is its own to count: several tracers may
+	// share it.
 	Dropped map[string]uint64
 	// NotSampled counts local traces that the sampler chose not to record.
 	NotSampled uint64
@@ -77,14 +78,27 @@ func (t *Tracer) Stats() Stats {
 	t.drops.mu.Lock()
 	s.Dropped = maps.Clone(t.drops.byReason)
 	t.drops.mu.Unlock()
-	if r, ok := t.collector.(StatsReporter); ok {
-		for reason, n := range r.DroppedSpans() {
-			if s.Dropped == nil {
-				s.Dropped = map[string]uint64{}
-			}
-			s.Dropped[reason] += n
+	return s
+}
+
+// Add returns the sum of s and o, for tracers of one process.
+func (s Stats) Add(o Stats) Stats {
+	s.Started += o.Started
+	s.Ended += o.Ended
+	s.Unfinished += o.Unfinished
+	s.Delivered += o.Delivered
+	s.NotSampled += o.NotSampled
+	s.EndedTwice += o.EndedTwice
+	s.WrittenAfterEnd += o.WrittenAfterEnd
+	s.Truncated += o.Truncated
+	dropped := maps.Clone(s.Dropped)
+	for reason, n := range o.Dropped {
+		if dropped == nil {
+			dropped = map[string]uint64{}
 		}
+		dropped[reason] += n
 	}
+	s.Dropped = dropped
 	return s
 }
 

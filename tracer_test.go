@@ -511,13 +511,22 @@ type flusher struct {
 
 func (f flusher) Flush(context.Context) error { return f.err }
 
-func (f flusher) DroppedSpans() map[string]uint64 { return map[string]uint64{"unreachable": 3} }
-
-func TestFlushAndStatsOfTheCollector(t *testing.T) {
+func TestFlushOfTheCollector(t *testing.T) {
 	fail := errors.New("unreachable")
 	tracer := dendro.New(dendro.Options{Collector: flusher{func(*dendro.Batch) error { return nil }, fail}})
 	testkit.Equal(t, "flush", tracer.Flush(background), fail)
-	testkit.Equal(t, "dropped", tracer.Stats().Dropped, map[string]uint64{"unreachable": 3})
+}
+
+func TestAddStats(t *testing.T) {
+	a := dendro.Stats{Started: 1, Ended: 2, Unfinished: 3, Delivered: 4, Dropped: map[string]uint64{"x": 1},
+		NotSampled: 5, EndedTwice: 6, WrittenAfterEnd: 7, Truncated: 8}
+	b := dendro.Stats{Started: 10, Ended: 20, Unfinished: 30, Delivered: 40, Dropped: map[string]uint64{"x": 2, "y": 3},
+		NotSampled: 50, EndedTwice: 60, WrittenAfterEnd: 70, Truncated: 80}
+	want := dendro.Stats{Started: 11, Ended: 22, Unfinished: 33, Delivered: 44, Dropped: map[string]uint64{"x": 3, "y": 3},
+		NotSampled: 55, EndedTwice: 66, WrittenAfterEnd: 77, Truncated: 88}
+	testkit.Equal(t, "sum", a.Add(b), want)
+	testkit.Equal(t, "sum with nothing before", dendro.Stats{}.Add(b), b)
+	testkit.Equal(t, "untouched", a.Dropped, map[string]uint64{"x": 1})
 }
 
 // Use from many goroutines at once, for the race detector.

@@ -40,7 +40,7 @@ func ExampleDial() {
 	defer cancel()
 	_ = tracer.Shutdown(ctx)
 	if err := client.Shutdown(ctx); err != nil {
-		log.Print(err, client.DroppedSpans())
+		log.Print(err, client.Stats().Dropped)
 	}
 	// Output: shop: charge card
 }

@@ -83,9 +83,8 @@ type Client struct {
 }
 
 var (
-	_ dendro.Collector     = (*Client)(nil)
-	_ dendro.Flusher       = (*Client)(nil)
-	_ dendro.StatsReporter = (*Client)(nil)
+	_ dendro.Collector = (*Client)(nil)
+	_ dendro.Flusher   = (*Client)(nil)
 )
 
 // Dial returns a client that sends to endpoint, an http or https URL. Unless its

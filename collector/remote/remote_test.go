@@ -364,7 +364,7 @@ func TestRejected(t *testing.T) {
 				testkit.NoError(t, client.Collect(batch("d")))
 				testkit.NoError(t, client.Shutdown(background))
 				testkit.Equal(t, "requests", f.requests, 2)
-				testkit.Equal(t, "dropped", client.DroppedSpans()["rejected"], c.dropped)
+				testkit.Equal(t, "dropped", client.Stats().Dropped["rejected"], c.dropped)
 				testkit.Equal(t, "sent", client.Stats().SentSpans, 4-c.dropped)
 				testkit.Equal(t, "last error", client.Stats().LastError, error(nil))
 				if !strings.Contains(out.String(), c.log) || c.log == "" && out.Len() > 0 {
@@ -410,7 +410,7 @@ func TestCollectorAway(t *testing.T) {
 		testkit.Equal(t, "received", len(f.names()), held.QueuedSpans)
 		testkit.Equal(t, "queue", c.Stats().QueuedBytes+c.Stats().QueuedSpans, 0)
 		testkit.NoError(t, c.Shutdown(background))
-		testkit.Equal(t, "dropped", c.DroppedSpans(), map[string]uint64{})
+		testkit.Equal(t, "dropped", len(c.Stats().Dropped), 0)
 		testkit.Equal(t, "log", out.String(), `level=WARN msg="dendro: cannot reach http://collector/v1/traces: connection refused; spans are queued, then dropped"
 level=INFO msg="dendro: http://collector/v1/traces takes spans again"
 `)
@@ -435,11 +435,11 @@ func TestMaxElapsed(t *testing.T) {
 		testkit.NoError(t, c.Collect(batch("c")))
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		testkit.Equal(t, "dropped", c.DroppedSpans(), map[string]uint64{"unreachable": 2})
+		testkit.Equal(t, "dropped", c.Stats().Dropped, map[string]uint64{"unreachable": 2})
 		testkit.Equal(t, "queued", c.Stats().QueuedSpans, 1)
 		time.Sleep(40 * time.Second)
 		synctest.Wait()
-		testkit.Equal(t, "dropped", c.DroppedSpans(), map[string]uint64{"unreachable": 3})
+		testkit.Equal(t, "dropped", c.Stats().Dropped, map[string]uint64{"unreachable": 3})
 		testkit.Equal(t, "requests", f.requests, 1)
 
 		back.Store(true)
@@ -571,7 +571,8 @@ func TestShutdown(t *testing.T) {
 	testkit.Equal(t, "error", errors.Is(c.Shutdown(ctx), context.Canceled), true)
 	_, span = tracer.Start(background, "late")
 	span.End()
-	testkit.Equal(t, "dropped", tracer.Stats().Dropped, map[string]uint64{"shutdown": 3})
+	testkit.Equal(t, "refused", tracer.Stats().Dropped, map[string]uint64{"shutdown": 1})
+	testkit.Equal(t, "dropped", c.Stats().Dropped, map[string]uint64{"shutdown": 2})
 	testkit.Equal(t, "again", c.Shutdown(background), error(nil))
 	testkit.Equal(t, "queued", c.Stats().QueuedSpans, 0)
 
@@ -685,9 +686,10 @@ func TestConcurrency(t *testing.T) {
 	testkit.NoError(t, c.Shutdown(background))
 	stats, sent := tracer.Stats(), c.Stats()
 	testkit.Equal(t, "sent", int(sent.SentSpans), received)
-	testkit.Equal(t, "all", sent.SentSpans+stats.DroppedSpans(), uint64(2*workers*traces))
-	if received == 0 || stats.Dropped["rejected"] == 0 {
-		t.Errorf("received %d, dropped %v", received, stats.Dropped)
+	testkit.Equal(t, "taken", sent.SentSpans+sent.Dropped["rejected"], stats.Delivered)
+	testkit.Equal(t, "all", stats.Delivered+stats.Dropped["queue_full"], uint64(2*workers*traces))
+	if received == 0 || sent.Dropped["rejected"] == 0 {
+		t.Errorf("received %d, dropped %v", received, sent.Dropped)
 	}
 }
 

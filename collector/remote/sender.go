@@ -44,10 +44,9 @@ type sender struct {
 	next     time.Time // when another one is due, if failures > 0
 	asked    bool      // the collector has asked to wait until then
 
-	mu      sync.Mutex
-	state   state             // guarded by mu
-	stats   Stats             // guarded by mu
-	dropped map[string]uint64 // guarded by mu
+	mu    sync.Mutex
+	state state // guarded by mu
+	stats Stats // guarded by mu; but for what is queued
 }
 
 // state is what the last answer said about the collector.
@@ -63,7 +62,6 @@ func newSender(endpoint string, o Options, getenv func(string) string) (_ *sende
 	s := &sender{
 		maxElapsed: positive(o.MaxElapsed, defaultMaxElapsed),
 		hurry:      make(chan struct{}, 1),
-		dropped:    map[string]uint64{},
 	}
 	if s.url, err = resolveEndpoint(endpoint, getenv); err != nil {
 		return nil, err
@@ -226,5 +224,8 @@ func (s *sender) note(now state, err error) {
 func (s *sender) drop(reason string, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dropped[reason] += uint64(n)
+	if s.stats.Dropped == nil {
+		s.stats.Dropped = map[string]uint64{}
+	}
+	s.stats.Dropped[reason] += uint64(n)
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,19 +22,31 @@ type frame struct {
 	Tracers []tracer
 }
 
-// tracer is what the strip at the foot of a page shows of a tracer.
+// tracer is what the strip at the foot of a page shows of a tracer, or of all.
 type tracer struct {
-	Service string
+	Name string
 	dendro.Stats
 }
 
 func (h *handler) frame(root, title string) frame {
 	f := frame{Root: root, Title: title, Store: h.store.Stats()}
+	var all dendro.Stats
 	for _, t := range h.tracers {
-		f.Tracers = append(f.Tracers, tracer{t.Resource().Service(), t.Stats()})
+		s := t.Stats()
+		all = all.Add(s)
+		if len(h.tracers) <= maxTracers || s.DroppedSpans() > 0 {
+			f.Tracers = append(f.Tracers, tracer{"Tracer " + t.Resource().Service(), s})
+		}
+	}
+	if n := len(h.tracers); n > maxTracers {
+		f.Tracers = slices.Insert(f.Tracers, 0, tracer{fmt.Sprintf("%d tracers", n), all})
 	}
 	return f
 }
+
+// maxTracers is how many tracers the strip shows one by one. Of more it shows
+// the sum, and those that lost spans.
+const maxTracers = 2
 
 type listPage struct {
 	frame

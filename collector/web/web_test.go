@@ -385,6 +385,24 @@ func TestSpanDetails(t *testing.T) {
 		"scope":{"name":"test","version":"","attributes":[]},"droppedEvents":6}]}`)
 }
 
+// Of many tracers the strip shows the sum, and those that lost something.
+func TestManyTracers(t *testing.T) {
+	var tracers []*dendro.Tracer
+	for _, service := range []string{"quiet", "teller", "idle"} {
+		tracers = append(tracers, dendro.New(dendro.Options{Service: service}))
+	}
+	_, s := tracers[1].Start(context.Background(), "lost")
+	s.End()
+	server := serve(t, &fakeStore{}, web.Options{Tracers: tracers})
+	body := followed(t, server.URL+"/").body
+	has(t, body, "<dt>3 tracers</dt>", "Tracer teller", "no_collector 1")
+	for _, service := range []string{"Tracer quiet", "Tracer idle"} {
+		if strings.Contains(body, service) {
+			t.Errorf("%s is shown although it lost nothing", service)
+		}
+	}
+}
+
 func TestList(t *testing.T) {
 	store := &fakeStore{}
 	tracer := dendro.New(dendro.Options{Service: "teller"})

@@ -40,26 +40,17 @@ also:    /orders/1  /slow?ms=300  /error  /panic
 	fmt.Fprintln(out, "Ctrl-C ends.")
 }
 
-// stats adds up those of all tracers.
+// stats adds up those of all tracers. What the remote client has lost of what it
+// was given counts as dropped.
 func (a *app) stats() dendro.Stats {
-	total := dendro.Stats{Dropped: map[string]uint64{}}
-	var shared map[string]uint64 // lost by the collector, which every tracer counts
-	if r, ok := a.spans.(dendro.StatsReporter); ok {
-		shared = r.DroppedSpans()
-		maps.Copy(total.Dropped, shared)
-	}
+	var total dendro.Stats
 	for _, t := range a.tracers {
-		s := t.Stats()
-		total.Started += s.Started
-		total.Ended += s.Ended
-		total.Unfinished += s.Unfinished
-		total.Delivered += s.Delivered
-		for reason, n := range s.Dropped {
-			total.Dropped[reason] += n - shared[reason]
-		}
+		total = total.Add(t.Stats())
 	}
-	for _, n := range shared {
-		total.Delivered -= n
+	if a.remote != nil {
+		lost := dendro.Stats{Dropped: a.remote.Stats().Dropped}
+		total.Delivered -= lost.DroppedSpans()
+		total = total.Add(lost)
 	}
 	return total
 }

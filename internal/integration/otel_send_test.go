@@ -199,7 +199,7 @@ func TestUnderstandsOTelAnswers(t *testing.T) {
 			child.End()
 			root.End()
 			testkit.NoError(t, client.Shutdown(t.Context()))
-			testkit.Equal(t, "rejected", tracer.Stats().Dropped["rejected"], c.rejected)
+			testkit.Equal(t, "rejected", client.Stats().Dropped["rejected"], c.rejected)
 			testkit.Equal(t, "sent", client.Stats().SentSpans, 2-c.rejected)
 			testkit.Equal(t, "error", client.Stats().LastError.Error(), c.says)
 		})
