@@ -10,6 +10,7 @@ import { duration, offset } from "./format.js";
  * @property {string} traceId
  * @property {string} start
  * @property {number} duration
+ * @property {number} spans
  * @property {{name: string, colour: number}[]} services
  * @property {string[]} names
  * @property {string[]} id
