@@ -16,8 +16,10 @@ const (
 	maxAttributes = 128
 	maxEvents     = 128
 	maxLinks      = 128
-	// maxValueBytes is the longest string value that is kept whole.
+	// maxValueBytes is the longest value that is kept whole. An element of a
+	// slice counts elementBytes, and the bytes of a string come on top.
 	maxValueBytes = 16 << 10
+	elementBytes  = 8
 )
 
 // attrSet gathers attributes with unique keys, at most maxAttributes.
@@ -119,29 +121,30 @@ func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 	}
 	switch x := v.Any().(type) {
 	case []string:
-		out := make([]string, len(x))
+		out := make([]string, 0, min(len(x), maxValueBytes/elementBytes))
+		room := maxValueBytes
 		for i, s := range x {
 			value, c := cutString(s)
-			out[i], cut = value.String(), cut || c
+			if room -= elementBytes + len(value.String()); room < 0 && i > 0 {
+				return slog.AnyValue(out), true
+			}
+			out, cut = append(out, value.String()), cut || c
 		}
 		return slog.AnyValue(out), cut
 	case []int64:
-		return slog.AnyValue(slices.Clone(x)), false
+		return cutSlice(x, elementBytes)
 	case []int:
-		out := make([]int64, len(x))
-		for i, n := range x {
-			out[i] = int64(n)
+		out := make([]int64, min(len(x), maxValueBytes/elementBytes))
+		for i := range out {
+			out[i] = int64(x[i])
 		}
-		return slog.AnyValue(out), false
+		return slog.AnyValue(out), len(out) < len(x)
 	case []float64:
-		return slog.AnyValue(slices.Clone(x)), false
+		return cutSlice(x, elementBytes)
 	case []bool:
-		return slog.AnyValue(slices.Clone(x)), false
+		return cutSlice(x, 1)
 	case []byte:
-		if len(x) > maxValueBytes {
-			x, cut = x[:maxValueBytes], true
-		}
-		return slog.AnyValue(slices.Clone(x)), cut
+		return cutSlice(x, 1)
 	case error:
 		return cutString(textOf(x, x.Error))
 	case fmt.Stringer:
@@ -160,6 +163,12 @@ func textOf(v any, method func() string) (s string) {
 		}
 	}()
 	return method()
+}
+
+// cutSlice returns a copy of x, of which each element takes that many bytes.
+func cutSlice[T any](x []T, bytes int) (_ slog.Value, cut bool) {
+	n := min(len(x), maxValueBytes/bytes)
+	return slog.AnyValue(slices.Clone(x[:n])), n < len(x)
 }
 
 func cutString(s string) (_ slog.Value, cut bool) {

@@ -62,14 +62,14 @@ func ParseBaggage(s string) (Baggage, error) {
 }
 
 func parseBaggageMember(s string) (m BaggageMember, ok bool) {
-	pair, properties, _ := strings.Cut(s, ";")
+	pair, properties, hasProperties := strings.Cut(s, ";")
 	key, value, ok := strings.Cut(pair, "=")
 	if !ok {
 		return m, false
 	}
 	m.Key = strings.Trim(key, " \t")
 	m.Properties = strings.Trim(properties, " \t")
-	if !validToken(m.Key) || !validBaggageProperties(m.Properties) {
+	if !validToken(m.Key) || hasProperties && !validBaggageProperties(m.Properties) {
 		return m, false
 	}
 	m.Value, ok = unescapeBaggage(strings.Trim(value, " \t"))
@@ -78,7 +78,7 @@ func parseBaggageMember(s string) (m BaggageMember, ok bool) {
 
 // validBaggageProperties checks `key` or `key=value`, separated by semicolons.
 func validBaggageProperties(s string) bool {
-	for more := s != ""; more; {
+	for more := true; more; {
 		var property string
 		property, s, more = strings.Cut(s, ";")
 		key, value, hasValue := strings.Cut(property, "=")

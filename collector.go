@@ -8,8 +8,8 @@ import (
 // Collector receives ended spans. The in-process store, the client that sends
 // to another machine and whatever a user writes are all Collectors.
 //
-// Collect is called on the goroutine that ended the last span of a request, so
-// it must not block: no I/O, no waiting for room. It must not keep b, the spans
+// Collect is called on the goroutines that trace, mostly where the first span of
+// a request ends, so it must not block: no I/O, no waiting for room. It must not keep b, the spans
 // or their attributes after it returns, because the tracer uses the memory
 // again: it copies or encodes what it wants to keep. Several goroutines call it
 // at once.
@@ -48,9 +48,13 @@ func (e *DropError) Error() string {
 // Unwrap returns e.Err.
 func (e *DropError) Unwrap() error { return e.Err }
 
-// dropReason is what a failed Collect is counted under.
+// dropReason is what a Collect that returned err is counted under, "" if it took
+// the spans.
 func dropReason(err error) string {
-	if drop := (*DropError)(nil); errors.As(err, &drop) && drop.Reason != "" {
+	if err == nil {
+		return ""
+	}
+	if drop := (*DropError)(nil); errors.As(err, &drop) && drop != nil && drop.Reason != "" {
 		return drop.Reason
 	}
 	return "collector"

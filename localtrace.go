@@ -40,13 +40,17 @@ func (t *localTrace) counters() *counters { return &t.shard.counters }
 // now is the current time in nanoseconds since the Unix epoch.
 func (t *localTrace) now() int64 { return t.begin.UnixNano() + int64(time.Since(t.begin)) }
 
-// nanos brings a time of the user to the clock of this local trace.
+// nanos brings a time of the user to the clock of this local trace. The zero
+// time is now; a time that does not fit becomes the epoch.
 func (t *localTrace) nanos(at time.Time) int64 {
-	return t.begin.UnixNano() + int64(at.Sub(t.begin))
+	if at.IsZero() {
+		return t.now()
+	}
+	return max(0, t.begin.UnixNano()+int64(at.Sub(t.begin)))
 }
 
-// ended takes over a span that has just ended.
-func (t *localTrace) ended(r *recording) {
+// ended takes over a span that has ended now, whatever its end says.
+func (t *localTrace) ended(r *recording, now int64) {
 	t.counters().ended.Add(1)
 	t.mu.Lock()
 	if t.first == nil {
@@ -61,8 +65,8 @@ func (t *localTrace) ended(r *recording) {
 	}
 	var part *recording
 	n := t.waiting
-	if t.rootEnded || n >= partSpans || r.data.End-t.handedOver >= int64(partAge) {
-		part = t.take(r.data.End)
+	if t.rootEnded || n >= partSpans || now-t.handedOver >= int64(partAge) {
+		part = t.take(now)
 	}
 	t.mu.Unlock()
 	if r == t.root {

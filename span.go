@@ -15,8 +15,9 @@ import (
 // called by several goroutines at once, and on a nil *Span, where they do
 // nothing. After End they do nothing but count, see [Stats].
 //
-// Of one span at most 128 attributes, events and links are kept, of a string
-// value at most 16 KiB; [SpanData] counts what was dropped.
+// Of one span at most 128 attributes, events and links are kept; [SpanData]
+// counts what was dropped. Of a value and of the message of the status at most
+// 16 KiB are kept; [Stats] counts what was cut.
 type Span struct {
 	tracer *Tracer
 	sc     *SpanContext // never changes
@@ -79,10 +80,10 @@ func (s *Span) SetName(name string) {
 }
 
 // SetAttributes adds attributes; of a key given twice the last value holds.
-// Groups become dotted keys, a [slog.LogValuer] is resolved at once. Durations
-// are kept as nanoseconds and times as RFC 3339 text; of other values those
-// that are no scalar, string, or slice of such become text by Error, String or
-// fmt's %+v.
+// Groups become dotted keys, a [slog.LogValuer] is resolved at once. Strings,
+// numbers and booleans are kept, and []string, []int, []int64, []float64, []bool
+// and []byte; durations as nanoseconds, times as RFC 3339 text. Any other value
+// becomes text by Error, String or fmt's %+v.
 func (s *Span) SetAttributes(attrs ...slog.Attr) {
 	if s == nil || s.rec == nil {
 		return
@@ -133,7 +134,7 @@ func (s *Span) AddEvent(name string, attrs ...slog.Attr) {
 }
 
 // AddEventAt notes that something happened, or began, at start and took that
-// long; zero stands for a point in time.
+// long; zero stands for now, and for a point in time.
 func (s *Span) AddEventAt(start time.Time, took time.Duration, name string, attrs ...slog.Attr) {
 	if s == nil || s.rec == nil {
 		return
@@ -147,18 +148,15 @@ type Timespan interface {
 }
 
 // RecordEvent adds a typed event: what v resolves to becomes the attributes.
-// If v, or what it resolves to on the way, is a [Timespan], the event has that
-// time, so that it can be recorded after the fact; otherwise it happened now.
+// If v is a [Timespan] whose start is not zero, the event has that time, so that
+// it can be recorded after the fact; otherwise it happened now.
 func (s *Span) RecordEvent(name string, v slog.LogValuer) {
 	if s == nil || s.rec == nil || v == nil {
 		return
 	}
-	e := Event{Name: name}
-	if t, ok := v.(Timespan); ok {
-		start, end := t.Timespan()
+	e := Event{Name: name, Time: s.rec.trace.now()}
+	if start, end := timespan(v); !start.IsZero() {
 		e.Time, e.Duration = s.rec.trace.nanos(start), max(0, end.Sub(start))
-	} else {
-		e.Time = s.rec.trace.now()
 	}
 	value := slog.AnyValue(v).Resolve()
 	attrs := []slog.Attr{{Key: "value", Value: value}}
@@ -168,19 +166,33 @@ func (s *Span) RecordEvent(name string, v slog.LogValuer) {
 	s.addEvent(e, attrs)
 }
 
+// timespan returns the zero times if v is no Timespan. As slog does for
+// LogValue, it survives a panic, of a nil pointer for example.
+func timespan(v slog.LogValuer) (start, end time.Time) {
+	defer func() { _ = recover() }()
+	if t, ok := v.(Timespan); ok {
+		start, end = t.Timespan()
+	}
+	return start, end
+}
+
 func (s *Span) addEvent(e Event, attrs []slog.Attr) {
 	set := plainAttrs(attrs) // may call the user's code: not under the lock
+	if s.rec.edit() {
+		s.rec.addEvent(e, set)
+		s.rec.mu.Unlock()
+	}
+}
+
+// addEvent adds e with the attributes in set. r.mu is held.
+func (r *recording) addEvent(e Event, set attrSet) {
+	r.countTruncated(set.truncated)
+	if len(r.data.Events) >= maxEvents {
+		r.data.DroppedEvents++
+		return
+	}
 	e.Attributes, e.DroppedAttributes = set.attrs, set.dropped
-	if !s.rec.edit() {
-		return
-	}
-	defer s.rec.mu.Unlock()
-	s.rec.countTruncated(set.truncated)
-	if len(s.rec.data.Events) >= maxEvents {
-		s.rec.data.DroppedEvents++
-		return
-	}
-	s.rec.data.Events = append(s.rec.data.Events, e)
+	r.data.Events = append(r.data.Events, e)
 }
 
 // AddLink points to a span that is not the parent. It does nothing when to is
@@ -223,7 +235,11 @@ func (r *recording) setStatus(code StatusCode, message string) {
 	case message == "":
 		message = r.data.Status.Message
 	}
-	r.data.Status = Status{code, message}
+	value, cut := cutString(message)
+	if cut {
+		r.countTruncated(1)
+	}
+	r.data.Status = Status{code, value.String()}
 }
 
 // RecordError adds an "exception" event for err with its type and message, and
@@ -241,11 +257,13 @@ func (s *Span) RecordError(err error, attrs ...slog.Attr) {
 	if s.tracer.errorStacks {
 		all = append(all, slog.String("exception.stacktrace", string(debug.Stack())))
 	}
-	s.addEvent(Event{Name: "exception", Time: s.rec.trace.now()}, append(all, attrs...))
+	e := Event{Name: "exception", Time: s.rec.trace.now()}
+	set := plainAttrs(append(all, attrs...))
 	if !s.rec.edit() {
 		return
 	}
 	defer s.rec.mu.Unlock()
+	s.rec.addEvent(e, set)
 	if !s.rec.status {
 		s.rec.setStatus(StatusError, message)
 	}
@@ -256,8 +274,11 @@ func (s *Span) RecordError(err error, attrs ...slog.Attr) {
 func errorType(err error) string {
 	for {
 		name := fmt.Sprintf("%T", err)
+		if !strings.HasPrefix(name, "*fmt.wrapError") {
+			return name
+		}
 		inner := errors.Unwrap(err)
-		if inner == nil || !strings.HasPrefix(name, "*fmt.wrapError") {
+		if inner == nil {
 			return name
 		}
 		err = inner
@@ -270,18 +291,19 @@ func (s *Span) End() {
 	if s == nil || s.rec == nil {
 		return
 	}
-	s.rec.end(s.rec.trace.now())
+	now := s.rec.trace.now()
+	s.rec.end(now, now)
 }
 
-// EndAt is [Span.End] at a time that has passed.
+// EndAt is [Span.End] at a time that has passed; the zero time is now.
 func (s *Span) EndAt(t time.Time) {
 	if s == nil || s.rec == nil {
 		return
 	}
-	s.rec.end(s.rec.trace.nanos(t))
+	s.rec.end(s.rec.trace.nanos(t), s.rec.trace.now())
 }
 
-func (r *recording) end(at int64) {
+func (r *recording) end(at, now int64) {
 	r.mu.Lock()
 	if r.ended {
 		r.mu.Unlock()
@@ -291,5 +313,5 @@ func (r *recording) end(at int64) {
 	r.ended = true
 	r.data.End = max(at, r.data.Start)
 	r.mu.Unlock()
-	r.trace.ended(r)
+	r.trace.ended(r, now)
 }

@@ -49,9 +49,10 @@ type Tracer struct {
 // not wait for each other.
 const shardCount = 16
 
-// shardTraces is how many open local traces a shard keeps in sight. An older
-// one goes on as before, but [Tracer.Flush] does not see it: spans that nobody
-// ends cannot fill the memory.
+// shardTraces is how many open local traces a shard keeps in sight, so that
+// spans that nobody ends cannot fill the memory. When there is one more, the
+// oldest hands over what has ended; it goes on as before, but [Tracer.Flush]
+// does not see it any more.
 const shardTraces = 128
 
 // shard is a share of the open local traces and of the counters.
@@ -64,11 +65,13 @@ type shard struct {
 	_      [64]byte    // the next shard starts on another cache line
 }
 
-func (s *shard) add(t *localTrace) {
+// add brings t into sight. It returns the one that t has pushed out, if any.
+func (s *shard) add(t *localTrace) (out *localTrace) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == shardTraces {
-		s.unlist(s.oldest)
+		out = s.oldest
+		s.unlist(out)
 	}
 	t.listed, t.older = true, s.newest
 	if s.newest != nil {
@@ -78,6 +81,7 @@ func (s *shard) add(t *localTrace) {
 	}
 	s.newest = t
 	s.open++
+	return out
 }
 
 func (s *shard) remove(t *localTrace) {
@@ -243,7 +247,9 @@ func start(ctx context.Context, t *Tracer, name string, o StartOptions, attrs []
 	n.data.SpanContext = sc
 	n.data.ParentID = parent.SpanID
 	n.data.Remote = parent.IsValid()
-	shard.add(&n.trace)
+	if out := shard.add(&n.trace); out != nil {
+		out.flush()
+	}
 	ctx, s := n.start(ctx, &n.trace, name, o, attrs)
 	if origin.IsValid() {
 		s.AddLink(origin)
@@ -312,9 +318,7 @@ func (t *Tracer) handOver(part *recording, n int) {
 			b.Spans = append(b.Spans, &r.data)
 			r.next, r = nil, r.next // a span that is kept keeps no other
 		}
-		if err := t.collect(b); err != nil {
-			reason = dropReason(err)
-		}
+		reason = t.collect(b)
 		clear(b.Spans)
 		*b = Batch{Scope: scope, Spans: b.Spans[:0]}
 		batches.Put(b)
@@ -326,20 +330,21 @@ func (t *Tracer) handOver(part *recording, n int) {
 	}
 }
 
-// collect keeps a panic of the collector from reaching the request.
-func (t *Tracer) collect(b *Batch) (err error) {
+// collect returns the reason if the collector did not take b. It keeps a panic of
+// the collector, or of its error, from reaching the request.
+func (t *Tracer) collect(b *Batch) (reason string) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &DropError{Reason: dropCollectorPanic}
+			reason = dropCollectorPanic
 			slog.Error("dendro: collector panicked", "panic", p)
 		}
 	}()
-	return t.collector.Collect(b)
+	return dropReason(t.collector.Collect(b))
 }
 
 // Flush hands over every span that has ended, also those whose local trace is
-// still open, and waits until the collector has delivered what it holds or ctx
-// ends. It returns the error of the collector.
+// still open if that is one of the 2048 newest, and waits until the collector
+// has delivered what it holds or ctx ends. It returns the error of the collector.
 func (t *Tracer) Flush(ctx context.Context) error {
 	if t == nil {
 		return nil

@@ -21,14 +21,16 @@ type TraceState struct {
 }
 
 // ParseTraceState parses a W3C tracestate (Trace Context level 2, section
-// 3.3): at most 32 members, no key twice. It returns [ErrInvalidTraceState]
+// 3.3): at most 32 members, empty ones included, no key twice. It returns [ErrInvalidTraceState]
 // for anything else; the specification asks to drop the whole header then and
 // to keep the traceparent.
 func ParseTraceState(s string) (TraceState, error) {
 	if strings.Trim(s, " \t") == "" {
 		return TraceState{}, nil
 	}
-	members := 0
+	if strings.Count(s, ",") >= maxTraceStateMembers {
+		return TraceState{}, ErrInvalidTraceState
+	}
 	clean := true // s is already in the form that list has
 	for rest, more := s, true; more; {
 		var member string
@@ -39,10 +41,7 @@ func ParseTraceState(s string) (TraceState, error) {
 			continue
 		}
 		key, value, ok := strings.Cut(trimmed, "=")
-		if members++; !ok || members > maxTraceStateMembers || !validStateKey(key) || !validStateValue(value) {
-			return TraceState{}, ErrInvalidTraceState
-		}
-		if hasStateKey(rest, key) {
+		if !ok || !validStateKey(key) || !validStateValue(value) || hasStateKey(rest, key) {
 			return TraceState{}, ErrInvalidTraceState
 		}
 	}

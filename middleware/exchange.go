@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 
@@ -73,6 +74,8 @@ func (x *exchange) describeRequest(method string) {
 			slog.String(semconv.ClientAddress, peer),
 			slog.String(semconv.NetworkPeerAddress, peer),
 			slog.Int(semconv.NetworkPeerPort, port))
+	} else if _, err := netip.ParseAddr(peer); err == nil { // a header told a handler outside, as chi's RealIP
+		attrs = append(attrs, slog.String(semconv.ClientAddress, peer))
 	}
 	if agent := r.Header["User-Agent"]; len(agent) > 0 {
 		attrs = append(attrs, slog.String(semconv.UserAgentOriginal, agent[0]))

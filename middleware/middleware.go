@@ -69,12 +69,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r)
 		return
 	}
+	shareTrailer(r)
 	method, name := semconv.HTTPMethod(r.Method)
 	ctx, span := h.start(r, above, name)
 	if !span.IsRecording() {
 		inner := r.WithContext(ctx)
+		defer giveBack(r, inner)
 		h.next.ServeHTTP(w, inner)
-		giveBack(r, inner)
 		return
 	}
 	x := newExchange(ctx, span, w, r, h.mux)
@@ -99,6 +100,15 @@ func (h *handler) start(r *http.Request, above *dendro.Span, name string) (conte
 		return dendro.StartWith(ctx, name, o)
 	}
 	return h.Tracer.StartWith(ctx, name, o)
+}
+
+// shareTrailer gives r and its copies one map of trailers. net/http adds those
+// that the client did not announce to the request that it made, at the end of
+// the body.
+func shareTrailer(r *http.Request) {
+	if r.Trailer == nil && r.ContentLength < 0 && r.ProtoMajor == 1 {
+		r.Trailer = http.Header{}
+	}
 }
 
 // giveBack copies to r what handlers inside have set on inner, a copy of r, and

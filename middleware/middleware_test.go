@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -16,8 +17,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -272,6 +275,79 @@ func TestFilesAreSentWhole(t *testing.T) {
 	testkit.Equal(t, "bytes", recorder.Wait(t, 1)[0].Attr("http.response.body.size"), any(int64(len(content))))
 }
 
+// exchange sends a request of HTTP/1, as it stands, and returns what comes back,
+// without the date.
+func exchange(t *testing.T, s *httptest.Server, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	testkit.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, request)
+	testkit.NoError(t, err)
+	answer, _ := io.ReadAll(conn)
+	lines := strings.SplitAfter(string(answer), "\r\n")
+	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Date:") }), "")
+}
+
+// Clients and handlers see the same with and without the middleware.
+func TestSameBytes(t *testing.T) {
+	testkit.NoLeaks(t)
+	chunked := "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n%s\r\n3\r\nabc\r\n0\r\n%s\r\n"
+	get := "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	trailer := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, r.Trailer)
+	}
+	file := func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "a.txt", time.Time{}, strings.NewReader("content"))
+	}
+	for name, c := range map[string]struct {
+		request string
+		handle  http.HandlerFunc
+		code    string // that is recorded
+	}{
+		"trailer":             {fmt.Sprintf(chunked, "Trailer: X-A\r\n", "X-A: 1\r\n"), trailer, "200"},
+		"trailer unannounced": {fmt.Sprintf(chunked, "", "X-A: 1\r\n"), trailer, "200"},
+		"expect": {fmt.Sprintf(chunked, "Expect: 100-continue\r\n", ""),
+			func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, "200"},
+		"expect, refused": {fmt.Sprintf(chunked, "Expect: 100-continue\r\n", ""),
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusExpectationFailed) }, "417"},
+		"trailer of the response": {get, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Trailer", "X-A")
+			_, _ = io.WriteString(w, "x")
+			w.Header().Set("X-A", "1")
+			w.Header().Set(http.TrailerPrefix+"X-B", "2")
+		}, "200"},
+		"source fails at once": {get, func(w http.ResponseWriter, _ *http.Request) {
+			if _, err := io.Copy(w, iotest.ErrReader(errors.New("no file"))); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		}, "500"},
+		"HEAD":  {strings.Replace(get, "GET", "HEAD", 1), file, "200"},
+		"range": {strings.Replace(get, "\r\n\r\n", "\r\nRange: bytes=2-4\r\n\r\n", 1), file, "206"},
+		"body not allowed": {get, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNoContent)
+			if _, err := io.WriteString(w, "x"); !errors.Is(err, http.ErrBodyNotAllowed) {
+				panic(err)
+			}
+		}, "204"},
+		"timeout": {get, http.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
+			time.Millisecond, "slow").ServeHTTP, "503"},
+		"aborted": {get, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "x")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, "200"},
+	} {
+		trace, recorder := traced(t)
+		never := middleware.New(middleware.Options{Tracer: dendro.New(dendro.Options{Sampler: dendro.NeverSample})})
+		want := exchange(t, serve(t, "1.1", c.handle), c.request)
+		testkit.Equal(t, name, exchange(t, serve(t, "1.1", trace(c.handle)), c.request), want)
+		testkit.Equal(t, name+", not sampled", exchange(t, serve(t, "1.1", never(c.handle)), c.request), want)
+		testkit.Equal(t, name+": code", attributes(recorder.Wait(t, 1)[0])["http.response.status_code"], c.code)
+	}
+}
+
 func TestHijack(t *testing.T) {
 	testkit.NoLeaks(t)
 	trace, recorder := traced(t)
@@ -362,6 +438,25 @@ func TestBodyOfUnknownLength(t *testing.T) {
 			testkit.Equal(t, "echo", string(got), "1234567")
 			testkit.Equal(t, "size", recorder.Wait(t, 1)[0].Attr("http.request.body.size"), any(int64(7)))
 		})
+	}
+}
+
+// chi's RealIP and its like set an address without a port.
+func TestClientAddress(t *testing.T) {
+	trace, recorder := traced(t)
+	for remote, want := range map[string][2]any{
+		"192.0.2.7:80":    {"192.0.2.7", "192.0.2.7"},
+		"[2001:db8::1]:9": {"2001:db8::1", "2001:db8::1"},
+		"192.0.2.7":       {"192.0.2.7", nil},
+		"2001:db8::1":     {"2001:db8::1", nil},
+		"@":               {nil, nil}, // a Unix socket
+	} {
+		recorder.Reset()
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = remote
+		trace(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), r)
+		span := recorder.Wait(t, 1)[0]
+		testkit.Equal(t, remote, [2]any{span.Attr("client.address"), span.Attr("network.peer.address")}, want)
 	}
 }
 
@@ -476,13 +571,18 @@ func TestFormFilesAreRemoved(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	for name, sample := range map[string]dendro.Sampler{"sampled": dendro.AlwaysSample, "not sampled": dendro.NeverSample} {
 		trace := middleware.New(middleware.Options{Tracer: dendro.New(dendro.Options{Sampler: sample})})
-		s := serve(t, "1.1", trace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := trace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := r.ParseMultipartForm(1); err != nil {
 				http.Error(w, err.Error(), 400)
 			}
 			files, _ := os.ReadDir(os.TempDir())
 			fmt.Fprint(w, len(files))
-		})))
+			panic("after the form")
+		}))
+		s := serve(t, "1.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() { _ = recover() }() // as chi's Recoverer
+			h.ServeHTTP(w, r)
+		}))
 		var form bytes.Buffer
 		parts := multipart.NewWriter(&form)
 		part, _ := parts.CreateFormFile("file", "x.bin")

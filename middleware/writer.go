@@ -68,7 +68,9 @@ func (w *writer) writeString(s string) (int, error) {
 // readFrom leaves it to next how to copy: with sendfile, for example.
 func (w *writer) readFrom(src io.Reader) (int64, error) {
 	n, err := w.next.(io.ReaderFrom).ReadFrom(src)
-	w.wrote(n)
+	if n > 0 { // else the header has not gone: the handler may still answer with an error
+		w.wrote(n)
+	}
 	return n, err
 }
 

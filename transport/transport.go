@@ -151,11 +151,18 @@ func inject(r *http.Request) {
 	r.Header = header
 }
 
-// giveBack shows the caller its own request in the response, not our copy.
+// giveBack shows the caller its own request in the response, not inner, nor the
+// shallow copy of it that net/http answers with on a used HTTP/2 connection.
 func giveBack(resp *http.Response, inner, r *http.Request) {
-	if resp != nil && resp.Request == inner {
+	if resp != nil && resp.Request != nil && (resp.Request == inner || sameValues(resp.Request.Header, inner.Header)) {
 		resp.Request = r
 	}
+}
+
+// sameValues reports whether the two have the same traceparent in memory.
+func sameValues(a, b http.Header) bool {
+	x, y := a["Traceparent"], b["Traceparent"]
+	return len(x) > 0 && len(y) > 0 && &x[0] == &y[0]
 }
 
 func describeRequest(span *dendro.Span, r *http.Request, method string) {

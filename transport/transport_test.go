@@ -191,6 +191,25 @@ func TestRequestIsUntouched(t *testing.T) {
 	testkit.Equal(t, "names", testkit.Names(recorder.Spans()), []string{"GET"})
 }
 
+// net/http sends a copy of a request with a body, and may answer with that.
+func TestRequestOfTheResponse(t *testing.T) {
+	for _, version := range protocols {
+		t.Run(version, func(t *testing.T) {
+			testkit.NoLeaks(t)
+			s := serve(t, version, func(http.ResponseWriter, *http.Request) {})
+			c, _ := client(t, s)
+			for range 2 { // on a new connection and on a used one
+				req, _ := http.NewRequest("POST", s.URL, strings.NewReader("body"))
+				resp, err := c.Transport.RoundTrip(req)
+				testkit.NoError(t, err)
+				resp.Body.Close()
+				testkit.Equal(t, "header", resp.Request.Header, http.Header{})
+				testkit.Equal(t, "context", resp.Request.Context(), context.Background())
+			}
+		})
+	}
+}
+
 func TestPassThrough(t *testing.T) {
 	dendro.SetDefault(nil)
 	req, _ := http.NewRequest("GET", "http://a.example/", nil)

@@ -36,11 +36,11 @@ func HTTPVersion(major, minor int) string {
 	return strconv.Itoa(major) + "." + strconv.Itoa(minor)
 }
 
-// SplitHostPort splits "host:port", "host", "[v6]:port" and "[v6]". The port is
-// zero if there is none.
+// SplitHostPort splits "host:port", "host", "[v6]:port", "[v6]" and "v6". The port
+// is zero if there is none.
 func SplitHostPort(s string) (host string, port int) {
 	host = s
-	if i := strings.LastIndexByte(s, ':'); i >= 0 && strings.IndexByte(s[i:], ']') < 0 {
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && (strings.IndexByte(s, ':') == i || s[i-1] == ']') {
 		if n, err := strconv.ParseUint(s[i+1:], 10, 16); err == nil {
 			host, port = s[:i], int(n)
 		}

@@ -37,6 +37,9 @@ func TestSplitHostPort(t *testing.T) {
 		"example.com:http":   {"example.com:http", 0},
 		"[2001:db8::1]":      {"2001:db8::1", 0},
 		"[2001:db8::1]:443":  {"2001:db8::1", 443},
+		"2001:db8::1":        {"2001:db8::1", 0}, // as chi's RealIP sets it
+		"::1":                {"::1", 0},
+		":80":                {"", 80},
 		"[fe80::1%eth0]:443": {"fe80::1%eth0", 443},
 	} {
 		if host, port := SplitHostPort(in); host != want.host || port != want.port {

@@ -2,6 +2,7 @@
 package testkit
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"reflect"
@@ -66,7 +67,7 @@ func (r *Recorder) Spans() []Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := slices.Clone(r.spans)
-	slices.SortStableFunc(out, func(a, b Span) int { return int(a.Start - b.Start) })
+	slices.SortStableFunc(out, func(a, b Span) int { return cmp.Compare(a.Start, b.Start) })
 	return out
 }
 
@@ -174,18 +175,13 @@ func NoLeaks(t testing.TB) {
 // goroutine id.
 func goroutines() map[string]string {
 	buf := make([]byte, 1<<20)
-	for n := len(buf); n == len(buf); {
+	n := runtime.Stack(buf, true)
+	for n == len(buf) { // there may be more
+		buf = make([]byte, 2*len(buf))
 		n = runtime.Stack(buf, true)
-		if n == len(buf) {
-			buf = make([]byte, 2*len(buf))
-			n = len(buf)
-			continue
-		}
-		buf = buf[:n]
-		break
 	}
 	out := map[string]string{}
-	for stack := range strings.SplitSeq(string(buf), "\n\n") {
+	for stack := range strings.SplitSeq(string(buf[:n]), "\n\n") {
 		id, _, _ := strings.Cut(stack, " [")
 		if strings.Contains(stack, "dendrotrace/dendro") && !strings.Contains(stack, "testing.(*T).Run") && !strings.Contains(stack, "runtime.Stack") ||
 			strings.Contains(stack, "net/http.") {
