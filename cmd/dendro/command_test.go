@@ -68,7 +68,7 @@ func TestServe(t *testing.T) {
 	cancel()
 	rest, err := io.ReadAll(stdout)
 	testkit.NoError(t, err)
-	testkit.Equal(t, "last line", string(rest), "received 1 spans, held 1 of 1 traces, dropped 0\n")
+	testkit.Equal(t, "last line", string(rest), "received 1 spans, held 1 in 1 traces, dropped 0\n")
 	testkit.Equal(t, "exit code", <-code, exitOK)
 }
 
@@ -106,6 +106,9 @@ func TestWarnsOfOtherMachines(t *testing.T) {
 	var out bytes.Buffer
 	greet(&out, 1<<30, &net.TCPAddr{IP: net.IPv4zero, Port: 4318}, &net.TCPAddr{IP: net.IPv4zero, Port: 8700})
 	testkit.Equal(t, "warnings", strings.Count(out.String(), "Warning:"), 2)
+	if !strings.Contains(out.String(), "http://localhost:8700/") { // http://0.0.0.0:8700/ is forbidden
+		t.Errorf("no URL that the page answers to in\n%s", out.String())
+	}
 	out.Reset()
 	greet(&out, 1<<30, &net.TCPAddr{IP: net.IPv6loopback, Port: 4318}, &net.TCPAddr{IP: net.IPv6loopback, Port: 8700})
 	testkit.Equal(t, "warnings on loopback", strings.Count(out.String(), "Warning:"), 0)

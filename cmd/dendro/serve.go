@@ -120,13 +120,22 @@ memory store     %[3]s
 To send, in dendro:          remote.Dial("http://%[1]s", remote.Options{})
 in any OpenTelemetry SDK:    OTEL_EXPORTER_OTLP_ENDPOINT=http://%[1]s OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 Ctrl-C ends.
-`, otlp, web, &memory)
+`, local(otlp), local(web), &memory)
 	if !otlp.IP.IsLoopback() {
 		fmt.Fprintf(out, "Warning: whoever reaches %s can send spans: there is no authentication.\n", otlp)
 	}
 	if !web.IP.IsLoopback() {
 		fmt.Fprintf(out, "Warning: %s listens to other machines, but the page answers this one only.\n", web)
 	}
+}
+
+// local is the address under which this machine reaches a listener. The page
+// does not answer to a wildcard.
+func local(a *net.TCPAddr) string {
+	if a.IP.IsUnspecified() {
+		return fmt.Sprintf("localhost:%d", a.Port)
+	}
+	return a.String()
 }
 
 // report is the last line.
@@ -137,7 +146,7 @@ func report(out io.Writer, s collector.Stats) {
 		lost += s.Dropped[reason]
 		reasons = append(reasons, fmt.Sprintf("%d %s", s.Dropped[reason], reason))
 	}
-	fmt.Fprintf(out, "received %d spans, held %d of %d traces, dropped %d", s.Accepted, s.Spans, s.Traces, lost)
+	fmt.Fprintf(out, "received %d spans, held %d in %d traces, dropped %d", s.Accepted, s.Spans, s.Traces, lost)
 	if lost > 0 {
 		fmt.Fprintf(out, " (%s)", strings.Join(reasons, ", "))
 	}

@@ -61,7 +61,7 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 	} else {
 		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: or send them to another
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("-collector: %w", err)
 		}
 		a.spans = a.remote
 	}

@@ -166,10 +166,12 @@ func TestOrdersThatAreRefused(t *testing.T) {
 	front := startApp(t).address("front")
 	const form, object = "application/x-www-form-urlencoded", "application/json"
 	for _, test := range []struct{ contentType, body, want string }{
-		{form, "product=tea&quantity=2", "customer needs 1 to 80 bytes\n"},
+		{form, "product=tea&quantity=2", "customer needs 1 to 80 bytes of text\n"},
 		{form, "customer=ada&product=tea&quantity=two", "quantity is not a number\n"},
 		{form, "customer=ada&product=tea&quantity=0", "quantity is not from 1 to 1000\n"},
-		{form, "customer=ada&quantity=1", "product needs 1 to 80 bytes\n"},
+		{form, "customer=ada&quantity=1", "product needs 1 to 80 bytes of text\n"},
+		{form, "customer=a%00da&product=tea&quantity=1", "customer needs 1 to 80 bytes of text\n"},
+		{form, "customer=ada&product=t%ffea&quantity=1", "product needs 1 to 80 bytes of text\n"},
 		{object, `{"customer":"ada"}`, "an order needs 1 to 20 items\n"},
 		{object, `{"customer":"ada","colour":"red"}`, "the order is not understood: json: unknown field \"colour\"\n"},
 		{object, `{`, "the order is not understood: unexpected EOF\n"},
@@ -281,6 +283,25 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// What is found to be wrong after some parts have started.
+func TestStartFails(t *testing.T) {
+	testkit.NoLeaks(t)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for _, test := range []struct{ flag, value, want string }{
+		{"-collector", "localhost:4318", `-collector: remote: endpoint "localhost:4318" has no scheme`},
+		{"-db", "postgres://shop@" + hostPort(gone.URL) + "/shop", "database: failed to connect"},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), append(anyPort, test.flag, test.value), &stdout, &stderr)
+		testkit.Equal(t, "exit code", code, exitError)
+		testkit.Equal(t, "stdout", stdout.String(), "")
+		if !strings.Contains(stderr.String(), test.want) {
+			t.Errorf("%q is not in %q", test.want, stderr.String())
+		}
+	}
+}
+
 func TestFlags(t *testing.T) {
 	for _, test := range []struct {
 		args []string
@@ -291,7 +312,6 @@ func TestFlags(t *testing.T) {
 		{[]string{"-colour", "red"}, exitUsage, "-colour"},
 		{[]string{"now"}, exitUsage, `unexpected argument "now"`},
 		{[]string{"-role", "c"}, exitUsage, `-role "c" is not one of`},
-		{[]string{"-collector", "localhost:4318"}, exitUsage, "-collector"},
 		{[]string{"-db", "shop.db"}, exitUsage, "-db is not a URL"},
 		{[]string{"-load", "-1s"}, exitUsage, "-load -1s is not between"},
 		{[]string{"-load", "30s", "-role", "a"}, exitUsage, "-load needs the front service"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/jmoiron/sqlx"
@@ -14,6 +15,11 @@ import (
 
 	"github.com/dendrotrace/dendro/sqldriver"
 	"github.com/dendrotrace/dendro/sqldriver/sqlxdb"
+)
+
+const (
+	openTimeout = 10 * time.Second // for the database to answer at the start
+	maxConns    = 8
 )
 
 // openDatabase opens the database of url with tables and some orders in it. An
@@ -32,7 +38,10 @@ func openDatabase(ctx context.Context, url string) (db *sqlx.DB, closeDB func() 
 		return nil, nil, errors.Join(err, removeAll(dir))
 	}
 	closeDB = func() error { return errors.Join(db.Close(), removeAll(dir)) }
-	db.SetMaxOpenConns(8)
+	db.SetMaxOpenConns(maxConns)
+	db.SetMaxIdleConns(maxConns) // the default, 2, would close most of them after each burst
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
 	if err := createTables(ctx, db, id); err != nil {
 		return nil, nil, errors.Join(err, closeDB())
 	}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -77,12 +76,6 @@ func (o options) check() error {
 	case roleAll, roleFront, roleA, roleB:
 	default:
 		return fmt.Errorf("-role %q is not one of all, front, a, b", o.role)
-	}
-	if o.collector != "" {
-		u, err := url.Parse(o.collector)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return fmt.Errorf("-collector %q is not a URL such as %s", o.collector, defaultCollector)
-		}
 	}
 	if o.db != "" && !strings.HasPrefix(o.db, "postgres://") && !strings.HasPrefix(o.db, "postgresql://") {
 		return errors.New("-db is not a URL such as postgres://user@localhost/shop")

@@ -25,7 +25,7 @@ type front struct {
 
 func (f *front) routes(tracer *dendro.Tracer) http.Handler {
 	r := chi.NewRouter()
-	r.Use(chimiddleware.Recoverer)
+	r.Use(chimiddleware.Recoverer)                            // outside, so that the span sees the panic
 	r.Use(middleware.New(middleware.Options{Tracer: tracer})) // dendro: a span for every request
 	r.Get("/", f.home)
 	r.Get("/front", f.both)

@@ -2,12 +2,10 @@
 // services behind it that call each other over HTTP, a database, and the page
 // that shows what every request did.
 //
-// A handful of lines make the traces. Each has a comment that begins with
-// "dendro:", so that
+// A handful of lines make the traces; the handlers know nothing of tracing. To
+// find them:
 //
-//	grep 'dendro: ' *.go
-//
-// finds them. The handlers know nothing of tracing.
+//	grep '// dendro: ' *.go
 package main
 
 import (

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jmoiron/sqlx"
@@ -109,15 +110,15 @@ func readOrder(w http.ResponseWriter, r *http.Request) (order, error) {
 }
 
 func (o order) check() error {
-	if o.Customer == "" || len(o.Customer) > maxName {
-		return fmt.Errorf("customer needs 1 to %d bytes", maxName)
+	if !validName(o.Customer) {
+		return fmt.Errorf("customer needs 1 to %d bytes of text", maxName)
 	}
 	if len(o.Items) == 0 || len(o.Items) > maxItems {
 		return fmt.Errorf("an order needs 1 to %d items", maxItems)
 	}
 	for _, it := range o.Items {
-		if it.Product == "" || len(it.Product) > maxName {
-			return fmt.Errorf("product needs 1 to %d bytes", maxName)
+		if !validName(it.Product) {
+			return fmt.Errorf("product needs 1 to %d bytes of text", maxName)
 		}
 		if it.Quantity < 1 || it.Quantity > maxQuantity {
 			return fmt.Errorf("quantity is not from 1 to %d", maxQuantity)
@@ -126,9 +127,14 @@ func (o order) check() error {
 	return nil
 }
 
+// validName keeps out what is no text to every database.
+func validName(s string) bool {
+	return s != "" && len(s) <= maxName && utf8.ValidString(s) && !strings.Contains(s, "\x00")
+}
+
 func databaseError(w http.ResponseWriter, err error) {
 	log.Print("orders: ", err)
-	http.Error(w, "the database does not answer", http.StatusInternalServerError)
+	http.Error(w, "the database failed", http.StatusInternalServerError)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
