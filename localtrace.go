@@ -33,6 +33,7 @@ type localTrace struct {
 	waiting     int        // their number; guarded by mu
 	handedOver  int64      // when that was last done; guarded by mu
 	rootEnded   bool       // guarded by mu
+	discarded   bool       // guarded by mu
 }
 
 func (t *localTrace) counters() *counters { return &t.shard.counters }
@@ -77,10 +78,15 @@ func (t *localTrace) ended(r *recording, now int64) {
 	}
 }
 
-// take empties the list of ended spans. t.mu is held.
+// take empties the list of ended spans and returns what is to be handed over.
+// t.mu is held.
 func (t *localTrace) take(now int64) *recording {
-	part := t.first
+	part, n := t.first, t.waiting
 	t.first, t.last, t.waiting, t.handedOver = nil, nil, 0, now
+	if t.discarded {
+		t.counters().discarded.Add(uint64(n))
+		return nil
+	}
 	return part
 }
 

@@ -285,6 +285,20 @@ func errorType(err error) string {
 	}
 }
 
+// Discard gives up the local trace of s: spans that it has not handed over yet,
+// and those that end later, do not reach the collector. [Stats.Discarded] counts
+// them. It is for requests that nobody wants to see, such as health checks; what
+// other services record of them is not affected.
+func (s *Span) Discard() {
+	if s == nil || s.rec == nil {
+		return
+	}
+	t := s.rec.trace
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.discarded = true
+}
+
 // End ends the span. A second call does nothing but count, see [Stats]. Spans
 // that began below s may end later.
 func (s *Span) End() {

@@ -8,7 +8,7 @@ import (
 
 // Stats counts what a [Tracer] did since it was made. A span that began is
 // unfinished, then waits for the root of its local trace to end, then is
-// delivered or dropped.
+// delivered, dropped or discarded.
 type Stats struct {
 	// Started and Ended count recorded spans.
 	Started, Ended uint64
@@ -21,6 +21,8 @@ type Stats struct {
 	// What the collector loses later is its own to count: several tracers may
 	// share it.
 	Dropped map[string]uint64
+	// Discarded counts spans that [Span.Discard] gave up.
+	Discarded uint64
 	// NotSampled counts local traces that the sampler chose not to record.
 	NotSampled uint64
 	// EndedTwice counts calls of End on a span that had ended.
@@ -40,7 +42,7 @@ const (
 
 // counters are those of one shard.
 type counters struct {
-	started, ended, unsampled, endedTwice, afterEnd, truncated atomic.Uint64
+	started, ended, discarded, unsampled, endedTwice, afterEnd, truncated atomic.Uint64
 }
 
 // drops counts lost spans by reason.
@@ -69,6 +71,7 @@ func (t *Tracer) Stats() Stats {
 		c := &t.shards[i].counters
 		s.Ended += c.ended.Load() // before started, so that the difference is not negative
 		s.Started += c.started.Load()
+		s.Discarded += c.discarded.Load()
 		s.NotSampled += c.unsampled.Load()
 		s.EndedTwice += c.endedTwice.Load()
 		s.WrittenAfterEnd += c.afterEnd.Load()
@@ -87,6 +90,7 @@ func (s Stats) Add(o Stats) Stats {
 	s.Ended += o.Ended
 	s.Unfinished += o.Unfinished
 	s.Delivered += o.Delivered
+	s.Discarded += o.Discarded
 	s.NotSampled += o.NotSampled
 	s.EndedTwice += o.EndedTwice
 	s.WrittenAfterEnd += o.WrittenAfterEnd

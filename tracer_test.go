@@ -329,6 +329,7 @@ func TestNoTracer(t *testing.T) {
 	span.RecordError(errors.New("x"))
 	span.AddLink(dendro.SpanContext{})
 	span.SetStatus(dendro.StatusError, "")
+	span.Discard()
 	span.End()
 	span.EndAt(time.Now())
 	testkit.Equal(t, "recording", span.IsRecording(), false)
@@ -492,6 +493,23 @@ func TestNeverEnded(t *testing.T) {
 	testkit.Equal(t, "children", len(recorder.spans), 10_000)
 }
 
+func TestDiscard(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	ctx, root := tracer.Start(background, "GET /healthz")
+	ctx2, before := dendro.Start(ctx, "before")
+	before.End()
+	dendro.SpanFromContext(ctx2).Discard()
+	_, after := dendro.Start(ctx, "after")
+	testkit.NoError(t, tracer.Flush(background))
+	after.End()
+	root.End()
+	_, other := tracer.Start(background, "other")
+	other.End()
+	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"other"})
+	stats := tracer.Stats()
+	testkit.Equal(t, "discarded, delivered, dropped", []uint64{stats.Discarded, stats.Delivered, stats.DroppedSpans()}, []uint64{3, 1, 0})
+}
+
 func TestLongTraceInParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sizes []int
@@ -583,11 +601,11 @@ func TestFlushOfTheCollector(t *testing.T) {
 
 func TestAddStats(t *testing.T) {
 	a := dendro.Stats{Started: 1, Ended: 2, Unfinished: 3, Delivered: 4, Dropped: map[string]uint64{"x": 1},
-		NotSampled: 5, EndedTwice: 6, WrittenAfterEnd: 7, Truncated: 8}
+		Discarded: 9, NotSampled: 5, EndedTwice: 6, WrittenAfterEnd: 7, Truncated: 8}
 	b := dendro.Stats{Started: 10, Ended: 20, Unfinished: 30, Delivered: 40, Dropped: map[string]uint64{"x": 2, "y": 3},
-		NotSampled: 50, EndedTwice: 60, WrittenAfterEnd: 70, Truncated: 80}
+		Discarded: 90, NotSampled: 50, EndedTwice: 60, WrittenAfterEnd: 70, Truncated: 80}
 	want := dendro.Stats{Started: 11, Ended: 22, Unfinished: 33, Delivered: 44, Dropped: map[string]uint64{"x": 3, "y": 3},
-		NotSampled: 55, EndedTwice: 66, WrittenAfterEnd: 77, Truncated: 88}
+		Discarded: 99, NotSampled: 55, EndedTwice: 66, WrittenAfterEnd: 77, Truncated: 88}
 	testkit.Equal(t, "sum", a.Add(b), want)
 	testkit.Equal(t, "sum with nothing before", dendro.Stats{}.Add(b), b)
 	testkit.Equal(t, "untouched", a.Dropped, map[string]uint64{"x": 1})
