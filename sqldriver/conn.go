@@ -45,6 +45,9 @@ type skippedCall struct {
 	span    *dendro.Span
 }
 
+// maxSkipped is how many such calls a connection may have open.
+const maxSkipped = 256
+
 // wrapConn takes the results of the driver's Open and Connect.
 func (db *database) wrapConn(bare driver.Conn, err error) (driver.Conn, error) {
 	if bare == nil || err != nil {
@@ -87,6 +90,10 @@ func (c *conn) start(ctx context.Context, query string) (context.Context, *dendr
 
 // skip keeps span for the preparation that follows.
 func (c *conn) skip(ctx context.Context, query string, span *dendro.Span) {
+	if len(c.skipped) == maxSkipped { // whoever called, not through a sql.DB, does not go on
+		c.skipped[0].span.End()
+		c.skipped = slices.Delete(c.skipped, 0, 1)
+	}
 	c.skipped = append(c.skipped, skippedCall{query, dendro.SpanFromContext(ctx), span})
 }
 

@@ -22,20 +22,20 @@ func parseDSN(system, dsn string) source {
 		return source{}
 	case system == "sqlite":
 		return parseSQLite(dsn)
-	case strings.Contains(dsn, "://"):
-		return parseURL(system, dsn)
-	case system == "postgresql" || system == "cockroachdb":
-		return parseKeyValues(dsn)
 	case system == "mysql" || system == "mariadb":
 		return parseMySQL(dsn)
+	case system == "postgresql" || system == "cockroachdb":
+		if scheme, _, ok := strings.Cut(dsn, "://"); !ok || strings.Contains(scheme, "=") {
+			return parseKeyValues(dsn)
+		}
 	}
-	return source{}
+	return parseURL(system, dsn)
 }
 
 // parseURL reads scheme://user:password@host:port/database?options.
 func parseURL(system, dsn string) source {
 	u, err := url.Parse(dsn)
-	if err != nil || strings.Contains(u.Path+u.Fragment, "@") || u.User == nil && strings.Contains(dsn, "@") {
+	if err != nil || u.Scheme == "" || strings.Contains(u.Path+u.Fragment, "@") || u.User == nil && strings.Contains(dsn, "@") {
 		return source{} // it may be a password that was not escaped
 	}
 	var s source
@@ -94,12 +94,12 @@ func parseKeyValues(dsn string) source {
 // parseMySQL reads [user[:password]@][network[(address)]]/database[?options] as
 // go-sql-driver/mysql does: the last "/" and the last "@" before it count.
 func parseMySQL(dsn string) source {
-	dsn, _, _ = strings.Cut(dsn, "?")
 	slash := strings.LastIndexByte(dsn, '/')
 	if slash < 0 {
 		return source{}
 	}
-	s := source{namespace: dsn[slash+1:]}
+	var s source
+	s.namespace, _, _ = strings.Cut(dsn[slash+1:], "?")
 	_, address, ok := strings.Cut(dsn[strings.LastIndexByte(dsn[:slash], '@')+1:slash], "(")
 	if ok && strings.HasSuffix(address, ")") {
 		address = strings.TrimSuffix(address, ")")

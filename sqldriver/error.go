@@ -77,6 +77,12 @@ func statusCode(err error, message string) string {
 // before says that one follows. A value may hold quotes itself, so everything up
 // to the last one goes.
 func redactMessage(message string) string {
+	for _, m := range valueMarks {
+		before, rest, _ := strings.Cut(message, m.begin)
+		if i := strings.LastIndex(rest, m.end); i >= 0 {
+			message = before + m.begin + "?" + rest[i:]
+		}
+	}
 	kept := 0 // message[:kept] is checked
 	for {
 		i := strings.IndexAny(message[kept:], `'"`)
@@ -84,6 +90,10 @@ func redactMessage(message string) string {
 			return message
 		}
 		i += kept
+		if strings.HasSuffix(message[:i], "n") && strings.HasPrefix(message[i:], "'t ") { // doesn't
+			kept = i + 1
+			continue
+		}
 		quote := message[i]
 		if end := strings.IndexByte(message[i+1:], quote); end >= 0 && namesFollow[lastWord(message[:i])] {
 			kept = i + end + 2
@@ -96,6 +106,13 @@ func redactMessage(message string) string {
 		message = message[:i+1] + "?" + rest
 		kept = min(i+3, len(message))
 	}
+}
+
+// valueMarks are what else stands around a value: in messages of SQL Server,
+// PostgreSQL and pgx, and the quotes of other languages.
+var valueMarks = []struct{ begin, end string }{
+	{"value is (", ")"}, {")=(", ")"}, {"unable to encode ", " into "},
+	{"«", "»"}, {"»", "«"}, {"„", "“"}, {"“", "”"}, {"「", "」"},
 }
 
 // namesFollow are words before the name of something.

@@ -95,7 +95,13 @@ type fakeRows struct {
 var fakeColumns = []string{"a"}
 
 func (r *fakeRows) Columns() []string { return fakeColumns }
-func (r *fakeRows) Close() error      { return nil }
+
+func (r *fakeRows) Close() error {
+	if r.d.answer != nil {
+		return r.d.answer("rows.close", "")
+	}
+	return nil
+}
 
 func (r *fakeRows) Next(dest []driver.Value) error {
 	if r.d.answer != nil {

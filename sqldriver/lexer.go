@@ -30,8 +30,8 @@ type lexer struct {
 
 // dialect is how a system differs from standard SQL.
 type dialect struct {
-	backslash  bool // in '…' a backslash escapes
-	stringsIn2 bool // "…" is a string
+	backslash  bool // in '…' a backslash may escape, as a mode of the server says
+	stringsIn2 bool // "…" may be a string, as such a mode says or as a fallback
 	dollar     bool // $tag$…$tag$ is a string, E'…' has escapes
 	brackets   bool // […] is a name
 	hash       bool // # begins a comment
@@ -48,19 +48,21 @@ func dialectOf(system string) dialect {
 	case "mysql", "mariadb":
 		return dialect{backslash: true, stringsIn2: true, hash: true, dashSpace: true}
 	case "sqlite":
-		return dialect{brackets: true, colonParam: true}
+		return dialect{stringsIn2: true, brackets: true, colonParam: true}
 	case "microsoft.sql_server":
 		return dialect{brackets: true, nested: true}
 	}
-	return dialect{stringsIn2: true, dollar: true, colonParam: true, unknown: true}
+	return dialect{backslash: true, stringsIn2: true, dollar: true, colonParam: true, unknown: true}
 }
 
-func (l *lexer) next() token {
+// next returns the next token. nameFollows says that only a name makes sense
+// there, so that "…" is one.
+func (l *lexer) next(nameFollows bool) token {
 	start := l.at
 	l.skipSpace()
 	t := token{space: l.at > start}
 	start = l.at
-	t.kind = l.scan()
+	t.kind = l.scan(nameFollows)
 	t.text = l.text[start:l.at]
 	return t
 }
@@ -81,7 +83,7 @@ func (l *lexer) skipSpace() {
 			l.at++
 		case c == '-' && d == '-' && (!l.dialect.dashSpace || isSpace(l.peek(2)) || l.at+2 == len(l.text)),
 			c == '#' && l.dialect.hash:
-			l.skipTo("\n")
+			l.skipLine()
 		case c == '/' && d == '*':
 			l.skipComment()
 		default:
@@ -99,9 +101,21 @@ func (l *lexer) skipTo(mark string) {
 	}
 }
 
+// skipLine goes behind the line. Databases do not agree on whether a lone
+// carriage return ends it, so that what follows one is all skipped.
+func (l *lexer) skipLine() {
+	if i := strings.IndexAny(l.text[l.at:], "\r\n"); i >= 0 && l.text[l.at+i] == '\r' && l.peek(i+1) != '\n' {
+		l.at = len(l.text)
+		return
+	}
+	l.skipTo("\n")
+}
+
 func (l *lexer) skipComment() {
 	for depth := 0; l.at < len(l.text); {
 		switch c, d := l.peek(0), l.peek(1); {
+		case c == '/' && d == '*' && depth > 0 && l.dialect.unknown:
+			l.at = len(l.text)
 		case c == '/' && d == '*' && (depth == 0 || l.dialect.nested):
 			depth++
 			l.at += 2
@@ -117,15 +131,20 @@ func (l *lexer) skipComment() {
 }
 
 // scan goes behind the token at l.at.
-func (l *lexer) scan() kind {
+func (l *lexer) scan(nameFollows bool) kind {
 	c, d := l.peek(0), l.peek(1)
 	switch {
 	case l.at == len(l.text):
 		return end
 	case c == '\'':
-		return l.scanString(l.dialect.backslash)
+		l.scanString(false)
+		return literal
 	case c == '"' && l.dialect.stringsIn2:
-		return l.scanString(l.dialect.backslash)
+		nameFollows = nameFollows || l.at > 0 && l.text[l.at-1] == '.'
+		if l.scanString(false) && (nameFollows || l.peek(0) == '.') {
+			return quoted
+		}
+		return literal
 	case c == '"', c == '`':
 		return l.scanQuoted(c)
 	case c == '[' && l.dialect.brackets:
@@ -160,23 +179,36 @@ func (l *lexer) rest() kind {
 	return literal
 }
 
-// scanString reads a string with its quotes, which are doubled inside.
-func (l *lexer) scanString(backslash bool) kind {
+// scanString reads a string with its quotes, which are doubled inside. escapes
+// says that backslashes do escape. It returns false, and has taken all there is,
+// if the end cannot be told.
+func (l *lexer) scanString(escapes bool) (closed bool) {
 	quote := l.peek(0)
+	if l.dialect.unknown && l.peek(1) == quote && l.peek(2) == quote { // perhaps '''…'''
+		l.rest()
+		return false
+	}
 	for l.at++; l.at < len(l.text); l.at++ {
-		switch c := l.peek(0); {
-		case c == '\\' && backslash:
-			l.at++
-		case c == '\\' && l.dialect.unknown && (l.peek(1) == quote || l.peek(1) == '\\'):
-			return l.rest()
-		case c == quote && l.peek(1) == quote:
+		switch c, d := l.peek(0), l.peek(1); {
+		case c == '\\' && d == quote && l.dialect.backslash && !escapes:
+			l.rest()
+			return false
+		case c == '\\' && (escapes || l.dialect.backslash), c == quote && d == quote:
 			l.at++
 		case c == quote:
 			l.at++
-			return literal
+			if !escapes {
+				return true
+			}
+			end := l.at
+			if l.skipSpace(); l.peek(0) != quote {
+				l.at = end
+				return true
+			} // a string that follows has the same escapes
 		}
 	}
-	return l.rest()
+	l.rest()
+	return false
 }
 
 // scanQuoted reads a name that ends with the byte closing, doubled inside.
@@ -260,11 +292,13 @@ func (l *lexer) scanWord() kind {
 	}
 	switch {
 	case w == "E" || w == "e":
-		return l.scanString(l.dialect.backslash || l.dialect.dollar)
+		l.scanString(l.dialect.dollar)
+		return literal
 	case (w == "q" || w == "Q" || strings.EqualFold(w, "nq")) && l.dialect.unknown:
 		return l.rest() // Oracle: q'[…]'
 	case len(w) == 1, w[0] == '_':
-		return l.scanString(l.dialect.backslash)
+		l.scanString(false)
+		return literal
 	}
 	return word
 }

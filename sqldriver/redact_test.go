@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -16,14 +17,25 @@ func TestRedact(t *testing.T) {
 		{"postgresql", "SELECT 1 -- don't\n, 2 /* a /* 'b' */ c */ , 3", `SELECT ? , ? , ?`},
 		{"postgresql", `SELECT a FROM t WHERE b IN (1, -2, $3)  AND c IN ('x') AND d IN (SELECT 1)`, `SELECT a FROM t WHERE b IN (?) AND c IN (?) AND d IN (SELECT ?)`},
 		{"postgresql", `SELECT d #> '{a}', d ? 'k', d ->> 'x', a || 'b', true, NULL, DATE '2020-01-01'`, `SELECT d #> ?, d ? ?, d ->> ?, a || ?, true, NULL, DATE ?`},
-		{"mysql", `SELECT "it's", 'it\'s', 'a\\', _utf8'x', 5--1 # 'rest`, `SELECT ?, ?, ?, ?, ?--?`},
+		{"mysql", `SELECT "it's", 'it''s', 'a\\', '\n', _utf8'x', 5--1 # 'rest`, `SELECT ?, ?, ?, ?, ?, ?--?`},
+		{"mysql", `SELECT 'it\'s', 'rest'`, `SELECT ?`}, // or, with NO_BACKSLASH_ESCAPES,
+		{"mysql", `SELECT 'C:\', 'secret'`, `SELECT ?`}, // two strings
+		{"mysql", `SELECT a FROM "t" WHERE "u"."b" = "secret" AND c IN ("x", "y")`, `SELECT a FROM "t" WHERE "u"."b" = ? AND c IN (?)`},
 		{"mysql", "INSERT INTO `t`.`o` VALUES (?, 'x'), (?, 'y') -- 'z'", "INSERT INTO `t`.`o` VALUES (?, ?), (?, ?)"},
-		{"sqlite", `SELECT [a'b], "c", ?1, :name, @p, $v, 'x' FROM t`, `SELECT [a'b], "c", ?1, :name, @p, $v, ? FROM t`},
+		{"sqlite", `SELECT [a'b], "c", ?1, :name, @p, $v, 'x' FROM t`, `SELECT [a'b], ?, ?1, :name, @p, $v, ? FROM t`},
+		{"sqlite", `SELECT "t"."a" FROM "t", "u" WHERE a = "secret"`, `SELECT "t"."a" FROM "t", "u" WHERE a = ?`},
+		{"sqlite", `PRAGMA key = "secret"`, `PRAGMA key = ?`},
 		{"microsoft.sql_server", `SELECT TOP 5 [a b], @p1, @@rowcount, $12.50, 'x' FROM #tmp`, `SELECT TOP ? [a b], @p1, @@rowcount, ?, ? FROM #tmp`},
 		{"other_sql", `SELECT "x", 'a', 'b\'`, `SELECT ?, ?, ?`},
 		{"other_sql", `SELECT 'C:\', 'secret'`, `SELECT ?`},
 		{"other_sql", `SELECT 1 # 'secret'`, `SELECT ? ?`},
 		{"oracle.db", `SELECT q'[don't 'secret']', :1 FROM dual`, `SELECT ?`},
+		{"oracle.db", `ALTER USER bob IDENTIFIED BY secret REPLACE older`, `ALTER USER bob IDENTIFIED BY ?`},
+		{"other_sql", `SELECT '''it's secret'''`, `SELECT ?`},
+		{"other_sql", "/* /* */ ' */ 'x secret' --'", ""},
+		{"postgresql", "SELECT E'x' --\n'it\\'s secret' , E'y' FROM t", `SELECT ? , ? FROM t`},
+		{"postgresql", "SELECT 1 -- a\r, 'x\n secret'", `SELECT ?`},
+		{"postgresql", "SELECT 1 -- a\r\n, 2", `SELECT ? , ?`},
 		{"postgresql", `SELECT 'not closed`, `SELECT ?`},
 		{"postgresql", " \n SELECT\t1\r\n;\n", `SELECT ? ;`},
 		{"postgresql", "", ""},
@@ -58,6 +70,8 @@ func TestSummary(t *testing.T) {
 		{"SELECT extract(year FROM at), substring(a FROM 2) FROM orders FOR UPDATE", "SELECT orders", "orders"},
 		{"SELECT a FROM (SELECT b FROM orders) x", "SELECT orders", "orders"},
 		{"WITH recent AS (SELECT * FROM orders) SELECT * FROM recent", "SELECT orders", "orders"},
+		{"WITH a AS MATERIALIZED (SELECT * FROM orders), b (n) AS (SELECT 1) SELECT * FROM a JOIN b ON true", "SELECT orders", "orders"},
+		{`WITH RECURSIVE "R" AS (SELECT id FROM orders UNION ALL SELECT id FROM "R") SELECT * FROM "R"`, "SELECT orders", "orders"},
 		{"WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x", "INSERT t SELECT", "t"},
 		{"CREATE TABLE IF NOT EXISTS orders (id int)", "CREATE TABLE orders", "orders"},
 		{"CREATE UNIQUE INDEX i ON orders (id)", "CREATE INDEX", ""},
@@ -66,6 +80,9 @@ func TestSummary(t *testing.T) {
 		{"(SELECT a FROM x) UNION (SELECT b FROM y)", "SELECT x y", ""},
 		{"SELECT * FROM generate_series(1, 10)", "SELECT generate_series", "generate_series"},
 		{"BEGIN", "BEGIN", ""},
+		{"SET x = 1", "SET", ""},
+		{"VALUES (1)", "VALUES", ""},
+		{"FROM orders SELECT a", "FROM SELECT", ""},
 		{"", "", ""},
 		{"?", "", ""},
 	} {
@@ -81,12 +98,17 @@ func TestSummary(t *testing.T) {
 
 func TestRedactMessage(t *testing.T) {
 	for message, want := range map[string]string{
-		`ERROR: relation "orders" does not exist (SQLSTATE 42P01)`:                               `ERROR: relation "orders" does not exist (SQLSTATE 42P01)`,
-		`ERROR: invalid input syntax for type integer: "top "secret"" (SQLSTATE 22P02)`:          `ERROR: invalid input syntax for type integer: "?" (SQLSTATE 22P02)`,
-		`ERROR: duplicate key value violates unique constraint "orders_pkey" (SQLSTATE 23505)`:   `ERROR: duplicate key value violates unique constraint "orders_pkey" (SQLSTATE 23505)`,
-		`Error 1062 (23000): Duplicate entry 'bob' for key 'email'`:                              `Error 1062 (23000): Duplicate entry '?'`,
-		`Error 1452 (23000): a foreign key constraint fails (` + "`d`.`t`, CONSTRAINT `c`" + `)`: `Error 1452 (23000): a foreign key constraint fails (` + "`d`.`t`, CONSTRAINT `c`" + `)`,
-		`can't`:                         `can'?`,
+		`ERROR: relation "orders" does not exist (SQLSTATE 42P01)`:                                   `ERROR: relation "orders" does not exist (SQLSTATE 42P01)`,
+		`ERROR: invalid input syntax for type integer: "top "secret"" (SQLSTATE 22P02)`:              `ERROR: invalid input syntax for type integer: "?" (SQLSTATE 22P02)`,
+		`ERROR: duplicate key value violates unique constraint "orders_pkey" (SQLSTATE 23505)`:       `ERROR: duplicate key value violates unique constraint "orders_pkey" (SQLSTATE 23505)`,
+		`Error 1062 (23000): Duplicate entry 'bob' for key 'email'`:                                  `Error 1062 (23000): Duplicate entry '?'`,
+		`Error 1452 (23000): a foreign key constraint fails (` + "`d`.`t`, CONSTRAINT `c`" + `)`:     `Error 1452 (23000): a foreign key constraint fails (` + "`d`.`t`, CONSTRAINT `c`" + `)`,
+		`Error 1146 (42S02): Table 'shop.t' doesn't exist`:                                           `Error 1146 (42S02): Table 'shop.t' doesn't exist`,
+		`mssql: Cannot insert duplicate key in object 'dbo.t'. The duplicate key value is (secret).`: `mssql: Cannot insert duplicate key in object '?'. The duplicate key value is (?).`,
+		`ERROR: duplicate key: Key (email)=(se(cre)t) already exists.`:                               `ERROR: duplicate key: Key (email)=(?) already exists.`,
+		`ungültige Eingabesyntax für Typ integer: »secret« (SQLSTATE 22P02)`:                         `ungültige Eingabesyntax für Typ integer: »?« (SQLSTATE 22P02)`,
+		`failed to encode args[0]: unable to encode main.T{N:7, S:"x"} into text format`:             `failed to encode args[0]: unable to encode ? into text format`,
+		`unexpected '`:                  `unexpected '?`,
 		`column "a" is not a "secr'et"`: `column "a" is not a "?"`,
 		`plain`:                         `plain`,
 		``:                              ``,
@@ -113,6 +135,8 @@ func TestParseDSN(t *testing.T) {
 		{"mysql", "bob:secret@unix(/run/mysqld.sock)/shop", source{"shop", "/run/mysqld.sock", 0}},
 		{"mysql", "bob:secret@/shop", source{"shop", "", 0}},
 		{"mysql", "secret", source{}},
+		{"mysql", "bob:12/secret?3@tcp(db:3306)/shop", source{"shop", "db", 3306}},
+		{"postgresql", "host=/run/pg user=bob password=x://secret dbname=shop", source{"shop", "/run/pg", 0}},
 		{"sqlite", "file:/var/lib/shop.db?cache=shared&_auth_pass=secret", source{"shop.db", "", 0}},
 		{"sqlite", ":memory:", source{":memory:", "", 0}},
 		{"microsoft.sql_server", "sqlserver://bob:secret@db:1433/instance?database=shop", source{"shop", "db", 1433}},
@@ -147,6 +171,13 @@ func TestStatementsAreBounded(t *testing.T) {
 	if n := len(c.newer) + len(c.older); n > 2*generation {
 		t.Errorf("%d statements are kept", n)
 	}
+	large := "SELECT large" + strings.Repeat(" ", 1<<20)
+	c.get(large[:12])
+	for text := range c.newer {
+		if text == "SELECT large" && unsafe.StringData(text) == unsafe.StringData(large) {
+			t.Error("a statement keeps the text that it was cut from")
+		}
+	}
 	before := parsed
 	c.get(strings.Repeat("x", maxCachedText+1))
 	c.get(strings.Repeat("x", maxCachedText+1))
@@ -173,6 +204,8 @@ func FuzzRedact(f *testing.F) {
 			{"postgresql", "'" + strings.ReplaceAll(value, "'", "''") + "'"},
 			{"sqlite", "'" + strings.ReplaceAll(value, "'", "''") + "'"},
 			{"mysql", "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(value) + "'"},
+			{"mysql", "'" + strings.ReplaceAll(value, "'", "''") + "'"}, // NO_BACKSLASH_ESCAPES
+			{"sqlite", `"` + strings.ReplaceAll(value, `"`, `""`) + `"`},
 			{"mysql", `"` + strings.NewReplacer(`\`, `\\`, `"`, `""`).Replace(value) + `"`},
 			{"postgresql", "E'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(value) + "'"},
 			{"other_sql", "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(value) + "'"},

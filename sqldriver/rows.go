@@ -52,10 +52,10 @@ func (r *rows) stopped(err error) {
 }
 
 func (r *rows) Close() error {
-	err := r.bare.Close()
 	if r.span == nil {
-		return err
+		return r.bare.Close()
 	}
+	_, err := call(r.span, func() (struct{}, error) { return struct{}{}, r.bare.Close() })
 	if err != nil && !r.done {
 		r.db.fail(r.span, err)
 	} else if !r.done && r.ctx.Err() != nil {

@@ -197,6 +197,33 @@ func TestErrSkip(t *testing.T) {
 	})
 }
 
+// TestSkippedAndLeft: who calls the driver's connection itself need not prepare
+// what it skipped. Its spans end all the same, and the connection does not grow.
+func TestSkippedAndLeft(t *testing.T) {
+	d := &fakeDriver{answer: func(string, string) error { return driver.ErrSkip }}
+	db, ctx, end := open(t, d, Options{})
+	conn, err := db.Conn(ctx)
+	testkit.NoError(t, err)
+	testkit.NoError(t, conn.Raw(func(c any) error {
+		for range 2 * maxSkipped {
+			if _, err := c.(driver.ExecerContext).ExecContext(ctx, "SELECT 1", nil); err != driver.ErrSkip {
+				t.Fatal(err)
+			}
+		}
+		return nil
+	}))
+	open := 0
+	for i := range d.spans {
+		if d.currentSpan(i).IsRecording() {
+			open++
+		}
+	}
+	testkit.Equal(t, "open spans", open, maxSkipped)
+	testkit.NoError(t, conn.Close())
+	testkit.NoError(t, db.Close())
+	testkit.Equal(t, "spans", len(end()), 1+2*maxSkipped)
+}
+
 // onePlaceholder is a connection whose statements have one placeholder.
 type onePlaceholder struct{ *fakeConn }
 
@@ -274,6 +301,23 @@ func TestTransaction(t *testing.T) {
 		spans := end()
 		testkit.Equal(t, "status", spans[1].Status.Code, dendro.StatusError)
 		testkit.Equal(t, "outcome", spans[1].Attr(outcomeKey), nil)
+	})
+	t.Run("cancelled while it commits", func(t *testing.T) {
+		var cancel context.CancelFunc
+		db, ctx, end := open(t, &fakeDriver{answer: func(call, _ string) error {
+			if call == "commit" {
+				cancel()
+			}
+			return nil
+		}}, Options{})
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		tx, err := db.BeginTx(ctx, nil)
+		testkit.NoError(t, err)
+		testkit.NoError(t, tx.Commit())
+		spans := end()
+		testkit.Equal(t, "status", spans[1].Status, dendro.Status{})
+		testkit.Equal(t, "outcome", spans[1].Attr(outcomeKey), any("commit"))
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		testkit.NoLeaks(t)
@@ -417,7 +461,7 @@ func TestCancelledRows(t *testing.T) {
 }
 
 func TestPanic(t *testing.T) {
-	for _, call := range []string{"query", "exec", "prepare", "begin"} {
+	for _, call := range []string{"query", "exec", "prepare", "begin", "rows.close"} {
 		db, ctx, end := open(t, &fakeDriver{answer: func(c, _ string) error {
 			if c == call {
 				panic("driver")
@@ -429,6 +473,10 @@ func TestPanic(t *testing.T) {
 			switch call {
 			case "query":
 				db.QueryContext(ctx, "SELECT 1")
+			case "rows.close":
+				rows, err := db.QueryContext(ctx, "SELECT 1")
+				testkit.NoError(t, err)
+				rows.Close()
 			case "exec":
 				db.ExecContext(ctx, "SELECT 1")
 			case "prepare":

@@ -71,14 +71,19 @@ const cutMark = "…"
 
 // redact returns query with literals replaced by "?", without comments, white
 // space as one space, a list of values after IN as "(?)", and at most maxText
-// bytes long; and what can be told of it.
+// bytes long; and what can be told of it. Behind IDENTIFIED BY all is one
+// literal, for some databases take the password there as a bare word.
 func redact(system, query string) (text string, sum summary) {
 	var b strings.Builder
 	b.Grow(min(len(query), maxText))
 	l := lexer{text: query, dialect: dialectOf(system)}
 	in := false // the word before is IN
 	for {
-		t := l.next()
+		password := sum.last == "BY" && sum.beforeLast == "IDENTIFIED"
+		t := l.next(sum.expect && sum.partial == "")
+		if password && t.kind != end {
+			t.kind = l.rest()
+		}
 		sum.add(t)
 		if t.kind == end {
 			break
@@ -109,14 +114,14 @@ func redact(system, query string) (text string, sum summary) {
 func (l *lexer) skipValues() bool {
 	start := l.at
 	for {
-		t := l.next()
+		t := l.next(false)
 		if t.text == "-" || t.text == "+" {
-			t = l.next()
+			t = l.next(false)
 		}
 		if t.kind != literal && t.kind != placeholder {
 			break
 		}
-		if t = l.next(); t.text == ")" {
+		if t = l.next(false); t.text == ")" {
 			return true
 		}
 		if t.text != "," {
@@ -145,11 +150,11 @@ func (c *statements) get(query string) *statement {
 		return s
 	case old != nil:
 		s = old
+	case len(query) > maxCachedText:
+		return c.parse(query)
 	default:
+		query = strings.Clone(query) // it may be a part of something large
 		s = c.parse(query)
-	}
-	if len(query) > maxCachedText {
-		return s
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

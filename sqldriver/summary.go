@@ -17,6 +17,7 @@ type summary struct {
 	depth   int      // of parentheses
 	started bool     // the operation of the current statement is known
 	with    bool     // in the common table expressions before it
+	naming  bool     // the name of such an expression follows
 	ended   bool     // a semicolon was seen
 
 	last, beforeLast string // words in upper case, as long as nothing else comes between
@@ -50,6 +51,9 @@ func (s *summary) add(t token) {
 		s.word(t.text)
 	case quoted:
 		name := t.text[1 : len(t.text)-1]
+		if s.naming {
+			s.cte, s.naming = append(s.cte, name), false
+		}
 		if s.expect {
 			s.partial += name
 		}
@@ -66,9 +70,6 @@ func (s *summary) punctuation(p string) {
 		if s.depth++; s.depth < 64 {
 			s.selecting &^= 1 << s.depth
 		}
-		if s.with && s.depth == 1 && s.last == "AS" {
-			s.cte = append(s.cte, s.beforeLast)
-		}
 		s.expect = false
 	case ")":
 		s.depth = max(0, s.depth-1)
@@ -77,6 +78,7 @@ func (s *summary) punctuation(p string) {
 		}
 	case ",":
 		s.expect = s.list == s.depth+1
+		s.naming = s.with && s.depth == 0
 	case ".":
 		if s.partial != "" {
 			s.partial += "."
@@ -101,14 +103,23 @@ func (s *summary) word(text string) {
 		s.partial += text
 		return
 	}
-	switch upper {
-	case "WITH":
-		if !s.started {
-			s.started, s.with = true, true
-			return
+	if s.naming {
+		if upper != "RECURSIVE" {
+			s.cte, s.naming = append(s.cte, text), false
 		}
+		return
+	}
+	first := !s.started
+	if first && upper == "WITH" {
+		s.started, s.with, s.naming = true, true, true
+		return
+	}
+	if first {
+		s.begin(upper)
+	}
+	switch upper {
 	case "SELECT", "DELETE", "INSERT", "UPDATE", "REPLACE", "MERGE":
-		if !s.started || s.depth == 0 && (s.with || upper == "SELECT") {
+		if !first && s.depth == 0 && (s.with || upper == "SELECT") {
 			s.begin(upper)
 		}
 		if (upper == "SELECT" || upper == "DELETE") && s.depth < 64 {
@@ -124,7 +135,7 @@ func (s *summary) word(text string) {
 		}
 		return
 	case "JOIN", "INTO":
-		s.expect = s.started
+		s.expect = true
 		return
 	case "TABLE", "VIEW", "INDEX":
 		if len(s.words) == 1 && slices.Contains(definitions, s.operation) {
@@ -137,10 +148,6 @@ func (s *summary) word(text string) {
 		return
 	case "ONLY", "IF", "NOT", "EXISTS", "LATERAL", "CONCURRENTLY", "LOW_PRIORITY", "IGNORE", "OR", "UNIQUE", "TEMP", "TEMPORARY":
 		return // between a keyword and the name
-	}
-	if !s.started {
-		s.begin(upper)
-		return
 	}
 	if s.expect {
 		s.partial = text

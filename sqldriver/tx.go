@@ -35,7 +35,7 @@ func (t *tx) end(outcome string, f func() error) error {
 	switch {
 	case err != nil:
 		t.conn.db.fail(t.span, err)
-	case t.ctx.Err() != nil: // why database/sql rolled back
+	case outcome == "rollback" && t.ctx.Err() != nil: // why database/sql rolled back
 		t.conn.db.fail(t.span, t.ctx.Err())
 		fallthrough
 	default:
