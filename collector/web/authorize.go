@@ -4,19 +4,21 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// forwarding are the headers by which a proxy tells for whom it asks.
-var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "True-Client-Ip"}
+// forwarding are headers by which a proxy tells that it asks for somebody, or
+// for whom, besides X-Forwarded-….
+var forwarding = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip"}
 
 // fromThisMachine accepts a request that came from a loopback address, that no
 // proxy sent on, and that asks for a loopback host. The last keeps a web site
 // out that has its name resolve to 127.0.0.1 (DNS rebinding). Forwarding
 // headers also count because middleware may have set RemoteAddr from them.
 func fromThisMachine(r *http.Request) bool {
-	for _, name := range forwarding {
-		if _, ok := r.Header[name]; ok {
+	for name := range r.Header {
+		if strings.HasPrefix(name, "X-Forwarded-") || slices.Contains(forwarding, name) {
 			return false
 		}
 	}

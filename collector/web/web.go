@@ -3,7 +3,9 @@
 //
 // [New] returns one [http.Handler] that works under any prefix: mounted
 // directly, by [http.StripPrefix] or by a router. It finds its own routes by
-// the end of the path, and every link it writes is relative.
+// the end of the path, and every link it writes is relative. In an app that
+// traces its requests, those for the page are discarded, see
+// [dendro.Span.Discard].
 //
 //	/                                   the list of recent traces
 //	/trace/{id}                         one trace
@@ -32,7 +34,9 @@ import (
 type Options struct {
 	// Authorize reports whether a request may see the traces. It must be
 	// safe for concurrent use. Default: only requests that come directly from
-	// this machine and ask for localhost or a loopback address.
+	// this machine and ask for localhost or a loopback address. A proxy on
+	// this machine that adds no header such as X-Forwarded-For and asks for
+	// localhost, as nginx does by default, looks like that: have one, set this.
 	Authorize func(*http.Request) bool
 	// Tracers are those whose [dendro.Stats] the page shows: what they
 	// delivered, what is unfinished and what was dropped. Default: none.
@@ -78,6 +82,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"set web.Options.Authorize to decide who else may see them", http.StatusForbidden)
 		return
 	}
+	dendro.SpanFromContext(r.Context()).Discard()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		head.Set("Allow", "GET, HEAD")
 		http.Error(w, "405 method not allowed: everything here is read with GET", http.StatusMethodNotAllowed)

@@ -23,6 +23,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/internal/testkit"
+	"github.com/dendrotrace/dendro/middleware"
 )
 
 const traceOne = "00000000000000000000000000000001"
@@ -191,6 +192,13 @@ func TestAuthorize(t *testing.T) {
 		{"127.0.0.1:5", "localhost", "Forwarded", 403},
 		{"127.0.0.1:5", "localhost", "X-Real-IP", 403},
 		{"127.0.0.1:5", "localhost", "True-Client-IP", 403},
+		{"127.0.0.1:5", "localhost", "X-Forwarded-Proto", 403},
+		{"127.0.0.1:5", "localhost", "CF-Connecting-IP", 403},
+		{"127.0.0.1:5", "localhost", "Via", 403},
+		{"[::1%lo]:5", "[::1]", "", 200},
+		{"[fe80::1%eth0]:5", "localhost", "", 403},
+		{"127.0.0.1", "localhost", "", 403},
+		{"/run/app.sock", "localhost", "", 403},
 	} {
 		var header []string
 		if test.header != "" {
@@ -383,6 +391,23 @@ func TestSpanDetails(t *testing.T) {
 		"links":[{"traceId":"00000000000000000000000000000002","spanId":"0000000000000003","attributes":[]}],
 		"resource":[{"key":"service.name","type":"string","value":"shop"}],
 		"scope":{"name":"test","version":"","attributes":[]},"droppedEvents":6}]}`)
+}
+
+// Looking at the traces makes none; being refused does.
+func TestPageIsNotTraced(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	app := chi.NewRouter()
+	app.Use(middleware.New(middleware.Options{Tracer: tracer}))
+	app.Mount("/debug/traces", web.New(&fakeStore{}, web.Options{}))
+	app.Mount("/closed", web.New(&fakeStore{}, web.Options{Authorize: func(*http.Request) bool { return false }}))
+	server := httptest.NewServer(app)
+	defer server.Close()
+	for _, path := range []string{"/debug/traces/", "/debug/traces/api/search", "/closed/"} {
+		followed(t, server.URL+path)
+	}
+	spans := recorder.Wait(t, 1)
+	testkit.Equal(t, "spans", testkit.Names(spans), []string{"GET /closed"})
+	testkit.Equal(t, "discarded", tracer.Stats().Discarded, uint64(2))
 }
 
 // Of many tracers the strip shows the sum, and those that lost something.

@@ -95,6 +95,9 @@ func readOrder(w http.ResponseWriter, r *http.Request) (order, error) {
 		if err := in.Decode(&o); err != nil {
 			return o, fmt.Errorf("the order is not understood: %w", err)
 		}
+		if in.More() {
+			return o, errors.New("the order is not understood: something follows it")
+		}
 		return o, o.check()
 	}
 	if err := r.ParseForm(); err != nil {

@@ -195,6 +195,11 @@ func TestBrowserWalk(t *testing.T) {
 
 	b.open("/", `document.querySelectorAll("tbody tr").length === 2 && !document.querySelector("#live").hidden`)
 	testkit.Equal(t, "times are told", eval[bool](b, `/now|ago/.test(document.querySelector("time").textContent)`), true)
+	for _, width := range []int64{360, 500, 770, 1010, 1600} {
+		b.do(chromedp.EmulateViewport(width, 800))
+		testkit.Equal(t, fmt.Sprint("something sticks out at ", width), eval[bool](b, `[...document.querySelectorAll(".top, .top h1, .filter, .filter label, .filter .buttons")].some(e => e.scrollWidth > e.clientWidth)`), false)
+	}
+	b.do(chromedp.EmulateViewport(1280, 800))
 	b.do(chromedp.Click(`a[href$="0001"]`))
 	b.wait(ready)
 	testkit.Equal(t, "tree", strings.Join(eval[[]string](b, rows), ", "), "POST /orders, BEGIN, INSERT orders, POST /reserve, parent span not received, orphan")

@@ -123,12 +123,20 @@ function dropped(n) {
   return n ? el("p", { class: "lost" }, `${n} more were over the limit and are lost`) : null;
 }
 
+/**
+ * A key, which may break behind its dots and underscores.
+ * @param {string} text
+ */
+function key(text) {
+  return text.split(/(?<=[._])/).flatMap((part) => [part, el("wbr")]);
+}
+
 /** @param {Attribute[]} list */
 function attributes(list) {
   const block = (/** @type {Attribute} */ a) => blocks.has(a.key) || a.value.includes("\n");
   return el("div", { class: "attributes" },
     el("table", {}, el("tbody", {}, ...list.filter((a) => !block(a)).map((a) => el("tr", {},
-      el("th", { scope: "row" }, a.key),
+      el("th", { scope: "row" }, ...key(a.key)),
       el("td", { class: a.type }, a.value === "" ? el("i", {}, "empty") : a.value))))),
     ...list.filter(block).map((a) => el("figure", {},
       el("figcaption", {}, a.key, " ", copyButton(() => a.value)),

@@ -118,22 +118,23 @@ const young = 60_000; // milliseconds in which late spans are looked for
 
 /**
  * Offers to show spans that arrive after the page was loaded, while the trace
- * is young.
+ * is young. It looks ever less often, for a large trace is not small to get.
  * @param {Skeleton} shown
+ * @param {number} [wait] milliseconds
  */
-function watch(shown) {
+function watch(shown, wait = 2000) {
   const end = Number(BigInt(shown.start) / 1_000_000n) + shown.duration / 1e6;
   setTimeout(async () => {
     if (Date.now() - end > young) return;
     const spans = document.hidden ? 0 : (await get(api).catch(() => shown)).spans;
     if (spans <= shown.spans) {
-      watch(shown);
+      watch(shown, 2 * wait);
       return;
     }
     const more = spans - shown.spans;
     document.querySelector(".facts dl")?.append(el("button", { type: "button", id: "more", click: () => location.reload() },
       `Show ${more} new ${more === 1 ? "span" : "spans"}`));
-  }, 2000);
+  }, wait);
 }
 
 start().catch((e) => main.replaceChildren(problem(e)));
