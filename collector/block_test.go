@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -92,16 +93,61 @@ func TestResourcesAndScopesGoWithTheirTraces(t *testing.T) {
 	if held == 0 || held == 10_000 {
 		t.Fatalf("%d traces are held", held)
 	}
-	testkit.Equal(t, "resources", len(m.resources), held)
-	if n := len(m.scopes); n > held/2+1 {
+	testkit.Equal(t, "resources", len(m.resources.held), held)
+	if n := len(m.scopes.held); n > held/2+1 {
 		t.Errorf("%d scopes for %d traces", n, held)
 	}
 	for m.oldest != nil {
 		m.evict(m.oldest)
 	}
-	testkit.Equal(t, "resources and scopes of an empty store", len(m.resources)+len(m.scopes), 0)
-	testkit.Equal(t, "bytes of an empty store", m.stats.Bytes, int64(0))
+	testkit.Equal(t, "resources and scopes of an empty store", len(m.resources.held)+len(m.scopes.held), 0)
+	room := len(m.slots)*(placeBytes+slotBytes) + (m.resources.most+m.scopes.most)*placeBytes
+	testkit.Equal(t, "bytes of an empty store", m.stats.Bytes, int64(room))
 	testkit.Equal(t, "slots in use", len(m.slots)-len(m.free), 0)
+}
+
+// A trace that is evicted while a search is under way may begin anew elsewhere.
+func TestSearchFindsATraceOnce(t *testing.T) {
+	m := NewMemory(MemoryOptions{})
+	give := func(n int) {
+		s := &dendro.SpanData{Name: "span", Start: int64(n)}
+		s.TraceID = dendro.TraceID{byte(n), byte(n >> 8), 1}
+		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{s}}))
+	}
+	for n := range 3 * slotsPerLock {
+		give(n)
+	}
+	const again = 3*slotsPerLock - 1 // in the first slots that are read
+	seen := false
+	ctx := &hook{Context: t.Context(), call: func() {
+		if seen {
+			return
+		}
+		seen = true
+		m.evict(m.traces[dendro.TraceID{byte(again & 0xff), byte(again >> 8), 1}])
+		m.evict(m.traces[dendro.TraceID{0, 0, 1}])
+		give(again)
+	}}
+	found, err := m.Search(ctx, Query{Limit: MaxLimit})
+	testkit.NoError(t, err)
+	ids := map[dendro.TraceID]int{}
+	for _, s := range found {
+		if ids[s.TraceID]++; ids[s.TraceID] > 1 {
+			t.Errorf("trace %s is found twice", s.TraceID)
+		}
+	}
+	testkit.Equal(t, "found", len(found), 3*slotsPerLock-1)
+}
+
+// hook is a context that calls back when it is asked for its error.
+type hook struct {
+	context.Context
+	call func()
+}
+
+func (h *hook) Err() error {
+	h.call()
+	return h.Context.Err()
 }
 
 func TestTable(t *testing.T) {

@@ -1,24 +1,26 @@
 package collector
 
-import "github.com/dendrotrace/dendro"
+import (
+	"slices"
 
-// count sets the counts of p's block to what older blocks, of which last is the
-// newest, do not have.
-func (p *part) count(e *encoder, last *block) {
-	var seen spanSet
-	if last != nil {
-		e.number(p.spans)
-		seen = known(e, last)
+	"github.com/dendrotrace/dendro"
+)
+
+// maxScanned is how many blocks of a trace are searched for the ids of new spans.
+// A trace of more has an index.
+const maxScanned = 32
+
+// fresh returns the spans that are not yet in the trace. It changes the slice.
+func (e *entry) fresh(enc *encoder, spans []*dendro.SpanData) []*dendro.SpanData {
+	seen := e.index
+	if seen == nil && e.last != nil {
+		enc.number(spans)
+		seen = known(enc, e.last)
 	}
-	for _, s := range p.spans {
-		if seen.has(s.SpanID, s.Start) {
-			continue
-		}
-		p.block.spans++
-		if s.Status.Code == dendro.StatusError {
-			p.block.errors++
-		}
+	if len(seen) == 0 {
+		return spans
 	}
+	return slices.DeleteFunc(spans, func(s *dendro.SpanData) bool { return seen.has(s.SpanID, s.Start) })
 }
 
 // known returns the spans of the blocks that have one of the ids in e. That is
@@ -32,13 +34,7 @@ func known(e *encoder, last *block) spanSet {
 		if seen == nil {
 			seen = spanSet{}
 		}
-		var d decoder
-		d.open(b.data)
-		var h head
-		for i := range d.n {
-			h = d.head(h.start)
-			seen.add(d.id(i), h.start)
-		}
+		seen.addBlock(b)
 	}
 	return seen
 }
@@ -53,6 +49,22 @@ func (e *encoder) hasOne(ids string) bool {
 		}
 	}
 	return false
+}
+
+// indexed adds the newest block to the index. It returns the memory that this
+// takes.
+func (e *entry) indexed() int64 {
+	before := len(e.index)
+	switch {
+	case e.index != nil:
+		e.index.addBlock(e.last)
+	case e.blocks > maxScanned:
+		e.index = spanSet{}
+		for b := e.last; b != nil; b = b.next {
+			e.index.addBlock(b)
+		}
+	}
+	return int64(len(e.index)-before) * indexBytes
 }
 
 // spanSet tells spans apart. The id alone does not: Zipkin's client and server
@@ -74,4 +86,14 @@ func (s spanSet) add(id dendro.SpanID, start int64) bool {
 	n := len(s)
 	s[spanKey{id, start}] = struct{}{}
 	return len(s) > n
+}
+
+func (s spanSet) addBlock(b *block) {
+	var d decoder
+	d.open(b.data)
+	var h head
+	for i := range d.n {
+		h = d.head(h.start)
+		s.add(d.id(i), h.start)
+	}
 }

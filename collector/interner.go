@@ -4,7 +4,10 @@ import "strings"
 
 // interner holds encoded resources or scopes, each once, as long as a block
 // uses them.
-type interner map[string]*interned
+type interner struct {
+	held map[string]*interned
+	most int // that were ever held
+}
 
 type interned struct {
 	data    string // see encoder
@@ -15,23 +18,28 @@ type interned struct {
 
 // use returns the entry of data for one more block, and the memory that this
 // takes.
-func (in interner) use(data []byte, service string) (*interned, int64) {
-	if x := in[string(data)]; x != nil {
+func (in *interner) use(data []byte, service string) (x *interned, bytes int64) {
+	if x := in.held[string(data)]; x != nil {
 		x.refs++
 		return x, 0
 	}
-	x := &interned{service: strings.Clone(service), refs: 1}
+	x = &interned{service: strings.Clone(service), refs: 1}
 	x.data, x.bytes = sealed(data)
 	x.bytes += int64(len(service)) + internedBytes
-	in[x.data] = x
-	return x, x.bytes
+	in.held[x.data] = x
+	bytes = x.bytes
+	if len(in.held) > in.most {
+		in.most = len(in.held)
+		bytes += placeBytes
+	}
+	return x, bytes
 }
 
 // release ends the use by one block. It returns the memory that this frees.
-func (in interner) release(x *interned) int64 {
+func (in *interner) release(x *interned) int64 {
 	if x.refs--; x.refs > 0 {
 		return 0
 	}
-	delete(in, x.data)
+	delete(in.held, x.data)
 	return x.bytes
 }

@@ -23,19 +23,23 @@ const (
 // What Go's allocator takes for the bookkeeping, on 64-bit machines. A test
 // compares the sum with the heap.
 const (
-	blockBytes    = 48            // block
-	entryBytes    = 128 + 48 + 16 // entry, its place in a map half full, its slot
-	internedBytes = 48 + 48       // interned, its place in a map half full
+	blockBytes    = 48  // block
+	entryBytes    = 128 // entry
+	internedBytes = 48  // interned
+	indexBytes    = 40  // a span in the index of its trace
+	placeBytes    = 48  // a place in a map half full, which never shrinks
+	slotBytes     = 16  // a slot, which is used again
 )
 
 // Memory is the [Store] in the memory of the program. It is bounded by bytes:
 // new spans push out whole traces, the one first to which nothing has been added
-// for longest. A trace that exceeds the bound alone goes like any other, and
-// what arrives of it later begins anew.
+// for longest. One trace gets a quarter of it: what arrives after that is dropped
+// and counted as "trace_too_large", so that an endless trace does not push out
+// everything else.
 //
 // Collect copies what it keeps. It takes about a microsecond for a span, holds
 // a lock for a fraction of that, and returns a [dendro.DropError] with the
-// reason "too_large" for a batch that can never fit. Spans that a client sends
+// reason [DropTooLarge] for a batch that can never fit. Spans that a client sends
 // again are kept and counted once, as long as their trace is held.
 //
 // Queries read snapshots and hold up nobody.
@@ -52,6 +56,7 @@ type Memory struct {
 	scopes         interner
 	stats          Stats // but for Dropped
 	evicted        uint64
+	overlong       uint64 // spans over the bound of their trace
 }
 
 var _ Store = (*Memory)(nil)
@@ -60,17 +65,21 @@ var _ Store = (*Memory)(nil)
 type entry struct {
 	trace
 	bytes        int64
-	slot         uint32
+	index        spanSet // of all spans; nil for few blocks
+	blocks, slot uint32
 	newer, older *entry
 }
+
+// traceShare is the share of the store that one trace may fill: one in so many.
+const traceShare = 4
 
 // NewMemory returns an empty store.
 func NewMemory(o MemoryOptions) *Memory {
 	m := &Memory{
 		max:       max(o.MaxBytes, minMaxBytes),
 		traces:    map[dendro.TraceID]*entry{},
-		resources: interner{},
-		scopes:    interner{},
+		resources: interner{held: map[string]*interned{}},
+		scopes:    interner{held: map[string]*interned{}},
 	}
 	if o.MaxBytes == 0 {
 		m.max = defaultMaxBytes
@@ -92,12 +101,12 @@ func (m *Memory) Collect(b *dendro.Batch) error {
 	w.resource = append(w.resource[:0], w.encodeResource(b.Resource)...)
 	w.scope = append(w.scope[:0], w.encodeScope(b.Scope)...)
 	w.split(b.Spans)
-	total := int64(len(w.resource) + len(w.scope) + 2*internedBytes)
+	total := int64(len(w.resource) + len(w.scope) + 2*(internedBytes+placeBytes))
 	for i := range w.parts {
-		total += w.parts[i].bytes + entryBytes
+		total += w.parts[i].bytes + entryBytes + placeBytes + slotBytes
 	}
 	if total > m.max {
-		return &dendro.DropError{Reason: "too_large", Err: fmt.Errorf("%d spans in %d bytes, of at most %d", len(b.Spans), total, m.max)}
+		return &dendro.DropError{Reason: DropTooLarge, Err: fmt.Errorf("%d spans in %d bytes, of at most %d", len(b.Spans), total, m.max)}
 	}
 	service := b.Resource.Service()
 	for i := range w.parts {
@@ -120,20 +129,28 @@ func (m *Memory) add(w *workspace, p *part, service string) {
 	}
 	m.list(e)
 
-	p.count(&w.encoder, e.last)
-	fresh := int(p.block.spans)
-	m.stats.Duplicates += uint64(p.received - fresh)
-	if fresh == 0 {
+	fresh := e.fresh(&w.encoder, p.spans)
+	m.stats.Duplicates += uint64(p.received - len(fresh))
+	if len(fresh) == 0 {
 		return
+	}
+	m.stats.Accepted += uint64(len(fresh))
+	if e.blocks > 0 && e.bytes+p.bytes > m.max/traceShare {
+		m.overlong += uint64(len(fresh))
+		return
+	}
+	if len(fresh) < len(p.spans) {
+		*p = newPart(&w.encoder, fresh)
 	}
 	resource, resourceBytes := m.resources.use(w.resource, service)
 	scope, scopeBytes := m.scopes.use(w.scope, "")
 	p.block.resource, p.block.scope = resource, scope
 	e.add(p)
-	e.bytes += p.bytes
-	m.stats.Bytes += p.bytes + resourceBytes + scopeBytes
-	m.stats.Spans += fresh
-	m.stats.Accepted += uint64(fresh)
+	e.blocks++
+	bytes := p.bytes + e.indexed()
+	e.bytes += bytes
+	m.stats.Bytes += bytes + resourceBytes + scopeBytes
+	m.stats.Spans += len(fresh)
 	for m.stats.Bytes > m.max {
 		m.evict(m.oldest)
 	}
@@ -148,6 +165,7 @@ func (m *Memory) hold(e *entry) {
 	} else {
 		e.slot = uint32(len(m.slots))
 		m.slots = append(m.slots, e)
+		m.stats.Bytes += placeBytes + slotBytes
 	}
 	m.traces[e.id] = e
 	e.bytes = entryBytes
@@ -198,8 +216,13 @@ func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.stats
-	if m.evicted > 0 {
-		s.Dropped = map[string]uint64{"evicted": m.evicted}
+	for reason, n := range map[string]uint64{"evicted": m.evicted, "trace_too_large": m.overlong} {
+		if n > 0 {
+			if s.Dropped == nil {
+				s.Dropped = map[string]uint64{}
+			}
+			s.Dropped[reason] = n
+		}
 	}
 	return s
 }

@@ -10,7 +10,7 @@ import (
 // needs to know of it.
 type part struct {
 	received   int                // spans, with those that came twice
-	spans      []*dendro.SpanData // without
+	spans      []*dendro.SpanData // without them
 	block      *block
 	bytes      int64 // that the block takes
 	first, end int64 // the earliest start and the latest end
@@ -44,11 +44,14 @@ func newPart(e *encoder, spans []*dendro.SpanData) part {
 	}
 	data, size := sealed(e.encodeSpans(spans))
 	p := part{
-		received: received, spans: spans, block: &block{data: data}, bytes: size + blockBytes,
+		received: received, spans: spans, block: &block{data: data, spans: uint32(len(spans))}, bytes: size + blockBytes,
 		first: spans[0].Start, end: spans[0].End, rootKey: rootKeyOf(spans[0]),
 	}
 	for i, s := range spans {
 		p.first, p.end = min(p.first, s.Start), max(p.end, s.End)
+		if s.Status.Code == dendro.StatusError {
+			p.block.errors++
+		}
 		if key := rootKeyOf(s); key.before(p.rootKey) {
 			p.rootKey, p.rootAt = key, i
 		}

@@ -18,9 +18,10 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 	err = m.each(ctx, func(t *trace) bool {
 		if full := len(found) == q.Limit; full && t.newestFirst(&found[len(found)-1]) > 0 || !match.matches(t) {
 			return true
-		} else if full {
-			found = found[:len(found)-1]
 		}
+		// It is there already if it was evicted and began anew meanwhile.
+		found = slices.DeleteFunc(found, func(a trace) bool { return a.id == t.id })
+		found = found[:min(len(found), q.Limit-1)]
 		i, _ := slices.BinarySearchFunc(found, t, func(a trace, t *trace) int { return a.newestFirst(t) })
 		found = slices.Insert(found, i, *t)
 		return true

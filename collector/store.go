@@ -16,6 +16,10 @@ import (
 // cannot be answered.
 var ErrInvalidQuery = errors.New("collector: invalid query")
 
+// DropTooLarge is the reason of a [dendro.DropError] for a batch that a store can
+// never take: giving it again is of no use.
+const DropTooLarge = "too_large"
+
 // Store is a collector that can be asked. Its methods may be called by many
 // goroutines at once.
 type Store interface {
@@ -150,6 +154,7 @@ type Stats struct {
 	// one that is held, and were not taken twice.
 	Duplicates uint64
 	// Dropped counts spans that were taken and are lost, by reason: "evicted"
-	// made room for newer ones.
+	// made room for newer ones, "trace_too_large" came for a trace that had its
+	// share.
 	Dropped map[string]uint64
 }

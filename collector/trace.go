@@ -17,7 +17,7 @@ type trace struct {
 	last    *block // the newest, which leads to the others
 	first   int64  // the earliest start
 	end     int64  // the latest end
-	spans   int    // each counted once
+	spans   int
 	errors  int
 	root    *block // the block of the root, or of the earliest span
 	rootKey rootKey
@@ -30,8 +30,7 @@ type block struct {
 	next            *block // the one that came before
 	data            string // see encoder
 	resource, scope *interned
-	// spans and errors do not count what an older block has, too.
-	spans, errors uint32
+	spans, errors   uint32
 }
 
 // add appends a part, whose block is complete.
@@ -86,8 +85,7 @@ func (t *trace) summary() Summary {
 	return s
 }
 
-// decode returns the spans of t, each once. Nothing in them belongs to the
-// store.
+// decode returns the spans of t. Nothing in them belongs to the store.
 func (t *trace) decode() (*Trace, error) {
 	var blocks []*block
 	for b := t.last; b != nil; b = b.next {
@@ -115,10 +113,6 @@ func (t *trace) decode() (*Trace, error) {
 		if out.Spans, err = decodeSpans(out.Spans, strings.Clone(b.data), t.id, resource, scope); err != nil {
 			return nil, err
 		}
-	}
-	if len(out.Spans) > t.spans { // some came twice
-		seen := spanSet{}
-		out.Spans = slices.DeleteFunc(out.Spans, func(s Span) bool { return !seen.add(s.SpanID, s.Start) })
 	}
 	out.Spans = sorted(out.Spans)
 	return out, nil

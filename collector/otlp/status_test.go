@@ -12,6 +12,6 @@ func TestDecodeStatus(t *testing.T) {
 	testkit.Equal(t, "code", code, int32(14))
 	testkit.Equal(t, "message", message, "no röom")
 
-	_, _, err = DecodeStatus([]byte{rpcStatusMessage<<3 | 0, 1})
+	_, _, err = DecodeStatus([]byte{rpcStatusMessage << 3, 1})
 	testkit.Equal(t, "error", err.Error(), "message: want wire type bytes, got varint")
 }

@@ -62,7 +62,18 @@ type encoding struct {
 // chunk is a number of spans, encoded in the bytes up to end.
 type chunk struct{ end, spans int }
 
-func (e *encoding) reset() { e.bytes, e.chunks = e.bytes[:0], e.chunks[:0] }
+// encodings are empty, with memory from earlier use.
+var encodings = sync.Pool{New: func() any { return new(encoding) }}
+
+// maxIdleBytes is the largest encoding that is kept for another Collect.
+const maxIdleBytes = 1 << 20
+
+func (e *encoding) release() {
+	if cap(e.bytes) <= maxIdleBytes {
+		e.bytes, e.chunks = e.bytes[:0], e.chunks[:0]
+		encodings.Put(e)
+	}
+}
 
 // ended notes that one more span has been encoded, from start on. Unless there is
 // room for it in a batch with those before, it begins a chunk.
@@ -181,7 +192,7 @@ func (q *queue) finish(b *batch) {
 	q.bytes -= b.bytes
 	q.spans -= b.spans
 	close(b.done)
-	if b.bytes <= 2*q.batchBytes {
+	if b.room() <= 2*q.batchBytes {
 		b.reset()
 		batches.Put(b)
 	}
@@ -242,6 +253,14 @@ func (b *batch) group(r *dendro.Resource, sc *dendro.Scope) *group {
 	g := &b.groups[n]
 	g.resource, g.scope = r, sc
 	return g
+}
+
+// room returns the memory for spans, that of groups from earlier use included.
+func (b *batch) room() (n int) {
+	for _, g := range b.groups[:cap(b.groups)] {
+		n += cap(g.spans)
+	}
+	return n
 }
 
 // reset empties b and keeps the memory.

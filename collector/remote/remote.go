@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -55,7 +54,8 @@ type Options struct {
 	// 16 MiB.
 	QueueBytes int
 	// MaxElapsed is the age at which spans that could not be delivered are
-	// dropped. Default: 5 minutes.
+	// dropped, and the longest pause that a collector can ask for. Default: 5
+	// minutes.
 	MaxElapsed time.Duration
 	// HTTPClient makes the requests; it is where TLS is configured. Redirects
 	// are not followed, whatever it says: they would lose the spans. Default:
@@ -134,9 +134,6 @@ func (c *Client) run(ctx context.Context) {
 	}
 }
 
-// encodings are where Collect encodes.
-var encodings = sync.Pool{New: func() any { return new(encoding) }}
-
 // minSpanBytes is less than any encoded span: two ids and two times.
 const minSpanBytes = 48
 
@@ -148,13 +145,11 @@ func (c *Client) Collect(b *dendro.Batch) error {
 		return err
 	}
 	e := encodings.Get().(*encoding)
-	defer encodings.Put(e)
-	e.reset()
+	defer e.release()
 	for _, s := range b.Spans {
 		start := len(e.bytes)
 		e.bytes = otlp.AppendSpan(e.bytes, s)
 		if len(e.bytes) > c.queue.maxBytes {
-			e.bytes = nil // not a size to keep
 			return errQueueFull
 		}
 		e.ended(start, c.queue.batchBytes)

@@ -33,7 +33,7 @@ const (
 
 // answer is what came of a request.
 type answer struct {
-	rejected int    // spans not taken
+	rejected int64  // spans not taken
 	message  string // why, or a warning
 	err      error  // nothing was taken
 	retry    bool   // err may pass
@@ -109,7 +109,7 @@ func accepted(mediaType string, text []byte) answer {
 	if err != nil {
 		return answer{}
 	}
-	return answer{rejected: int(max(0, result.Rejected)), message: result.Message}
+	return answer{rejected: max(0, result.Rejected), message: result.Message}
 }
 
 // statusError says what a status other than 2xx means: with the message of the

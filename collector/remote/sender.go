@@ -152,7 +152,7 @@ func (s *sender) deliver(ctx context.Context, b *batch) {
 			wait := backoff/2 + rand.N(backoff/2)
 			s.failures++
 			s.asked = a.after > wait
-			s.next = time.Now().Add(max(wait, a.after))
+			s.next = time.Now().Add(max(wait, min(a.after, s.maxElapsed)))
 		}
 	}
 }
@@ -186,7 +186,7 @@ func (s *sender) reached() {
 
 // delivered counts b as sent, but for the spans that the collector did not want.
 func (s *sender) delivered(b *batch, wire int, a answer) {
-	rejected := min(a.rejected, b.spans)
+	rejected := int(min(a.rejected, int64(b.spans)))
 	if rejected > 0 {
 		s.note(stateRejecting, fmt.Errorf("%d of %d spans: %s", rejected, b.spans, a.message))
 		s.drop(dropRejected, rejected)

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
 // badRequest is what is wrong with a request.
@@ -27,8 +27,8 @@ var (
 	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
 )
 
-// read returns the spans in the body of r.
-func (h *handler) read(w http.ResponseWriter, r *http.Request, f *format) ([]*dendro.Batch, *badRequest) {
+// receive hands over the spans in the body of r. The results are those of collect.
+func (h *handler) receive(w http.ResponseWriter, r *http.Request, f *format) (result otlp.Result, retry bool, bad *badRequest) {
 	body := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if body.Cap() <= maxPooledBytes {
@@ -36,14 +36,19 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, f *format) ([]*de
 			buffers.Put(body)
 		}
 	}()
-	if err := h.fill(body, w, r); err != nil {
-		return nil, err
+	if bad = h.fill(body, w, r); bad != nil {
+		return result, false, bad
+	}
+	if body.Len() > largeBytes {
+		h.large <- struct{}{}
+		defer func() { <-h.large }()
 	}
 	batches, err := f.decode(body.Bytes())
 	if err != nil {
-		return nil, &badRequest{http.StatusBadRequest, "decoding " + f.contentType + ": " + err.Error()}
+		return result, false, &badRequest{http.StatusBadRequest, "decoding " + f.contentType + ": " + err.Error()}
 	}
-	return batches, nil
+	result, retry = h.collect(batches)
+	return result, retry, nil
 }
 
 // fill reads the body of r, decompressed, into dst.

@@ -4,10 +4,12 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
@@ -27,17 +29,18 @@ const tracesPath = "/v1/traces"
 //
 // A request counts as a whole or not at all: nothing reaches c before all of it
 // has been decoded. If c then refuses all spans, the answer is 503 with
-// Retry-After, and senders try again; if it refuses some, 200 with their number
-// as rejected_spans. Otherwise the answer is 200, or 400 for what is no OTLP, 404,
+// Retry-After, and senders try again; if it refuses some, or all for the reason
+// [collector.DropTooLarge], 200 with their number as rejected_spans. Otherwise the answer is 200, or 400 for what is no OTLP, 404,
 // 405, 413 for a body that is too large, and 415 for a Content-Type other than
 // application/x-protobuf and application/json or a Content-Encoding other than
 // gzip. Errors about the content are a google.rpc.Status in the format of the
 // request.
 //
 // The handler waits for a slow body as long as the [http.Server] does: set its
-// ReadTimeout.
+// ReadTimeout. Bodies of more than 1 MiB are decoded one after the other, because
+// spans take many times the room of what a hostile client can send.
 func New(c dendro.Collector, o Options) http.Handler {
-	h := &handler{collector: c, maxBody: o.MaxBodyBytes}
+	h := &handler{collector: c, maxBody: o.MaxBodyBytes, large: make(chan struct{}, 1)}
 	if h.maxBody <= 0 {
 		h.maxBody = defaultMaxBodyBytes
 	}
@@ -47,7 +50,12 @@ func New(c dendro.Collector, o Options) http.Handler {
 type handler struct {
 	collector dendro.Collector
 	maxBody   int64
+	large     chan struct{} // holds a token while a large body is at work
 }
+
+// largeBytes is from where on bodies are decoded one at a time: what they become
+// can take fifty times their room.
+const largeBytes = 1 << 20
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !strings.HasSuffix("/"+r.URL.Path, tracesPath) {
@@ -64,7 +72,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "want Content-Type "+protobuf.contentType+" or "+json.contentType, http.StatusUnsupportedMediaType)
 		return
 	}
-	batches, err := h.read(w, r, f)
+	result, retry, err := h.receive(w, r, f)
 	if err != nil {
 		if err.status == http.StatusUnsupportedMediaType {
 			w.Header().Set("Accept-Encoding", "gzip")
@@ -72,30 +80,28 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.fail(w, err.status, codeInvalidArgument, err.message)
 		return
 	}
-	accepted, refused, cause := h.collect(batches)
-	if accepted == 0 && refused > 0 {
+	if retry {
 		w.Header().Set("Retry-After", "1")
-		f.fail(w, http.StatusServiceUnavailable, codeUnavailable, cause.Error())
+		f.fail(w, http.StatusServiceUnavailable, codeUnavailable, result.Message)
 		return
-	}
-	result := otlp.Result{Rejected: refused}
-	if cause != nil {
-		result.Message = cause.Error()
 	}
 	f.write(w, http.StatusOK, f.appendResult(result, nil))
 }
 
-// collect hands the batches over. It returns how many spans were taken and how
-// many were not, with the last error.
-func (h *handler) collect(batches []*dendro.Batch) (accepted, refused int64, cause error) {
+// collect hands the batches over. It returns which spans were not taken, and
+// whether to try again: none were, and room for some may come.
+func (h *handler) collect(batches []*dendro.Batch) (result otlp.Result, retry bool) {
+	taken := false
 	for _, b := range batches {
-		n := int64(len(b.Spans))
-		if err := h.collector.Collect(b); err != nil {
-			refused += n
-			cause = err
-		} else {
-			accepted += n
+		err := h.collector.Collect(b)
+		if err == nil {
+			taken = true
+			continue
 		}
+		result.Rejected += int64(len(b.Spans))
+		result.Message = err.Error()
+		var drop *dendro.DropError
+		retry = retry || !errors.As(err, &drop) || drop.Reason != collector.DropTooLarge
 	}
-	return accepted, refused, cause
+	return result, retry && !taken
 }

@@ -9,10 +9,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -209,27 +213,31 @@ func TestAllOrNothing(t *testing.T) {
 	}
 }
 
-// A collector that has no room makes senders wait; one that has for some says for
-// how many.
+// A collector that has no room makes senders wait; one that has for some, or never
+// will, says for how many.
 func TestCollectorRefuses(t *testing.T) {
 	full := &dendro.DropError{Reason: "queue_full"}
+	large := &dendro.DropError{Reason: collector.DropTooLarge}
 	for _, c := range []struct {
 		name       string
 		refuse     []string // services
+		err        error
 		status     int
 		retryAfter string
 		protobuf   []byte
 		jsonAnswer string
 	}{
-		{"all", []string{"shop", "till"}, 503, "1", otlp.AppendStatus(nil, 14, full.Error()), string(otlp.AppendStatusJSON(nil, 14, full.Error()))},
-		{"some", []string{"shop"}, 200, "", otlp.Result{Rejected: 2, Message: full.Error()}.AppendProto(nil),
+		{"all", []string{"shop", "till"}, full, 503, "1", otlp.AppendStatus(nil, 14, full.Error()), string(otlp.AppendStatusJSON(nil, 14, full.Error()))},
+		{"some", []string{"shop"}, full, 200, "", otlp.Result{Rejected: 2, Message: full.Error()}.AppendProto(nil),
 			`{"partialSuccess":{"rejectedSpans":"2","errorMessage":"dendro: spans dropped: queue_full"}}`},
+		{"all, for good", []string{"shop", "till"}, large, 200, "", otlp.Result{Rejected: 3, Message: large.Error()}.AppendProto(nil),
+			`{"partialSuccess":{"rejectedSpans":"3","errorMessage":"dendro: spans dropped: too_large"}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			refuse := collect(func(b *dendro.Batch) error {
 				for _, service := range c.refuse {
 					if service == b.Resource.Service() {
-						return full
+						return c.err
 					}
 				}
 				return nil
@@ -241,6 +249,37 @@ func TestCollectorRefuses(t *testing.T) {
 			w = serve(refuse, server.Options{}, request(json, "", otlp.AppendTracesJSON(nil, batches...)))
 			testkit.Equal(t, "status", w.Code, c.status)
 			testkit.Equal(t, "answer", w.Body.String(), c.jsonAnswer)
+		})
+	}
+}
+
+// Bodies that may become much larger when they are decoded wait for each other;
+// others do not wait for them.
+func TestLargeBodiesAreTakenOneAtATime(t *testing.T) {
+	for name, test := range map[string]struct {
+		textBytes int
+		want      time.Duration
+	}{"small": {10, time.Second}, "large": {1 << 20, 3 * time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				slow := collect(func(*dendro.Batch) error {
+					time.Sleep(time.Second)
+					return nil
+				})
+				h := server.New(slow, server.Options{})
+				body := otlp.AppendTraces(nil, batch("shop", strings.Repeat("x", test.textBytes)))
+				began := time.Now()
+				var requests sync.WaitGroup
+				for range 3 {
+					requests.Go(func() {
+						w := httptest.NewRecorder()
+						h.ServeHTTP(w, request(protobuf, "", body))
+						testkit.Equal(t, "status", w.Code, 200)
+					})
+				}
+				requests.Wait()
+				testkit.Equal(t, "time", time.Since(began), test.want)
+			})
 		})
 	}
 }

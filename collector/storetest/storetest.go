@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"search: tags", tags},
 		{"search: all conditions", combined},
 		{"search: invalid queries", invalidQueries},
+		{"search and traces agree with a model", agreesWithModel},
 
 		{"tags", tagKeys},
 		{"tag values", tagValues},
