@@ -90,7 +90,7 @@ func (x *exchange) finish(name string) {
 	attrs := make([]slog.Attr, 0, 5)
 	status := x.writer.status
 	switch {
-	case p == http.ErrAbortHandler, p == nil && !x.returned: // the latter is runtime.Goexit
+	case p == http.ErrAbortHandler, p == nil && !x.returned: //nolint:errorlint // as net/http compares; the latter is runtime.Goexit
 		attrs = append(attrs, slog.String(semconv.ErrorType, aborted))
 		x.span.SetStatus(dendro.StatusError, aborted)
 	case p != nil:

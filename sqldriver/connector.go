@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"io"
+	"time"
+
+	"github.com/dendrotrace/dendro"
 )
 
 type connector struct {
@@ -35,8 +38,17 @@ func exactConnector(c *connector) driver.Connector {
 
 func (c *connector) unwrap() any { return c.bare }
 
+// Connect makes a span only if it fails: then there is no other to tell why the
+// statement was not executed.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	return c.db.wrapConn(c.bare.Connect(ctx))
+	began := time.Now()
+	conn, err := c.bare.Connect(ctx)
+	if err != nil && (c.db.options.Roots || dendro.SpanFromContext(ctx) != nil) {
+		_, span := c.db.startAt(ctx, began, "connect", c.db.attrs)
+		c.db.fail(span, err)
+		span.End()
+	}
+	return c.db.wrapConn(conn, err)
 }
 
 func (c *connector) Driver() driver.Driver { return c.driver }

@@ -97,7 +97,12 @@ func packageOf(v any) string {
 // start begins a client span below the one in ctx. It returns a nil span, and
 // the context to go on with, when nothing is recorded.
 func (db *database) start(ctx context.Context, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
-	o := dendro.StartOptions{Kind: dendro.KindClient}
+	return db.startAt(ctx, time.Time{}, name, attrs)
+}
+
+// startAt is start at a time that has passed; the zero time is now.
+func (db *database) startAt(ctx context.Context, began time.Time, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
+	o := dendro.StartOptions{Kind: dendro.KindClient, Time: began}
 	var span *dendro.Span
 	if t := db.options.Tracer; t != nil {
 		ctx, span = t.StartWith(ctx, name, o, attrs...)

@@ -214,7 +214,7 @@ func (s oldStmt) Exec([]driver.Value) (driver.Result, error) {
 }
 func (s oldStmt) Query([]driver.Value) (driver.Rows, error) {
 	s.fake.note("stmt.Query")
-	return oldRows{s.fake}, nil
+	return oldRows(s), nil
 }
 
 type oldRows struct{ fake *fake }

@@ -11,6 +11,7 @@ import (
 // nil open returns a fakeConn that answers as answer says.
 type fakeDriver struct {
 	open   func() driver.Conn
+	refuse error                                 // of Open
 	answer func(call string, query string) error // nil: all goes well
 	rows   int                                   // of each query
 
@@ -20,6 +21,9 @@ type fakeDriver struct {
 }
 
 func (d *fakeDriver) Open(string) (driver.Conn, error) {
+	if d.refuse != nil {
+		return nil, d.refuse
+	}
 	if d.open != nil {
 		return d.open(), nil
 	}

@@ -16,7 +16,7 @@ func (c *conn) prepare(ctx context.Context, query string) (driver.Stmt, error) {
 	}
 	stmt, err := c.bare.Prepare(query)
 	if err == nil && ctx.Err() != nil {
-		stmt.Close()
+		_ = stmt.Close()
 		return nil, ctx.Err()
 	}
 	return stmt, err
@@ -34,7 +34,7 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, err
 	}
 	tx, err := c.bare.Begin() //nolint:staticcheck // the driver has no other
 	if err == nil && ctx.Err() != nil {
-		tx.Rollback()
+		_ = tx.Rollback()
 		return nil, ctx.Err()
 	}
 	return tx, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,20 @@ func tree(spans []testkit.Span) []string {
 }
 
 func (d *fakeDriver) currentSpan(i int) *dendro.Span { return dendro.SpanFromContext(d.spans[i]) }
+
+// A statement that found no connection is not lost without a word.
+func TestConnectFails(t *testing.T) {
+	d := &fakeDriver{refuse: errors.New("connection refused")}
+	db, ctx, end := open(t, d, Options{})
+	_, err := db.ExecContext(ctx, "INSERT INTO orders VALUES (1)")
+	testkit.Equal(t, "error", err, d.refuse)
+	_, err = db.ExecContext(context.Background(), "INSERT INTO orders VALUES (1)")
+	testkit.Equal(t, "error without a span", err, d.refuse)
+	spans := end()
+	testkit.Equal(t, "spans", tree(spans), []string{"request > connect"})
+	testkit.Equal(t, "status", spans[1].Status, dendro.Status{Code: dendro.StatusError, Message: "connection refused"})
+	testkit.Equal(t, "system", spans[1].Attr("db.system.name"), any("postgresql"))
+}
 
 func TestQuery(t *testing.T) {
 	d := &fakeDriver{rows: 3}
@@ -321,20 +336,14 @@ func TestTransaction(t *testing.T) {
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		testkit.NoLeaks(t)
-		rolledBack := make(chan struct{})
-		d := &fakeDriver{answer: func(call, _ string) error {
-			if call == "rollback" {
-				close(rolledBack)
-			}
-			return nil
-		}}
-		db, ctx, end := open(t, d, Options{})
+		db, ctx, end := open(t, &fakeDriver{}, Options{})
 		ctx, cancel := context.WithCancel(ctx)
 		_, err := db.BeginTx(ctx, nil)
 		testkit.NoError(t, err)
 		cancel()
-		<-rolledBack
-		db.Close() // waits for the connection
+		for db.Stats().InUse > 0 { // database/sql rolls back, then gives back the connection
+			runtime.Gosched()
+		}
 		spans := end()
 		testkit.Equal(t, "error", spans[1].Attr("error.type"), any("context.Canceled"))
 		testkit.Equal(t, "outcome", spans[1].Attr(outcomeKey), any("rollback"))

@@ -11,8 +11,8 @@
 // preparation of the user's own, or one for a driver that cannot run a text
 // directly, has its own. A transaction is a span from begin to commit or
 // rollback. Its statements are below it, unless their context carries a span
-// that was opened inside the transaction. Pings and connections are not
-// traced.
+// that was opened inside the transaction. Pings are not traced, and connections
+// only if they fail, as a span "connect".
 //
 // Names and attributes are those of the OpenTelemetry conventions for SQL
 // databases. The text of a statement has its literals replaced by "?", and

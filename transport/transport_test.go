@@ -421,7 +421,7 @@ func TestAnyBase(t *testing.T) {
 		"own response": {func(r *http.Request) (*http.Response, error) { return httptest.NewRecorder().Result(), nil }, ""},
 	} {
 		recorder.Reset()
-		call := func(rt http.RoundTripper) (resp *http.Response, err error, panicked any) {
+		call := func(rt http.RoundTripper) (resp *http.Response, err error, panicked any) { //nolint:staticcheck // in the order of what is compared
 			defer func() { panicked = recover() }()
 			resp, err = rt.RoundTrip(&http.Request{Method: "GET"}) // neither URL nor Header
 			if resp != nil && resp.Body != nil {

@@ -187,10 +187,10 @@ func (a *app) stop(ctx context.Context) error {
 	sending, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	for _, t := range a.tracers {
-		t.Shutdown(sending) // what is lost by then is counted
+		_ = t.Shutdown(sending) // what is lost by then is counted
 	}
 	if a.remote != nil {
-		a.remote.Shutdown(sending)
+		_ = a.remote.Shutdown(sending)
 	}
 	return errors.Join(errs...)
 }
