@@ -98,8 +98,7 @@ func (m *Memory) Collect(b *dendro.Batch) error {
 	defer m.workspaces.Put(w)
 	defer w.clear()
 
-	w.resource = append(w.resource[:0], w.encodeResource(b.Resource)...)
-	w.scope = append(w.scope[:0], w.encodeScope(b.Scope)...)
+	w.origin(b)
 	w.split(b.Spans)
 	total := int64(len(w.resource) + len(w.scope) + 2*(internedBytes+placeBytes))
 	for i := range w.parts {

@@ -10,13 +10,29 @@ import (
 // workspace is what one Collect needs at a time.
 type workspace struct {
 	encoder
-	spans           []*dendro.SpanData
-	parts           []part
+	spans []*dendro.SpanData
+	parts []part
+
+	// Encoded, and kept for the next batch of the same.
 	resource, scope []byte
+	resourceOf      *dendro.Resource
+	scopeOf         *dendro.Scope
 }
 
 // maxIdleSpans is how much room a workspace keeps when it is cleared.
 const maxIdleSpans = 1 << 13
+
+// origin encodes the resource and the scope of b.
+func (w *workspace) origin(b *dendro.Batch) {
+	if b.Resource != w.resourceOf || len(w.resource) == 0 {
+		w.resource = append(w.resource[:0], w.encodeResource(b.Resource)...)
+		w.resourceOf = b.Resource
+	}
+	if b.Scope != w.scopeOf || len(w.scope) == 0 {
+		w.scope = append(w.scope[:0], w.encodeScope(b.Scope)...)
+		w.scopeOf = b.Scope
+	}
+}
 
 // split makes a part of the spans of each trace.
 func (w *workspace) split(spans []*dendro.SpanData) {
@@ -36,7 +52,7 @@ func (w *workspace) split(spans []*dendro.SpanData) {
 	}
 }
 
-// clear lets go of everything that belongs to others.
+// clear lets go of the spans.
 func (w *workspace) clear() {
 	w.reset()
 	w.ids.reset()
