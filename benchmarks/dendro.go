@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/otlp"
+	"github.com/dendrotrace/dendro/collector/remote"
+	"github.com/dendrotrace/dendro/middleware"
+	"github.com/dendrotrace/dendro/sqldriver"
+	"github.com/dendrotrace/dendro/transport"
+)
+
+// dendroLibrary is the default tracer of its process, which may be nil.
+type dendroLibrary struct {
+	tracer *dendro.Tracer
+	store  *collector.Memory // or nil
+	sent   *acknowledged     // or nil
+}
+
+func newDendro(c dendro.Collector, s dendro.Sampler) *dendroLibrary {
+	t := dendro.New(dendro.Options{Service: "bench", Collector: c, Sampler: s})
+	dendro.SetDefault(t)
+	return &dendroLibrary{tracer: t}
+}
+
+func openDendroStore(env environment) (library, error) {
+	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: env.maxBytes})
+	l := newDendro(m, nil)
+	l.store = m
+	return storing{l}, nil
+}
+
+func openDendroRemote(env environment) (library, error) {
+	sent := &acknowledged{}
+	c, err := remote.Dial(env.sink, remote.Options{
+		Compression: "none", // the default of the peers
+		QueueBytes:  64 << 20,
+		HTTPClient:  &http.Client{Transport: sent},
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := newDendro(c, nil)
+	l.sent = sent
+	return l, nil
+}
+
+func openDendroNever(environment) (library, error) {
+	return newDendro(nil, dendro.NeverSample), nil
+}
+
+func openDendroNone(environment) (library, error) { return &dendroLibrary{}, nil }
+
+// storing is dendro with the store in the process.
+type storing struct{ *dendroLibrary }
+
+func (s storing) full() bool { return s.store.Stats().Dropped["evicted"] > 0 }
+
+func (l *dendroLibrary) flush(uint64) {
+	if err := l.tracer.Flush(context.Background()); err != nil {
+		panic(err)
+	}
+}
+
+func (l *dendroLibrary) delivered() uint64 {
+	switch {
+	case l.store != nil:
+		return l.store.Stats().Accepted
+	case l.sent != nil:
+		return l.sent.spans.Load()
+	}
+	return 0
+}
+
+func (l *dendroLibrary) spans(w spanWork) op { return spanOp[context.Context, *dendro.Span](l, w) }
+
+func (*dendroLibrary) background() context.Context { return context.Background() }
+
+func (*dendroLibrary) start(ctx context.Context) (context.Context, *dendro.Span) {
+	return dendro.Start(ctx, "operation")
+}
+
+func (*dendroLibrary) startFive(ctx context.Context) (context.Context, *dendro.Span) {
+	return dendro.Start(ctx, "operation",
+		slog.String("user.id", "u-4711"), slog.String("shop.tenant", "acme"), slog.String("shop.region", "eu-west-1"),
+		slog.Int("shop.items", 3), slog.Bool("shop.express", true))
+}
+
+func (*dendroLibrary) setAttribute(s *dendro.Span, key, value string) {
+	s.SetAttributes(slog.String(key, value))
+}
+
+func (*dendroLibrary) addEvent(s *dendro.Span, name string) { s.AddEvent(name) }
+
+func (*dendroLibrary) end(s *dendro.Span) { s.End() }
+
+func (l *dendroLibrary) serve(pattern string, h http.HandlerFunc) http.Handler {
+	return newRouter(pattern, h, middleware.Trace)
+}
+
+func (l *dendroLibrary) root() (context.Context, func()) {
+	ctx, span := dendro.Start(context.Background(), "operation")
+	return ctx, span.End
+}
+
+func (l *dendroLibrary) wrapTransport(_ context.Context, base http.RoundTripper) http.RoundTripper {
+	return transport.New(base, transport.Options{})
+}
+
+func (l *dendroLibrary) openDB(c driver.Connector) *sql.DB {
+	return sql.OpenDB(sqldriver.WrapConnector(c, sqldriver.Options{System: "sqlite"}))
+}
+
+func (l *dendroLibrary) encode() op {
+	kept := keeper{}
+	t := dendro.New(dendro.Options{Service: "bench", Collector: &kept})
+	attrs := make([]slog.Attr, len(serverAttributes))
+	for i, a := range serverAttributes {
+		attrs[i] = slog.Any(a.key, a.value)
+	}
+	for range encodeCount {
+		_, s := t.StartWith(context.Background(), "GET "+route, dendro.StartOptions{Kind: dendro.KindServer}, attrs...)
+		s.End()
+	}
+	buffers := sync.Pool{New: func() any { return new([]byte) }}
+	return func(n int) {
+		buf := buffers.Get().(*[]byte)
+		defer buffers.Put(buf)
+		for range n {
+			*buf = otlp.AppendTraces((*buf)[:0], &kept.batch)
+		}
+	}
+}
+
+// keeper keeps all spans in one batch.
+type keeper struct{ batch dendro.Batch }
+
+func (k *keeper) Collect(b *dendro.Batch) error {
+	k.batch.Resource, k.batch.Scope = b.Resource, b.Scope
+	for _, s := range b.Spans {
+		own := *s
+		k.batch.Spans = append(k.batch.Spans, &own)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// header says what was compared, and where.
+func header(s settings) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %s, GOMAXPROCS=%d, %d MiB of live heap, %d rounds of %v.\n\n", processor(), runtime.Version(), s.CPU, s.Heap, s.Rounds, s.Time)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		var list []string
+		for _, m := range info.Deps {
+			if slices.Contains(versions, m.Path) {
+				list = append(list, m.Path+" "+m.Version)
+			}
+		}
+		fmt.Fprintf(&b, "Peers: %s.\n", strings.Join(list, ", "))
+	}
+	return b.String()
+}
+
+// processor describes this machine.
+func processor() string {
+	model := runtime.GOARCH
+	info, _ := os.ReadFile("/proc/cpuinfo") // absent elsewhere than on Linux
+	for line := range strings.Lines(string(info)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			model = strings.TrimSpace(value)
+			break
+		}
+	}
+	return fmt.Sprintf("%s, %d CPUs", model, runtime.NumCPU())
+}
+
+// writeCase writes the table of one case.
+func writeCase(w io.Writer, b benchmark, rows []row) {
+	var owns []int // rows of dendro
+	for i, r := range rows {
+		if strings.HasPrefix(r.library, "dendro") {
+			owns = append(owns, i)
+		}
+	}
+	fmt.Fprintf(w, "\n### %s%s\n\n", strings.ToUpper(b.name[:1]), b.name[1:])
+	if b.base != nil {
+		_, base := rows[0].median()
+		fmt.Fprintf(w, "Over %s, which takes %s.\n\n", b.baseName, nanos(base.NS))
+	}
+	fmt.Fprint(w, "| library | time | ± | CPU | B | allocs | lost |")
+	for _, i := range owns {
+		fmt.Fprintf(w, " ÷ %s |", rows[i].library)
+	}
+	fmt.Fprintf(w, "\n|---|--:|--:|--:|--:|--:|--:|%s\n", strings.Repeat("--:|", len(owns)))
+	for _, r := range rows {
+		c, _ := r.median()
+		fmt.Fprintf(w, "| %s | %s | %.0f%% | %s | %.0f | %.1f | %s |", r.library, nanos(c.NS), r.spread(), nanos(c.CPU), c.Bytes, c.Allocs, r.lost())
+		for _, i := range owns {
+			fmt.Fprintf(w, " %s |", ratio(r, rows[i]))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func nanos(ns float64) string {
+	switch {
+	case math.Abs(ns) < 100:
+		return fmt.Sprintf("%.1f ns", ns)
+	case math.Abs(ns) < 1000:
+		return fmt.Sprintf("%.0f ns", ns)
+	}
+	return fmt.Sprintf("%.2f µs", ns/1000)
+}
+
+// median returns that of each figure.
+func (r row) median() (c, base cost) {
+	return medianCost(r.rounds, func(m message) cost { return m.Cost }), medianCost(r.rounds, func(m message) cost { return m.Base })
+}
+
+func medianCost(rounds []message, of func(message) cost) cost {
+	figure := func(f func(cost) float64) float64 {
+		all := make([]float64, len(rounds))
+		for i, m := range rounds {
+			all[i] = f(of(m))
+		}
+		return quantile(all, 0.5)
+	}
+	return cost{
+		NS:     figure(func(c cost) float64 { return c.NS }),
+		CPU:    figure(func(c cost) float64 { return c.CPU }),
+		Bytes:  figure(func(c cost) float64 { return c.Bytes }),
+		Allocs: figure(func(c cost) float64 { return c.Allocs }),
+	}
+}
+
+// spread is half of the distance between the quartiles, in percent of the median.
+func (r row) spread() float64 {
+	all := make([]float64, len(r.rounds))
+	for i, m := range r.rounds {
+		all[i] = m.Cost.NS
+	}
+	return 50 * (quantile(all, 0.75) - quantile(all, 0.25)) / math.Abs(quantile(all, 0.5))
+}
+
+// lost is how many of the spans have not arrived.
+func (r row) lost() string {
+	last := r.rounds[len(r.rounds)-1]
+	if last.Made == 0 {
+		return "–"
+	}
+	return fmt.Sprint(int64(last.Made) - int64(last.Delivered))
+}
+
+// ratio is the median of the ratios of CPU time in the rounds.
+func ratio(r, to row) string {
+	if r.library == to.library {
+		return "1"
+	}
+	if c, _ := to.median(); c.CPU <= 0 {
+		return "–" // nothing, within what can be measured
+	}
+	all := make([]float64, len(r.rounds))
+	for i := range all {
+		all[i] = r.rounds[i].Cost.CPU / to.rounds[i].Cost.CPU
+	}
+	return fmt.Sprintf("%.1f", quantile(all, 0.5))
+}
+
+// quantile sorts all.
+func quantile(all []float64, q float64) float64 {
+	slices.Sort(all)
+	at := q * float64(len(all)-1)
+	low := int(at)
+	high := min(low+1, len(all)-1)
+	return all[low] + (at-float64(low))*(all[high]-all[low])
+}
