@@ -66,15 +66,17 @@ func FuzzParseTraceparent(f *testing.F) {
 	})
 }
 
+// members returns a list of n members with different keys.
+func members(n int) string {
+	var s []string
+	for i := range n {
+		s = append(s, "k"+strings.Repeat("x", i)+"=v")
+	}
+	return strings.Join(s, ",")
+}
+
 func TestParseTraceState(t *testing.T) {
 	long := strings.Repeat("v", 256)
-	members := func(n int) string {
-		var s []string
-		for i := range n {
-			s = append(s, "k"+strings.Repeat("x", i)+"=v")
-		}
-		return strings.Join(s, ",")
-	}
 	for _, c := range []struct {
 		name, in, out string
 		ok            bool
@@ -147,13 +149,6 @@ func FuzzParseTraceState(f *testing.F) {
 }
 
 func TestParseBaggage(t *testing.T) {
-	names := func(n int) string {
-		var s []string
-		for i := range n {
-			s = append(s, "k"+strings.Repeat("x", i)+"=v")
-		}
-		return strings.Join(s, ",")
-	}
 	for _, c := range []struct {
 		name, in, out string
 		ok            bool
@@ -182,8 +177,8 @@ func TestParseBaggage(t *testing.T) {
 		{"empty property at the end", "k=v;a;", "", false},
 		{"too long", "k=" + strings.Repeat("v", 8192), "", false},
 		{"one name many times", strings.Repeat("k=v,", 64) + "k=v", "k=v", true},
-		{"64 names", names(64), names(64), true},
-		{"65 names", names(65), "", false},
+		{"64 names", members(64), members(64), true},
+		{"65 names", members(65), "", false},
 	} {
 		b, err := dendro.ParseBaggage(c.in)
 		testkit.Equal(t, c.name, b.String(), c.out)

@@ -59,7 +59,7 @@ func serveE2E(s settings) error {
 	if err != nil {
 		return err
 	}
-	go http.Serve(l, handler)
+	go func() { _ = http.Serve(l, handler) }()
 	fmt.Println("http://" + l.Addr().String())
 	out := json.NewEncoder(os.Stdout)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -83,7 +83,7 @@ func e2eHandler(l library, stock string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) // the open file stays
+	defer func() { _ = os.RemoveAll(dir) }() // the open file stays
 	db := l.(databaser).openDB(fileConnector{plain.Driver(), dir + "/orders.db"})
 	db.SetMaxOpenConns(1) // which has the file
 	for _, q := range []string{"CREATE TABLE orders (id INTEGER PRIMARY KEY, total INTEGER)", "INSERT INTO orders VALUES (42, 7)"} {

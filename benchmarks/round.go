@@ -52,7 +52,7 @@ func (c *child) line() (string, error) {
 
 func (c *child) stop() {
 	c.in.Close()
-	c.cmd.Wait()
+	_ = c.cmd.Wait()
 }
 
 type sinkChild struct {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -27,23 +26,6 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 	"github.com/dendrotrace/dendro/middleware"
 )
-
-var protocols = []string{"1.1", "2"}
-
-// serve starts a server that speaks the protocol version.
-func serve(t *testing.T, version string, h http.Handler) *httptest.Server {
-	t.Helper()
-	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	if version == "2" {
-		s.EnableHTTP2 = true
-		s.StartTLS()
-	} else {
-		s.Start()
-	}
-	t.Cleanup(s.Close)
-	return s
-}
 
 // traced returns a middleware and what it records.
 func traced(t *testing.T) (func(http.Handler) http.Handler, *testkit.Recorder) {
@@ -72,11 +54,11 @@ func attributes(span testkit.Span) map[string]string {
 }
 
 func TestAttributes(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			trace, recorder := traced(t)
-			s := serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := testkit.Serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				r.Header.Del("User-Agent") // what handlers change is not what came
 				r.Method, r.RemoteAddr = "PUT", "192.0.2.1:1"
 				_, _ = io.Copy(io.Discard, r.Body)
@@ -161,14 +143,14 @@ func TestOutcomes(t *testing.T) {
 		"exit": {func(http.ResponseWriter, *http.Request) { runtime.Goexit() },
 			"", "aborted", dendro.Status{Code: dendro.StatusError, Message: "aborted"}, "0"},
 	} {
-		for _, version := range protocols {
+		for _, version := range testkit.Protocols {
 			if name == "exit" && version == "2" {
 				continue // net/http leaves the stream of such a handler open
 			}
 			t.Run(name+"/"+version, func(t *testing.T) {
 				testkit.NoLeaks(t)
 				trace, recorder := traced(t)
-				s := serve(t, version, trace(c.handle))
+				s := testkit.Serve(t, version, trace(c.handle))
 				if resp, err := s.Client().Get(s.URL); err == nil {
 					_, _ = io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
@@ -208,11 +190,11 @@ func TestPanicGoesOn(t *testing.T) {
 }
 
 func TestInformationalResponsesArrive(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			trace, recorder := traced(t)
-			s := serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			s := testkit.Serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Link", "</style.css>; rel=preload")
 				w.WriteHeader(http.StatusEarlyHints)
 				w.WriteHeader(http.StatusAccepted)
@@ -261,7 +243,7 @@ func TestFilesAreSentWhole(t *testing.T) {
 	var sources []string
 	for _, h := range []http.Handler{send, trace(send)} {
 		var spy readFromSpy
-		s := serve(t, "1.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := testkit.Serve(t, "1.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			spy.ResponseWriter = w
 			h.ServeHTTP(&spy, r)
 		}))
@@ -341,9 +323,9 @@ func TestSameBytes(t *testing.T) {
 	} {
 		trace, recorder := traced(t)
 		never := middleware.New(middleware.Options{Tracer: dendro.New(dendro.Options{Sampler: dendro.NeverSample})})
-		want := exchange(t, serve(t, "1.1", c.handle), c.request)
-		testkit.Equal(t, name, exchange(t, serve(t, "1.1", trace(c.handle)), c.request), want)
-		testkit.Equal(t, name+", not sampled", exchange(t, serve(t, "1.1", never(c.handle)), c.request), want)
+		want := exchange(t, testkit.Serve(t, "1.1", c.handle), c.request)
+		testkit.Equal(t, name, exchange(t, testkit.Serve(t, "1.1", trace(c.handle)), c.request), want)
+		testkit.Equal(t, name+", not sampled", exchange(t, testkit.Serve(t, "1.1", never(c.handle)), c.request), want)
 		testkit.Equal(t, name+": code", attributes(recorder.Wait(t, 1)[0])["http.response.status_code"], c.code)
 	}
 }
@@ -351,7 +333,7 @@ func TestSameBytes(t *testing.T) {
 func TestHijack(t *testing.T) {
 	testkit.NoLeaks(t)
 	trace, recorder := traced(t)
-	s := serve(t, "1.1", trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := testkit.Serve(t, "1.1", trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			panic(err)
@@ -375,12 +357,12 @@ func TestHijack(t *testing.T) {
 
 // A message of an event stream arrives while the handler waits for the next.
 func TestFlushArrivesAtOnce(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			trace, recorder := traced(t)
 			next := make(chan struct{})
-			s := serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			s := testkit.Serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				for range 3 {
 					_, _ = io.WriteString(w, "data: x\n")
 					if err := http.NewResponseController(w).Flush(); err != nil {
@@ -406,10 +388,10 @@ func TestFlushArrivesAtOnce(t *testing.T) {
 }
 
 func TestControllerReachesTheConnection(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			trace, _ := traced(t)
-			s := serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			s := testkit.Serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				c := http.NewResponseController(w)
 				err := errors.Join(c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{}), c.EnableFullDuplex())
 				if err != nil {
@@ -423,11 +405,11 @@ func TestControllerReachesTheConnection(t *testing.T) {
 }
 
 func TestBodyOfUnknownLength(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			trace, recorder := traced(t)
-			s := serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := testkit.Serve(t, version, trace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(w, r.Body)
 			})))
 			body := io.MultiReader(strings.NewReader("123"), strings.NewReader("4567"))
@@ -579,7 +561,7 @@ func TestFormFilesAreRemoved(t *testing.T) {
 			fmt.Fprint(w, len(files))
 			panic("after the form")
 		}))
-		s := serve(t, "1.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := testkit.Serve(t, "1.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() { _ = recover() }() // as chi's Recoverer
 			h.ServeHTTP(w, r)
 		}))

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,21 +21,9 @@ import (
 	"github.com/dendrotrace/dendro/transport"
 )
 
-var protocols = []string{"1.1", "2"}
-
-// serve starts a server that speaks the protocol version.
 func serve(t *testing.T, version string, h http.HandlerFunc) *httptest.Server {
 	t.Helper()
-	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	if version == "2" {
-		s.EnableHTTP2 = true
-		s.StartTLS()
-	} else {
-		s.Start()
-	}
-	t.Cleanup(s.Close)
-	return s
+	return testkit.Serve(t, version, h)
 }
 
 // client returns the client of s, traced, and what it records.
@@ -66,7 +53,7 @@ func attributes(span testkit.Span) map[string]string {
 }
 
 func TestExchange(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			s := serve(t, version, func(w http.ResponseWriter, r *http.Request) {
@@ -123,7 +110,7 @@ func TestStatusCodes(t *testing.T) {
 // The span of the client is the parent of that of the server, which gets the
 // state and the baggage.
 func TestPropagation(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			tracer, recorder := testkit.NewTracer(t)
@@ -193,7 +180,7 @@ func TestRequestIsUntouched(t *testing.T) {
 
 // net/http sends a copy of a request with a body, and may answer with that.
 func TestRequestOfTheResponse(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			s := serve(t, version, func(http.ResponseWriter, *http.Request) {})
@@ -266,7 +253,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestBodyFails(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			s := serve(t, version, func(w http.ResponseWriter, _ *http.Request) {
@@ -288,7 +275,7 @@ func TestBodyFails(t *testing.T) {
 }
 
 func TestBodyClosedEarly(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			s := serve(t, version, func(w http.ResponseWriter, r *http.Request) {
@@ -340,7 +327,7 @@ func TestCloseInterruptsRead(t *testing.T) {
 
 // Without a body the span ends with RoundTrip.
 func TestNoBody(t *testing.T) {
-	for _, version := range protocols {
+	for _, version := range testkit.Protocols {
 		t.Run(version, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			s := serve(t, version, func(w http.ResponseWriter, r *http.Request) {

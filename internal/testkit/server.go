@@ -1,0 +1,28 @@
+package testkit
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// Protocols are the versions of HTTP that [Serve] knows.
+var Protocols = []string{"1.1", "2"}
+
+// Serve starts a server that speaks a version of HTTP, "2" with TLS, and stops it
+// when the test ends.
+func Serve(t testing.TB, version string, h http.Handler) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if version == "2" {
+		s.EnableHTTP2 = true
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
