@@ -39,6 +39,7 @@ var registerFakes = sync.OnceValues(func() (*fakeDriver, *dsnDriver) {
 func TestOpen(t *testing.T) {
 	testkit.NoLeaks(t)
 	plain, withContext := registerFakes()
+	before := len(plain.seen) + len(withContext.seen)
 	for _, name := range []string{"fake-mysql", "fake-dsn"} {
 		db, err := Open(name, "bob:secret@tcp(db.example:3307)/shop", Options{})
 		testkit.NoError(t, err)
@@ -49,7 +50,7 @@ func TestOpen(t *testing.T) {
 		}
 		testkit.NoError(t, db.Close())
 	}
-	testkit.Equal(t, "calls before the first use", len(plain.seen)+len(withContext.seen), 0)
+	testkit.Equal(t, "calls before the first use", len(plain.seen)+len(withContext.seen)-before, 0)
 	if _, err := Open("fake-dsn", "bad", Options{}); err == nil || err.Error() != "bad name" {
 		t.Errorf("error: %v", err)
 	}
@@ -90,7 +91,9 @@ func TestRegister(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	other, err := Register("fake-mysql", Options{Tracer: tracer, Roots: true})
 	testkit.NoError(t, err)
-	testkit.Equal(t, "with other options", other, "dendro:fake-mysql-2")
+	if number, ok := strings.CutPrefix(other, "dendro:fake-mysql-"); !ok || number == "" {
+		t.Errorf("with other options: %q", other)
+	}
 	if _, err := Register("fake", Options{}); err == nil {
 		t.Error("no error for an unknown driver")
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/DATA-DOG/go-sqlmock"
@@ -23,7 +25,9 @@ func TestBindTypes(t *testing.T) {
 		"postgres": "a = $1", "pgx": "a = $1", "mysql": "a = ?", "sqlite3": "a = ?", "sqlite": "a = ?",
 		"sqlserver": "a = @p1", "godror": "a = :arg1",
 	} {
-		sql.Register(name, mocked.Driver())
+		if !slices.Contains(sql.Drivers(), name) { // by an earlier run
+			sql.Register(name, mocked.Driver())
+		}
 		db, err := Open(name, "sqlxdb", sqldriver.Options{})
 		testkit.NoError(t, err)
 		defer db.Close()
@@ -44,11 +48,12 @@ func TestBindTypes(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	mocked, mock, err := sqlmock.NewWithDSN("orders")
+	dsn := fmt.Sprintf("orders of %p", t) // sqlmock wants a new one for each run
+	mocked, mock, err := sqlmock.NewWithDSN(dsn)
 	testkit.NoError(t, err)
 	defer mocked.Close()
 	tracer, recorder := testkit.NewTracer(t)
-	db, err := Open("sqlmock", "orders", sqldriver.Options{Tracer: tracer})
+	db, err := Open("sqlmock", dsn, sqldriver.Options{Tracer: tracer})
 	testkit.NoError(t, err)
 	mock.ExpectQuery("SELECT name").WithArgs("pen").WillReturnRows(sqlmock.NewRows([]string{"name", "price"}).AddRow("pen", 3))
 	mock.ExpectQuery("SELECT nothing").WillReturnRows(sqlmock.NewRows([]string{"name"}))
