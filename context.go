@@ -94,5 +94,5 @@ func Start(ctx context.Context, name string, attrs ...slog.Attr) (context.Contex
 
 // StartWith is [Start] with options.
 func StartWith(ctx context.Context, name string, o StartOptions, attrs ...slog.Attr) (context.Context, *Span) {
-	return start(ctx, nil, name, o, attrs)
+	return start(ctx, o.Tracer, name, o, attrs)
 }

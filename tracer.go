@@ -158,7 +158,10 @@ func (t *Tracer) Resource() *Resource {
 
 // StartOptions are the less common properties of a new span.
 type StartOptions struct {
-	Kind Kind
+	// Tracer makes the span. Default: that of the span in ctx, else [Default].
+	// [Tracer.StartWith] does not look at it.
+	Tracer *Tracer
+	Kind   Kind
 	// Parent is a span of another process, as [Extract] returns it. If it is
 	// valid, it is the parent, whatever span ctx has.
 	Parent SpanContext

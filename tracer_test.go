@@ -361,6 +361,17 @@ func TestUntraced(t *testing.T) {
 	testkit.Equal(t, "spans", testkit.Names(recorded.Spans()), []string{"request"})
 }
 
+func TestStartWithTracer(t *testing.T) {
+	above, _ := testkit.NewTracer(t)
+	named, recorder := testkit.NewTracer(t)
+	ctx, root := above.Start(background, "root")
+	_, span := dendro.StartWith(ctx, "x", dendro.StartOptions{Tracer: named})
+	span.End()
+	root.End()
+	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"x"})
+	testkit.Equal(t, "parent", recorder.Spans()[0].ParentID, root.Context().SpanID)
+}
+
 func TestDetach(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	type userKey struct{}

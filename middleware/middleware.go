@@ -88,7 +88,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // start begins the span of r. above is the span that is in its context.
 func (h *handler) start(r *http.Request, above *dendro.Span, name string) (context.Context, *dendro.Span) {
 	ctx := r.Context()
-	o := dendro.StartOptions{Kind: dendro.KindServer}
+	o := dendro.StartOptions{Tracer: h.Tracer, Kind: dendro.KindServer}
 	if above == nil {
 		var baggage dendro.Baggage
 		o.Parent, baggage = dendro.Extract(r.Header)
@@ -96,10 +96,7 @@ func (h *handler) start(r *http.Request, above *dendro.Span, name string) (conte
 			ctx = dendro.ContextWithBaggage(ctx, baggage)
 		}
 	}
-	if h.Tracer == nil {
-		return dendro.StartWith(ctx, name, o)
-	}
-	return h.Tracer.StartWith(ctx, name, o)
+	return dendro.StartWith(ctx, name, o)
 }
 
 // shareTrailer gives r and its copies one map of trailers. net/http adds those

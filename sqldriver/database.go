@@ -102,13 +102,8 @@ func (db *database) start(ctx context.Context, name string, attrs []slog.Attr) (
 
 // startAt is start at a time that has passed; the zero time is now.
 func (db *database) startAt(ctx context.Context, began time.Time, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
-	o := dendro.StartOptions{Kind: dendro.KindClient, Time: began}
-	var span *dendro.Span
-	if t := db.options.Tracer; t != nil {
-		ctx, span = t.StartWith(ctx, name, o, attrs...)
-	} else {
-		ctx, span = dendro.StartWith(ctx, name, o, attrs...)
-	}
+	o := dendro.StartOptions{Tracer: db.options.Tracer, Kind: dendro.KindClient, Time: began}
+	ctx, span := dendro.StartWith(ctx, name, o, attrs...)
 	if !sampled(span) {
 		return ctx, nil
 	}

@@ -68,7 +68,7 @@ func (t *Transport) CloseIdleConnections() {
 // is left as it is. Response and error are those of the base.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	method, name := semconv.HTTPMethod(r.Method)
-	ctx, span := t.start(r.Context(), name)
+	ctx, span := dendro.StartWith(r.Context(), name, dendro.StartOptions{Tracer: t.tracer, Kind: dendro.KindClient})
 	if span == nil {
 		return t.base.RoundTrip(r)
 	}
@@ -80,14 +80,6 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	return t.trace(ctx, span, r, method)
-}
-
-func (t *Transport) start(ctx context.Context, name string) (context.Context, *dendro.Span) {
-	o := dendro.StartOptions{Kind: dendro.KindClient}
-	if t.tracer == nil {
-		return dendro.StartWith(ctx, name, o)
-	}
-	return t.tracer.StartWith(ctx, name, o)
 }
 
 // exchange is all that one traced request needs, in one allocation.
