@@ -25,8 +25,22 @@ const (
 // attrSet gathers attributes with unique keys, at most maxAttributes.
 type attrSet struct {
 	attrs     []slog.Attr
+	keys      keySet // of attrs
 	dropped   uint32
 	truncated uint32 // values cut to maxValueBytes
+}
+
+// keySet is a filter: a key that it may have has to be looked for, any other is
+// a new one.
+type keySet uint64
+
+// add puts key, which is not empty, in. It reports whether it may have been there.
+func (k *keySet) add(key string) bool {
+	n := len(key)
+	bit := keySet(1) << ((uint(n) + 5*uint(key[n-1]) + 11*uint(key[n/2])) % 64)
+	had := *k&bit != 0
+	*k |= bit
+	return had
 }
 
 // set adds a, or replaces the attribute of the same key. A group becomes its
@@ -51,14 +65,26 @@ func isPlain(v slog.Value) bool {
 }
 
 func plain(attrs []slog.Attr) bool {
-	for _, a := range attrs {
-		if !isPlain(a.Value) {
+	for i := range attrs {
+		if !isPlain(attrs[i].Value) {
 			return false
 		}
 	}
 	return true
 }
 
+// putAll adds plain attributes, or replaces those of the same keys.
+func (s *attrSet) putAll(attrs []slog.Attr) {
+	for i := range attrs {
+		if a := &attrs[i]; len(s.attrs) < maxAttributes && a.Key != "" && !s.keys.add(a.Key) {
+			s.attrs = append(s.attrs, *a)
+		} else {
+			s.put(*a)
+		}
+	}
+}
+
+// put adds a, or replaces the attribute of the same key, with whatever value.
 func (s *attrSet) put(a slog.Attr) {
 	if a.Key == "" {
 		return // as slog handlers do
@@ -73,6 +99,7 @@ func (s *attrSet) put(a slog.Attr) {
 		s.dropped++
 		return
 	}
+	s.keys.add(a.Key)
 	s.attrs = append(s.attrs, a)
 }
 

@@ -11,8 +11,8 @@ import (
 // Collect is called on the goroutines that trace, mostly where the first span of
 // a request ends, so it must not block: no I/O, no waiting for room. It must not
 // keep b, the spans or their attributes after it returns, because the tracer uses
-// the memory again: it copies or encodes what it wants to keep. Several goroutines
-// call it at once.
+// the memory for another request: it encodes what it wants to keep, or copies it
+// with [SpanData.Clone]. Several goroutines call it at once.
 //
 // An error means that none of the spans were kept. It is counted in
 // [Stats.Dropped], under the reason of a [DropError] or "collector", and goes

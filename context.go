@@ -6,18 +6,17 @@ import (
 )
 
 // spanKey is the context key of the current span. Its value is a *Span, a
-// detachedFrom or an untraced.
+// *detachedFrom or an untraced.
 type spanKey struct{}
 
-// node is a context that knows a span. It and what the span points to are one
-// allocation: a node alone, a recordedNode or a rootNode.
+// node is a context that knows a span: both are one allocation.
 type node struct {
 	context.Context
 	span Span
 }
 
 func (n *node) Value(key any) any {
-	if key == (spanKey{}) {
+	if _, ok := key.(spanKey); ok {
 		return &n.span
 	}
 	return n.Context.Value(key)
@@ -26,22 +25,10 @@ func (n *node) Value(key any) any {
 // String keeps fmt from reading a span that is being written.
 func (n *node) String() string { return "dendro.Span(" + n.span.Context().Traceparent() + ")" }
 
-// unrecordedNode carries the decision not to record.
-type unrecordedNode struct {
-	node
-	sc SpanContext
-}
-
-// recordedNode is a span below the root of its local trace.
-type recordedNode struct {
-	node
-	recording
-}
-
-// rootNode is the root of a local trace.
+// rootNode is the node of the first span of a local trace.
 type rootNode struct {
-	recordedNode
-	trace localTrace
+	node
+	common common
 }
 
 // detachedFrom hides the span of a request from the work that outlives it, and
@@ -74,7 +61,7 @@ func ContextWithSpan(ctx context.Context, s *Span) context.Context {
 func Detach(ctx context.Context) context.Context {
 	out := context.WithoutCancel(ctx)
 	if s := SpanFromContext(ctx); s != nil {
-		return context.WithValue(out, spanKey{}, detachedFrom{s.tracer, s.Context()})
+		return context.WithValue(out, spanKey{}, &detachedFrom{s.common.tracer, s.Context()})
 	}
 	return out
 }
@@ -89,10 +76,10 @@ func Untraced(ctx context.Context) context.Context {
 // The caller must call [Span.End]. Without a span in ctx the default tracer
 // begins a new trace; without a default tracer Start returns ctx and nil.
 func Start(ctx context.Context, name string, attrs ...slog.Attr) (context.Context, *Span) {
-	return start(ctx, nil, name, StartOptions{}, attrs)
+	return start(ctx, nil, name, &noOptions, attrs)
 }
 
 // StartWith is [Start] with options.
 func StartWith(ctx context.Context, name string, o StartOptions, attrs ...slog.Attr) (context.Context, *Span) {
-	return start(ctx, o.Tracer, name, o, attrs)
+	return start(ctx, o.Tracer, name, &o, attrs)
 }

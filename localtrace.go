@@ -13,90 +13,188 @@ const (
 	partAge   = 2 * time.Second
 )
 
+const (
+	// firstSlots is how many spans of a local trace need no memory but its
+	// own, moreSlots how many slots come at a time after that.
+	firstSlots = 4
+	moreSlots  = 16
+	// maxIdleSlots is the largest local trace that is used again.
+	maxIdleSlots = 64
+)
+
 // localTrace gathers the spans that one request makes in one process. They are
 // handed over together when its root has ended, or in parts if that takes long;
 // what ends after the root follows as it ends.
+//
+// When all has been handed over it is used again, for another request. Handles of
+// the spans before, which the program may keep, then name an earlier use.
 type localTrace struct {
-	tracer *Tracer
-	// begin has the wall clock, read once, and the monotonic clock, from
-	// which every later time of this local trace is counted.
-	begin time.Time
-	root  *recording
-	shard *shard
+	tracer *Tracer // never changes
+	shard  *shard  // never changes
 
 	// Guarded by shard.mu.
 	newer, older *localTrace
 	listed       bool
 
-	mu          sync.Mutex
-	first, last *recording // ended and not handed over; guarded by mu
-	waiting     int        // their number; guarded by mu
-	handedOver  int64      // when that was last done; guarded by mu
-	rootEnded   bool       // guarded by mu
-	discarded   bool       // guarded by mu
+	mu          sync.Mutex // guards what follows, and the slots
+	use         uint64     // counts the requests before
+	clock       clock
+	root        *slot // until it has ended
+	open        int   // spans that have not ended
+	leaving     int   // parts that the collector has not returned from
+	first, last *slot // of those that have ended and are not handed over
+	waiting     int   // their number
+	handedOver  int64 // when that was last done
+	discarded   bool
+
+	free  *slot // list
+	slots int
+	batch *Batch // for the next part, unless one is leaving
+	own   [firstSlots]slot
+}
+
+func newLocalTrace(t *Tracer, s *shard) *localTrace {
+	lt := &localTrace{tracer: t, shard: s, batch: new(Batch)}
+	lt.addSlots(lt.own[:])
+	return lt
+}
+
+func (t *localTrace) addSlots(slots []slot) {
+	for i := range slots {
+		slots[i].trace = t
+		slots[i].next, t.free = t.free, &slots[i]
+	}
+	t.slots += len(slots)
 }
 
 func (t *localTrace) counters() *counters { return &t.shard.counters }
 
-// now is the current time in nanoseconds since the Unix epoch.
-func (t *localTrace) now() int64 { return t.begin.UnixNano() + int64(time.Since(t.begin)) }
-
-// nanos brings a time of the user to the clock of this local trace. The zero
-// time is now; a time that does not fit becomes the epoch.
-func (t *localTrace) nanos(at time.Time) int64 {
-	if at.IsZero() {
-		return t.now()
-	}
-	return max(0, t.begin.UnixNano()+int64(at.Sub(t.begin)))
+// begin makes t, which is not in use, that of a root which begins now.
+func (t *localTrace) begin(c clock, now int64) (root *slot, use uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clock, t.handedOver = c, now
+	t.root = t.slot()
+	return t.root, t.use
 }
 
-// ended takes over a span that has ended now, whatever its end says.
-func (t *localTrace) ended(r *recording, now int64) {
-	t.counters().ended.Add(1)
+// child returns a slot for a span that begins below one of that use of t, nil if
+// that is over.
+func (t *localTrace) child(use uint64) (s *slot) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.use == use {
+		s = t.slot()
+	}
+	return s
+}
+
+// slot returns a free one, for a span that begins. t.mu is held.
+func (t *localTrace) slot() *slot {
+	if t.free == nil {
+		t.addSlots(make([]slot, moreSlots))
+	}
+	s := t.free
+	t.free, s.next = s.next, nil
+	t.open++
+	return s
+}
+
+// end ends the span in s, unless it has ended. now is the time, whatever the
+// end of the span is.
+func (t *localTrace) end(s *slot, use uint64, at, now int64) {
+	t.mu.Lock()
+	if s.use != use {
+		t.mu.Unlock()
+		t.counters().endedTwice.Add(1)
+		return
+	}
+	s.use++
+	s.data.End = max(at, s.data.Start)
+	t.open--
 	if t.first == nil {
-		t.first = r
+		t.first = s
 	} else {
-		t.last.next = r
+		t.last.next = s
 	}
-	t.last = r
+	t.last = s
 	t.waiting++
-	if r == t.root {
-		t.rootEnded = true
+	root := s == t.root
+	if root {
+		t.root = nil
 	}
-	var part *recording
-	n := t.waiting
-	if t.rootEnded || n >= partSpans || now-t.handedOver >= int64(partAge) {
-		part = t.take(now)
+	var p part
+	if t.root == nil || t.waiting >= partSpans || now-t.handedOver >= int64(partAge) {
+		p = t.take(now)
 	}
 	t.mu.Unlock()
-	if r == t.root {
+	t.counters().ended.Add(1)
+	if root {
 		t.shard.remove(t)
 	}
-	if part != nil {
-		t.tracer.handOver(part, n)
-	}
+	t.handOver(p)
 }
 
-// take empties the list of ended spans and returns what is to be handed over.
-// t.mu is held.
-func (t *localTrace) take(now int64) *recording {
-	part, n := t.first, t.waiting
+// part is spans that have ended, on their way to the collector.
+type part struct {
+	first     *slot
+	spans     int
+	batch     *Batch
+	discarded bool
+}
+
+// take returns what has ended, for handOver. t.mu is held.
+func (t *localTrace) take(now int64) part {
+	p := part{t.first, t.waiting, t.batch, t.discarded}
 	t.first, t.last, t.waiting, t.handedOver = nil, nil, 0, now
-	if t.discarded {
-		t.counters().discarded.Add(uint64(n))
-		return nil
+	if p.spans > 0 {
+		t.batch = nil
+		t.leaving++
 	}
-	return part
+	return p
+}
+
+// handOver gives p to the collector and its slots back. It is called by whoever
+// took p.
+func (t *localTrace) handOver(p part) {
+	switch {
+	case p.spans == 0:
+		return
+	case p.discarded:
+		t.counters().discarded.Add(uint64(p.spans))
+	default:
+		p.deliver(t.tracer)
+	}
+	t.mu.Lock()
+	for s := p.first; s != nil; {
+		next := s.next
+		s.release()
+		s.next, t.free = t.free, s
+		s = next
+	}
+	if p.batch != nil {
+		t.batch = p.batch
+	}
+	t.leaving--
+	over := t.root == nil && t.open+t.waiting+t.leaving == 0
+	if over {
+		t.use++
+		t.discarded = false
+	}
+	again := over && t.slots <= maxIdleSlots
+	t.mu.Unlock()
+	if again {
+		t.tracer.traces.Put(t)
+	}
 }
 
 // flush hands over what has ended so far.
 func (t *localTrace) flush() {
 	t.mu.Lock()
-	n := t.waiting
-	part := t.take(t.now())
-	t.mu.Unlock()
-	if part != nil {
-		t.tracer.handOver(part, n)
+	var p part
+	if t.waiting > 0 {
+		p = t.take(t.clock.now())
 	}
+	t.mu.Unlock()
+	t.handOver(p)
 }

@@ -2,6 +2,7 @@ package dendro
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -105,6 +106,23 @@ type SpanData struct {
 
 // Duration returns End - Start, zero if that is negative.
 func (d *SpanData) Duration() time.Duration { return time.Duration(max(0, d.End-d.Start)) }
+
+// Clone returns a copy of d that shares no memory with it but strings and the
+// slices inside of attribute values, which nobody changes. It is for collectors
+// that keep spans.
+func (d *SpanData) Clone() *SpanData {
+	c := *d
+	c.Attributes = slices.Clone(d.Attributes)
+	c.Events = slices.Clone(d.Events)
+	for i := range c.Events {
+		c.Events[i].Attributes = slices.Clone(c.Events[i].Attributes)
+	}
+	c.Links = slices.Clone(d.Links)
+	for i := range c.Links {
+		c.Links[i].Attributes = slices.Clone(c.Links[i].Attributes)
+	}
+	return &c
+}
 
 // Resource describes what made the spans: the service, its version, its host.
 // It must not be changed once in use. Two resources are the same only if their

@@ -40,83 +40,11 @@ type Tracer struct {
 	errorStacks bool
 	off         atomic.Bool // OTEL_SDK_DISABLED, or shut down
 
+	traces    sync.Pool // of *localTrace
+	made      atomic.Uint32
 	shards    [shardCount]shard
 	delivered atomic.Uint64
 	drops     drops
-}
-
-// shardCount spreads the bookkeeping of open local traces, so that requests do
-// not wait for each other.
-const shardCount = 16
-
-// shardTraces is how many open local traces a shard keeps in sight, so that
-// spans that nobody ends cannot fill the memory. When there is one more, the
-// oldest hands over what has ended; it goes on as before, but [Tracer.Flush]
-// does not see it any more.
-const shardTraces = 128
-
-// shard is a share of the open local traces and of the counters.
-type shard struct {
-	counters
-	mu     sync.Mutex
-	newest *localTrace // guarded by mu, like the links in localTrace
-	oldest *localTrace // guarded by mu
-	open   int         // guarded by mu
-	_      [64]byte    // the next shard starts on another cache line
-}
-
-// add brings t into sight. It returns the one that t has pushed out, if any.
-func (s *shard) add(t *localTrace) (out *localTrace) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == shardTraces {
-		out = s.oldest
-		s.unlist(out)
-	}
-	t.listed, t.older = true, s.newest
-	if s.newest != nil {
-		s.newest.newer = t
-	} else {
-		s.oldest = t
-	}
-	s.newest = t
-	s.open++
-	return out
-}
-
-func (s *shard) remove(t *localTrace) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.listed {
-		s.unlist(t)
-	}
-}
-
-// unlist takes t out of the list. s.mu is held.
-func (s *shard) unlist(t *localTrace) {
-	if t.newer != nil {
-		t.newer.older = t.older
-	} else {
-		s.newest = t.older
-	}
-	if t.older != nil {
-		t.older.newer = t.newer
-	} else {
-		s.oldest = t.newer
-	}
-	t.newer, t.older, t.listed = nil, nil, false
-	s.open--
-}
-
-// traces returns the open local traces.
-func (s *shard) traces() []*localTrace {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]*localTrace, 0, s.open)
-	for t := s.newest; t != nil; t = t.older {
-		out = append(out, t)
-	}
-	return out
 }
 
 // New returns a tracer. It reads the environment: OTEL_SERVICE_NAME,
@@ -126,6 +54,7 @@ func (s *shard) traces() []*localTrace {
 // default.
 func New(o Options) *Tracer {
 	t := &Tracer{collector: o.Collector, sampler: o.Sampler, errorStacks: o.ErrorStacks}
+	t.traces.New = func() any { return newLocalTrace(t, &t.shards[t.made.Add(1)%shardCount]) }
 	var err error
 	if t.resource, err = newResource(o.Service, o.Resource, os.Getenv); err != nil {
 		slog.Warn("dendro: " + err.Error())
@@ -177,7 +106,7 @@ func (t *Tracer) Start(ctx context.Context, name string, attrs ...slog.Attr) (co
 	if t == nil {
 		return ctx, nil
 	}
-	return start(ctx, t, name, StartOptions{}, attrs)
+	return start(ctx, t, name, &noOptions, attrs)
 }
 
 // StartWith is [Tracer.Start] with options.
@@ -185,19 +114,21 @@ func (t *Tracer) StartWith(ctx context.Context, name string, o StartOptions, att
 	if t == nil {
 		return ctx, nil
 	}
-	return start(ctx, t, name, o, attrs)
+	return start(ctx, t, name, &o, attrs)
 }
+
+var noOptions StartOptions
 
 // start is all four of Start and StartWith. A nil t means the tracer of the
 // span in ctx, or the default one.
-func start(ctx context.Context, t *Tracer, name string, o StartOptions, attrs []slog.Attr) (context.Context, *Span) {
+func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs []slog.Attr) (context.Context, *Span) {
 	var above *Span // the span in ctx
-	var origin SpanContext
+	var origin *detachedFrom
 	switch v := ctx.Value(spanKey{}).(type) {
 	case *Span:
 		above = v
-	case detachedFrom:
-		origin = v.sc
+	case *detachedFrom:
+		origin = v
 		if t == nil {
 			t = v.tracer
 		}
@@ -205,7 +136,7 @@ func start(ctx context.Context, t *Tracer, name string, o StartOptions, attrs []
 		return ctx, nil
 	}
 	if t == nil && above != nil {
-		t = above.tracer
+		t = above.common.tracer
 	}
 	if t == nil {
 		t = Default()
@@ -214,100 +145,102 @@ func start(ctx context.Context, t *Tracer, name string, o StartOptions, attrs []
 		return ctx, nil
 	}
 
-	parent := o.Parent
-	if above != nil && !parent.IsValid() {
-		if above.tracer == t {
-			if above.rec == nil {
+	parent := &o.Parent
+	below := parent.IsValid() // there is a parent
+	late := false             // it belongs to a local trace that is over
+	if above != nil && !below {
+		if above.common.tracer == t {
+			if above.slot == nil {
 				return ctx, above // the decision holds for the whole local trace
 			}
 			if !t.off.Load() {
-				return startChild(ctx, above, name, o, attrs)
+				if slot := above.common.trace.child(above.common.use); slot != nil {
+					return startChild(ctx, above, slot, name, o, attrs)
+				}
+				late = true
 			}
 		}
-		parent = *above.sc
+		sc := above.Context()
+		parent, below = &sc, true
 	}
 	if t.off.Load() {
-		if !parent.IsValid() {
+		if !below {
 			return ctx, nil
 		}
 		return startUnrecorded(ctx, t, parent)
 	}
 
-	sc := SpanContext{TraceID: parent.TraceID, SpanID: newSpanID(), Flags: parent.Flags &^ FlagSampled, State: parent.State}
-	if !parent.IsValid() {
-		sc.TraceID, sc.Flags = newTraceID(), FlagRandom
+	n := &rootNode{common: common{tracer: t, traceID: parent.TraceID, flags: parent.Flags &^ FlagSampled, state: parent.State}}
+	n.node = node{ctx, Span{common: &n.common, id: newSpanID()}}
+	if !below {
+		n.common.traceID, n.common.flags = newTraceID(), FlagRandom
 	}
-	shard := &t.shards[sc.SpanID[0]%shardCount]
-	if !t.sampler(SamplingParameters{Parent: parent, TraceID: sc.TraceID, Name: name, Kind: o.Kind}) {
-		shard.unsampled.Add(1)
-		return startUnrecorded(ctx, t, sc)
+	if !late && !t.sampler(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind}) {
+		t.shards[n.span.id[0]%shardCount].unsampled.Add(1)
+		return n, &n.span
 	}
-	sc.Flags |= FlagSampled
+	n.common.flags |= FlagSampled
 
-	n := &rootNode{}
-	n.trace = localTrace{tracer: t, begin: time.Now(), root: &n.recording, shard: shard}
-	n.trace.handedOver = n.trace.begin.UnixNano()
-	n.data.SpanContext = sc
-	n.data.ParentID = parent.SpanID
-	n.data.Remote = parent.IsValid()
-	if out := shard.add(&n.trace); out != nil {
+	var now int64
+	n.common.clock, now = newClock()
+	trace := t.traces.Get().(*localTrace)
+	n.common.trace = trace
+	n.span.slot, n.common.use = trace.begin(n.common.clock, now)
+	n.span.use = n.span.slot.use
+	if out := trace.shard.add(trace); out != nil {
 		out.flush()
 	}
-	ctx, s := n.start(ctx, &n.trace, name, o, attrs)
-	if origin.IsValid() {
-		s.AddLink(origin)
+	d := &n.span.slot.data
+	d.ParentID, d.Remote, d.Start = parent.SpanID, below && !late, now
+	n.start(name, o, attrs)
+	if origin != nil {
+		n.span.AddLink(origin.sc)
 	}
-	return ctx, s
+	return n, &n.span
 }
 
 // startUnrecorded returns a span that only carries sc.
-func startUnrecorded(ctx context.Context, t *Tracer, sc SpanContext) (context.Context, *Span) {
-	n := &unrecordedNode{node: node{Context: ctx}, sc: sc}
-	n.span = Span{tracer: t, sc: &n.sc}
+func startUnrecorded(ctx context.Context, t *Tracer, sc *SpanContext) (context.Context, *Span) {
+	n := &rootNode{common: common{tracer: t, traceID: sc.TraceID, flags: sc.Flags, state: sc.State}}
+	n.node = node{ctx, Span{common: &n.common, id: sc.SpanID}}
 	return n, &n.span
 }
 
 // startChild returns a span below one of the same local trace.
-func startChild(ctx context.Context, above *Span, name string, o StartOptions, attrs []slog.Attr) (context.Context, *Span) {
-	n := &recordedNode{}
-	n.data.SpanContext = *above.sc
-	n.data.SpanID = newSpanID()
-	n.data.ParentID = above.sc.SpanID
-	return n.start(ctx, above.rec.trace, name, o, attrs)
+func startChild(ctx context.Context, above *Span, slot *slot, name string, o *StartOptions, attrs []slog.Attr) (context.Context, *Span) {
+	n := &node{ctx, Span{common: above.common, slot: slot, use: slot.use, id: newSpanID()}}
+	slot.data.ParentID = above.id
+	slot.data.Start = above.common.clock.now()
+	n.start(name, o, attrs)
+	return n, &n.span
 }
 
-// start fills in what roots and children have in common.
-func (n *recordedNode) start(ctx context.Context, t *localTrace, name string, o StartOptions, attrs []slog.Attr) (context.Context, *Span) {
-	n.Context = ctx
-	d := &n.data
-	n.span = Span{tracer: t.tracer, sc: &d.SpanContext, rec: &n.recording}
-	n.recording.trace = t
+// start fills in what roots and children have in common. Nobody else knows the
+// span yet.
+func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
+	s := &n.span
+	d := &s.slot.data
+	d.SpanContext = s.Context()
 	d.Name, d.Kind = name, o.Kind
-	switch {
-	case !o.Time.IsZero():
-		d.Start = t.nanos(o.Time)
-	case &n.recording == t.root:
-		d.Start = t.begin.UnixNano()
-	default:
-		d.Start = t.now()
+	if !o.Time.IsZero() {
+		d.Start = s.common.clock.nanos(o.Time)
 	}
-	t.counters().started.Add(1)
-	if len(attrs) > 0 {
-		n.recording.setAttributes(attrs)
+	s.slot.trace.counters().started.Add(1)
+	if plain(attrs) {
+		s.slot.setAttributes(attrs)
+	} else {
+		s.setSlow(attrs)
 	}
 	for _, l := range o.Links {
-		n.span.AddLink(l.SpanContext, l.Attributes...)
+		s.AddLink(l.SpanContext, l.Attributes...)
 	}
-	return n, &n.span
 }
 
 // scope is that of every span of this module.
 var scope = &Scope{Name: modulePath, Version: Version}
 
-var batches = sync.Pool{New: func() any { return &Batch{Scope: scope} }}
-
-// handOver gives a list of n ended spans to the collector.
-func (t *Tracer) handOver(part *recording, n int) {
+// deliver gives p to the collector of t, and counts it.
+func (p *part) deliver(t *Tracer) {
 	reason := ""
 	switch {
 	case t.collector == nil:
@@ -315,21 +248,21 @@ func (t *Tracer) handOver(part *recording, n int) {
 	case t.off.Load():
 		reason = dropShutdown
 	default:
-		b := batches.Get().(*Batch)
-		b.Resource = t.resource
-		for r := part; r != nil; {
-			b.Spans = append(b.Spans, &r.data)
-			r.next, r = nil, r.next // a span that is kept keeps no other
+		if p.batch == nil {
+			p.batch = new(Batch)
+		}
+		b := p.batch
+		b.Resource, b.Scope = t.resource, scope
+		for s := p.first; s != nil; s = s.next {
+			b.Spans = append(b.Spans, &s.data)
 		}
 		reason = t.collect(b)
-		clear(b.Spans)
-		*b = Batch{Scope: scope, Spans: b.Spans[:0]}
-		batches.Put(b)
+		b.Spans = b.Spans[:0]
 	}
 	if reason != "" {
-		t.drops.add(reason, n)
+		t.drops.add(reason, p.spans)
 	} else {
-		t.delivered.Add(uint64(n))
+		t.delivered.Add(uint64(p.spans))
 	}
 }
 

@@ -824,7 +824,7 @@ type recorderOf struct{ spans []dendro.SpanData }
 
 func (r *recorderOf) Collect(b *dendro.Batch) error {
 	for _, s := range b.Spans {
-		r.spans = append(r.spans, *s)
+		r.spans = append(r.spans, *s.Clone())
 	}
 	return nil
 }

@@ -145,8 +145,8 @@ type keeper struct{ batch dendro.Batch }
 func (k *keeper) Collect(b *dendro.Batch) error {
 	k.batch.Resource, k.batch.Scope = b.Resource, b.Scope
 	for _, s := range b.Spans {
-		own := *s
-		k.batch.Spans = append(k.batch.Spans, &own)
+		own := s.Clone()
+		k.batch.Spans = append(k.batch.Spans, own)
 	}
 	return nil
 }

@@ -49,11 +49,7 @@ func (r *Recorder) Collect(b *dendro.Batch) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range b.Spans {
-		c := *s
-		c.Attributes = slices.Clone(s.Attributes)
-		c.Events = slices.Clone(s.Events)
-		c.Links = slices.Clone(s.Links)
-		r.spans = append(r.spans, Span{c, b.Resource.Service()})
+		r.spans = append(r.spans, Span{*s.Clone(), b.Resource.Service()})
 	}
 	select {
 	case r.more <- struct{}{}:
