@@ -1,9 +1,11 @@
 package collector_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 
 	"github.com/dendrotrace/dendro"
@@ -69,6 +71,89 @@ func request(n int) *dendro.Batch {
 		slog.String("network.protocol.version", "1.1"),
 		slog.String("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"))
 	return b
+}
+
+// makeRequest makes the spans of request n with a tracer.
+func makeRequest(t *dendro.Tracer, n int) {
+	path, url, client := paths[n%len(paths)], urls[n%len(urls)], clients[n%len(clients)]
+	ctx, root := t.StartWith(context.Background(), "GET", dendro.StartOptions{Kind: dendro.KindServer})
+	root.SetAttributes(
+		slog.String("http.request.method", "GET"),
+		slog.String("url.path", path),
+		slog.String("url.scheme", "http"),
+		slog.String("server.address", "shop.example.com"),
+		slog.String("client.address", client),
+		slog.String("network.protocol.version", "1.1"),
+		slog.String("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"))
+	query := func(operation, text string) {
+		_, span := dendro.StartWith(ctx, operation+" orders", dendro.StartOptions{Kind: dendro.KindClient},
+			slog.String("db.system.name", "postgresql"),
+			slog.String("db.namespace", "shop"),
+			slog.String("db.operation.name", operation),
+			slog.String("db.collection.name", "orders"),
+			slog.String("db.query.summary", operation+" orders"),
+			slog.String("db.query.text", text),
+			slog.String("server.address", "db-1.internal"),
+			slog.Int("server.port", 5432))
+		span.SetAttributes(slog.Int("db.response.returned_rows", n%20))
+		span.End()
+	}
+	query("SELECT", "SELECT id, customer_id, state, total FROM orders WHERE id = ?")
+	query("SELECT", "SELECT sku, quantity, price FROM order_lines WHERE order_id = ? ORDER BY position")
+	query("UPDATE", "UPDATE orders SET state = ?, seen_at = ? WHERE id = ?")
+	_, call := dendro.StartWith(ctx, "GET", dendro.StartOptions{Kind: dendro.KindClient},
+		slog.String("http.request.method", "GET"),
+		slog.String("url.full", url),
+		slog.String("server.address", "stock.internal"),
+		slog.Int("server.port", 8080))
+	call.SetAttributes(
+		slog.String("network.protocol.version", "1.1"),
+		slog.Int("http.response.status_code", 200),
+		slog.Int("http.response.body.size", 300+n%700),
+		slog.String("network.peer.address", "10.0.3.17"))
+	call.End()
+	root.SetName("GET /orders/{id}")
+	root.SetAttributes(
+		slog.String("http.route", "/orders/{id}"),
+		slog.Int("http.response.status_code", 200),
+		slog.Int("http.response.body.size", 1000+n%3000))
+	root.End()
+}
+
+var paths, urls, clients = texts(1<<15, "/orders/%d"), texts(5000, "http://stock.internal:8080/items/%d?warehouse=REDACTED"), texts(250, "192.0.2.%d")
+
+func texts(n int, format string) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprintf(format, i))
+	}
+	return out
+}
+
+// nothing takes spans and forgets them.
+type nothing struct{}
+
+func (nothing) Collect(*dendro.Batch) error { return nil }
+
+// BenchmarkRequest makes the five spans of a request, and with "kept" stores them:
+// the difference is the price of storing.
+func BenchmarkRequest(b *testing.B) {
+	for name, c := range map[string]dendro.Collector{
+		"made": nothing{},
+		"kept": collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20}),
+	} {
+		b.Run(name, func(b *testing.B) {
+			t := dendro.New(dendro.Options{Collector: c, Resource: shop.Attributes})
+			ballast := make([]byte, 64<<20) // a heap as programs have it
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				makeRequest(t, n)
+				n++
+			}
+			runtime.KeepAlive(ballast)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(5*b.N), "ns/span")
+		})
+	}
 }
 
 // mix spreads n over 64 bits, as random ids are.

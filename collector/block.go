@@ -2,42 +2,58 @@ package collector
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"log/slog"
 	"math"
-	"strings"
+	"math/bits"
 
 	"github.com/dendrotrace/dendro"
 )
 
-// The memory store keeps the spans of one trace that came in one batch as one
-// block: a string without pointers in it, so that the garbage collector has
-// nothing to look at. It never leaves the process and has no version.
+// The memory store keeps spans in segments: bytes without a pointer in them, so
+// that the garbage collector has nothing to look at, however much is stored.
+// Blocks follow one another in a segment, each some spans of one trace that came
+// in one batch. They never leave the process and have no version.
 //
-//	block   = n, n * span id (8 bytes), keys, texts, n * head, n * attrs,
-//	          count, count * extra
-//	keys    = table of the keys of span attributes
-//	texts   = table of all other strings
-//	table   = count, count * (length, bytes)
-//	head    = start (from the one before), end (from start), kind and status,
-//	          flags, parent, name
-//	parent  = number << 1 | remote; 0 is none, 1 stands for 8 bytes that
-//	          follow, i + 2 for span i of this block
-//	attrs   = count, count * (number in keys, value)
-//	extra   = what few spans have: span i of this block, tracestate, status
-//	          message, dropped attributes, events and links, events, links
+//	block   = whether another continues its trace (1 byte, all that ever changes),
+//	          whether it continues one (1), size (4), where the footer begins (4), trace id (16),
+//	          base (8), resource, scope, n * span, footer
+//	span    = start (from the one before, at first from base), duration, kind and
+//	          status and bits, flags, parent, name, attrs or like, extra if there is any
+//	parent  = 0 for none, 1 for 8 bytes that follow, 2 for that of the span
+//	          before, i + 3 for span i of this block
+//	attrs   = count << 1, count * (key, value)
+//	like    = where in the same segment attrs with these keys stand << 1 | 1, which
+//	          of their values are the same (a bit for each), the other values
+//	extra   = what few spans have: tracestate, status message, dropped
+//	          attributes, events and links, events, links
+//	footer  = n, n * span id (8), errors, first start (from base), last end (from
+//	          there), where the root is, its start (from base), and if the block
+//	          continues a trace: the block before (8), and of all blocks so far the
+//	          number, the bytes and the spans
 //
-// A resource or a scope is n = 0, keys, texts, attrs and its strings. Numbers
-// are varints, zigzag where they can be negative; a string is its number in a
-// table.
+// Numbers are varints, zigzag where they can be negative, unless a size is given.
+// A text is a varint whose last two bits say what it is: 0 for the length of the
+// bytes that follow, 1 for where in the same segment a text stands already. A
+// value is the same, or 2 for an integer, or 3 for a kind in valueNil and so on.
+// Resource and scope are texts that hold attrs and texts of their own.
 
-// The first byte of a value.
+// The last two bits of a text or a value.
+const (
+	tagLiteral = iota
+	tagReference
+	tagInt
+	tagOther
+	tagBits = 2
+)
+
+// What a value of tagOther is.
 const (
 	valueNil = iota
 	valueFalse
 	valueTrue
-	valueInt
+	valueInt // that does not fit with its tag
 	valueFloat
-	valueString
 	valueBytes
 	valueStrings
 	valueInts
@@ -46,219 +62,468 @@ const (
 	valueList
 )
 
+// The bits of a span's third number.
+const (
+	spanExtra     = 1 << 0
+	spanRemote    = 1 << 1
+	spanCodeShift = 2 // two bits
+	spanKindShift = 4
+)
+
+const (
+	parentNone = iota
+	parentBytes
+	parentSame
+	parentIndex // and above
+)
+
+// Where the fields of fixed size are in a block.
+const (
+	atContinued = 0
+	atContinues = 1
+	atSize      = 2
+	atFooter    = 6
+	atTraceID   = 10
+	atBase      = 26
+	prefixBytes = 34
+)
+
 const idSize = len(dendro.SpanID{})
 
-// encoder makes blocks. It is used again for the sake of its memory.
+// maxBlockSpans is how many spans share a block.
+const maxBlockSpans = 64
+
+// encoder appends blocks to a segment.
 type encoder struct {
-	ids   table[dendro.SpanID] // see number
-	keys  table[string]
-	texts table[string]
-	body  []byte // what follows the tables
-	out   []byte
+	data   []byte // the segment
+	number uint32 // of the segment
+	limit  int    // len(data) may not go beyond
+	full   bool   // it would have
+
+	keys   filter                       // of the attributes of spans in the segment
+	ids    [maxBlockSpans]dendro.SpanID // of the spans in the block
+	recent *recent                      // nil: texts and attributes are written as they are
 }
 
-// maxIdleBuffer is how large a buffer an encoder keeps between batches.
-const maxIdleBuffer = 1 << 20
-
-// reset forgets the last block, but for its ids. It keeps no string alive.
-func (e *encoder) reset() {
-	e.keys.reset()
-	e.texts.reset()
-	if cap(e.body) > maxIdleBuffer || cap(e.out) > maxIdleBuffer {
-		e.body, e.out = nil, nil
-	}
-	e.body, e.out = e.body[:0], e.out[:0]
+// recent is what stands in the segment already and may be referred to.
+type recent struct {
+	texts    [recentTexts]uint32 // where they are, by their hash; a hint
+	patterns [recentPatterns]pattern
 }
 
-// number fills e.ids with the ids of spans.
-func (e *encoder) number(spans []*dendro.SpanData) {
-	e.ids.reset()
-	for _, s := range spans {
-		e.ids.add(s.SpanID)
-	}
+// recentTexts and recentPatterns are powers of two: a text is found again if fewer
+// than about that many others came in between.
+const (
+	recentTexts    = 1 << 12
+	recentPatterns = 1 << 6
+)
+
+// pattern is the attributes of a span that stand in the segment. Those of a span of
+// the same name usually have the same keys, and many of the same values.
+type pattern struct {
+	at     uint32
+	n      uint32             // 0: there is none
+	keys   [maxPattern]uint32 // where the texts are
+	values [maxPattern]uint64 // as they would be written again, 0 if they must be
 }
 
-// encodeSpans encodes spans of one trace, whose ids are in e.ids. The result is valid
-// until the next call.
-func (e *encoder) encodeSpans(spans []*dendro.SpanData) []byte {
-	e.reset()
-	e.out = binary.AppendUvarint(e.out, uint64(len(spans)))
-	for _, s := range spans {
-		e.out = append(e.out, s.SpanID[:]...)
+// maxPattern is how many attributes a pattern may have.
+const maxPattern = 24
+
+// minShared is the shortest text that a reference can be shorter than.
+const minShared = 3
+
+var textSeed = maphash.MakeSeed()
+
+// begin makes data the segment of that number.
+func (e *encoder) begin(data []byte, number uint32) {
+	if number != e.number {
+		e.keys = filter{}
 	}
-	start := int64(0)
-	extras := 0
-	for _, s := range spans {
-		e.head(s, start, spans)
-		start = s.Start
-		if hasExtra(s) {
-			extras++
+	e.data, e.number = data, number
+	*e.recent = recent{}
+}
+
+// origin is a resource and a scope, encoded, and where they are in the segment of
+// that number.
+type origin struct {
+	resourceOf      *dendro.Resource
+	scopeOf         *dendro.Scope
+	resource, scope string
+	segment         uint32
+	resourceAt      int
+	scopeAt         int
+}
+
+func newOrigin(r *dendro.Resource, s *dendro.Scope) origin {
+	return origin{resourceOf: r, scopeOf: s, resource: string(appendResource(nil, r)), scope: string(appendScope(nil, s))}
+}
+
+// block appends spans of one trace, at most maxBlockSpans, and sets what f says of
+// them. If one of them goes beyond the limit it returns its index and leaves the
+// segment as it was; otherwise it returns -1.
+func (e *encoder) block(f *footer, o *origin, spans []*dendro.SpanData) (tooLarge int) {
+	e.full = false
+	for i, s := range spans {
+		e.ids[i] = s.SpanID
+	}
+	first := spans[0]
+	start := len(e.data)
+	b := append(e.data, make([]byte, prefixBytes)...)
+	copy(b[start+atTraceID:], first.TraceID[:])
+	binary.LittleEndian.PutUint64(b[start+atBase:], uint64(first.Start))
+	if o.segment == e.number {
+		b = appendReference(appendReference(b, o.resourceAt), o.scopeAt)
+	} else {
+		b, o.resourceAt = e.textAt(b, o.resource)
+		b, o.scopeAt = e.textAt(b, o.scope)
+	}
+	f.base, f.spans, f.errors, f.first, f.end = first.Start, len(spans), 0, first.Start, first.End
+	before := first
+	for i, s := range spans {
+		if key := rootKeyOf(s); i == 0 || key.before(f.rootKey) {
+			f.rootKey, f.rootAt = key, len(b)-start
+		}
+		if s.Status.Code == dendro.StatusError {
+			f.errors++
+		}
+		f.first, f.end = min(f.first, s.Start), max(f.end, s.End)
+		b = e.span(b, s, before, len(spans))
+		if e.full || len(b) > e.limit {
+			e.begin(e.data, e.number) // without the hints at what is not there
+			return i
+		}
+		before = s
+	}
+	footerAt := len(b) - start
+	b = e.footer(b, f, start)
+	b[start+atContinues] = bit(f.previous != ref{})
+	binary.LittleEndian.PutUint32(b[start+atSize:], uint32(len(b)-start))
+	binary.LittleEndian.PutUint32(b[start+atFooter:], uint32(footerAt))
+	e.data, o.segment = b, e.number
+	return -1
+}
+
+func (e *encoder) footer(b []byte, f *footer, start int) []byte {
+	b = appendUvarint(b, uint64(f.spans))
+	for i := range f.spans {
+		b = append(b, e.ids[i][:]...)
+	}
+	b = appendUvarint(b, uint64(f.errors))
+	b = appendVarint(b, f.first-f.base)
+	b = appendVarint(b, f.end-f.first)
+	b = appendUvarint(b, uint64(f.rootAt)<<1|uint64(bit(f.rootKey.child)))
+	b = appendVarint(b, f.rootKey.start-f.base)
+	if f.previous != (ref{}) {
+		b = binary.LittleEndian.AppendUint32(b, f.previous.segment)
+		b = binary.LittleEndian.AppendUint32(b, f.previous.offset)
+		f.blocks++
+		b = appendUvarint(b, uint64(f.blocks))
+		f.bytes += len(b) - start
+		b = appendUvarint(b, uint64(f.bytes))
+		f.traceSpans += f.spans
+		b = appendUvarint(b, uint64(f.traceSpans))
+	}
+	return b
+}
+
+// span appends one of n spans. before is the one before, itself if it is the first.
+func (e *encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
+	b = appendVarint(b, s.Start-before.Start)
+	b = appendVarint(b, s.End-s.Start)
+	extra := hasExtra(s)
+	bits := bit(extra) * spanExtra
+	bits |= bit(s.Remote) * spanRemote
+	if s.Status.Code <= dendro.StatusError {
+		bits |= byte(s.Status.Code) << spanCodeShift
+	}
+	if s.Kind <= dendro.KindConsumer {
+		bits |= byte(s.Kind) << spanKindShift
+	}
+	b = append(b, bits, byte(s.Flags))
+	switch {
+	case !s.ParentID.IsValid():
+		b = append(b, parentNone)
+	case s != before && s.ParentID == before.ParentID:
+		b = append(b, parentSame)
+	default:
+		b = e.parent(b, s.ParentID, n)
+	}
+	b = e.text(b, s.Name)
+	b = e.spanAttrs(b, s)
+	if extra {
+		b = e.extra(b, s)
+	}
+	return b
+}
+
+func (e *encoder) parent(b []byte, id dendro.SpanID, n int) []byte {
+	for i := range n {
+		if e.ids[i] == id {
+			return appendUvarint(b, uint64(i+parentIndex))
 		}
 	}
-	for _, s := range spans {
-		e.attrs(&e.keys, s.Attributes)
-	}
-	e.uvarint(uint64(extras))
-	if extras > 0 {
-		for i, s := range spans {
-			if hasExtra(s) {
-				e.uvarint(uint64(i))
-				e.extra(s)
-			}
-		}
-	}
-	return e.finish()
+	b = append(b, parentBytes)
+	return append(b, id[:]...)
 }
 
-// encodeResource encodes r, which may be nil. The result is valid until the next
-// call.
-func (e *encoder) encodeResource(r *dendro.Resource) []byte {
-	if r == nil {
-		r = &dendro.Resource{}
+// text appends s, or where it stands already.
+func (e *encoder) text(b []byte, s string) []byte {
+	b, _ = e.textAt(b, s)
+	return b
+}
+
+// textAt is text, and returns where s stands.
+func (e *encoder) textAt(b []byte, s string) ([]byte, int) {
+	at := len(b)
+	if len(s) < minShared || e.recent == nil {
+		return appendLiteral(b, s), at
 	}
-	return e.encodeScope(&dendro.Scope{Attributes: r.Attributes, SchemaURL: r.SchemaURL})
-}
-
-// encodeScope encodes s, which may be nil. The result is valid until the next call.
-func (e *encoder) encodeScope(s *dendro.Scope) []byte {
-	if s == nil {
-		s = &dendro.Scope{}
+	hint := &e.recent.texts[hashText(s)%recentTexts]
+	if at := int(*hint); at > 0 && literalAt(b, at, s) {
+		return appendReference(b, at), at
 	}
-	e.reset()
-	e.out = append(e.out, 0)
-	e.attrs(&e.keys, s.Attributes)
-	e.text(s.Name)
-	e.text(s.Version)
-	e.text(s.SchemaURL)
-	return e.finish()
-}
-
-func (e *encoder) finish() []byte {
-	e.out = appendTable(e.out, e.keys.items)
-	e.out = appendTable(e.out, e.texts.items)
-	e.out = append(e.out, e.body...)
-	return e.out
-}
-
-func appendTable(dst []byte, items []string) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(items)))
-	for _, s := range items {
-		dst = binary.AppendUvarint(dst, uint64(len(s)))
-		dst = append(dst, s...)
+	if !e.fits(b, len(s)) {
+		return b, at
 	}
-	return dst
+	*hint = uint32(at)
+	return appendLiteral(b, s), at
 }
 
-func (e *encoder) uvarint(n uint64) { e.body = binary.AppendUvarint(e.body, n) }
-func (e *encoder) varint(n int64)   { e.body = binary.AppendVarint(e.body, n) }
-func (e *encoder) text(s string)    { e.string(&e.texts, s) }
-
-func (e *encoder) string(t *table[string], s string) {
-	n, _ := t.add(s)
-	e.uvarint(uint64(n))
+func appendLiteral(b []byte, s string) []byte {
+	return append(appendUvarint(b, uint64(len(s))<<tagBits|tagLiteral), s...)
 }
 
-func (e *encoder) head(s *dendro.SpanData, start int64, spans []*dendro.SpanData) {
-	e.varint(s.Start - start)
-	e.varint(s.End - s.Start)
-	e.body = append(e.body, byte(s.Kind)<<4|byte(s.Status.Code)&0xf, byte(s.Flags))
-	remote := uint64(0)
-	if s.Remote {
-		remote = 1
-	}
-	if s.ParentID.IsValid() {
-		// A number in the table is not the one of the span if there are ids
-		// that two spans share.
-		if i := e.ids.find(s.ParentID); i >= 0 && spans[i].SpanID == s.ParentID {
-			e.uvarint(uint64(i+2)<<1 | remote)
-		} else {
-			e.uvarint(1<<1 | remote)
-			e.body = append(e.body, s.ParentID[:]...)
+func appendReference(b []byte, at int) []byte {
+	return appendUvarint(b, uint64(at)<<tagBits|tagReference)
+}
+
+// literalAt reports whether s stands in b at at.
+func literalAt(b []byte, at int, s string) bool {
+	b = b[at:]
+	size := 1
+	if n := uint64(len(s)) << tagBits; n < 0x80 {
+		if b[0] != byte(n) {
+			return false
 		}
 	} else {
-		e.uvarint(remote)
+		var got uint64
+		if got, size = binary.Uvarint(b); got != n {
+			return false
+		}
 	}
-	e.text(s.Name)
+	return len(b) >= size+len(s) && string(b[size:size+len(s)]) == s
 }
 
-func (e *encoder) attrs(keys *table[string], attrs []slog.Attr) {
-	e.uvarint(uint64(len(attrs)))
-	for _, a := range attrs {
-		e.string(keys, a.Key)
-		e.value(a.Value)
+// hashText looks at all of s. For most of them it is faster than package maphash,
+// and it only leads to a hint: nobody gains from texts with the same hash.
+func hashText(s string) uint64 {
+	n := len(s)
+	var h uint64
+	switch {
+	case n > 24:
+		return maphash.String(textSeed, s)
+	case n >= 8:
+		h = word(s[:8]) ^ bits.RotateLeft64(word(s[n/2-4:n/2+4]), 21) ^ bits.RotateLeft64(word(s[n-8:]), 42)
+	default:
+		for i := range n {
+			h = h<<8 | uint64(s[i])
+		}
 	}
+	return (h + uint64(n)) * multiplier >> 32
 }
 
-func (e *encoder) value(v slog.Value) {
+const multiplier = 0x9e3779b97f4a7c15 // 2^64 / the golden ratio
+
+// word returns the first eight bytes of s.
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// fits reports whether n more bytes are within the limit.
+func (e *encoder) fits(b []byte, n int) bool {
+	e.full = e.full || len(b)+n > e.limit
+	return !e.full
+}
+
+func (e *encoder) attrs(b []byte, attrs []slog.Attr) []byte {
+	b = appendUvarint(b, uint64(len(attrs))<<1)
+	for i := range attrs {
+		b = e.text(b, attrs[i].Key)
+		b = e.value(b, attrs[i].Value)
+	}
+	return b
+}
+
+// spanAttrs is attrs, or the shorter and faster way if there is a pattern.
+func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
+	attrs := s.Attributes
+	n := len(attrs)
+	if n == 0 || n > maxPattern || e.recent == nil {
+		for i := range attrs {
+			e.keys.add(hashText(attrs[i].Key))
+		}
+		return e.attrs(b, attrs)
+	}
+	p := &e.recent.patterns[(hashText(s.Name)+uint64(n))%recentPatterns]
+	if same, ok := p.like(b, attrs); ok {
+		b = appendUvarint(b, uint64(p.at)<<1|1)
+		b = appendUvarint(b, same)
+		for i := range attrs {
+			if same&(1<<i) == 0 {
+				b = e.value(b, attrs[i].Value)
+			}
+		}
+		return b
+	}
+	p.at, p.n = uint32(len(b)), uint32(n)
+	b = appendUvarint(b, uint64(n)<<1)
+	for i := range attrs {
+		var at int
+		b, at = e.textAt(b, attrs[i].Key)
+		p.keys[i] = uint32(at)
+		e.keys.add(hashText(attrs[i].Key))
+		if v := attrs[i].Value; v.Kind() == slog.KindString {
+			b, at = e.textAt(b, v.String())
+			p.values[i] = uint64(at)<<tagBits | tagReference
+		} else {
+			p.values[i] = scalar(v)
+			b = e.value(b, v)
+		}
+	}
+	return b
+}
+
+// like returns which of the attributes have the values of p, one bit for each, if
+// all have its keys and at least half of them its values.
+func (p *pattern) like(b []byte, attrs []slog.Attr) (same uint64, ok bool) {
+	if int(p.n) != len(attrs) {
+		return 0, false
+	}
+	for i := range attrs {
+		if !literalAt(b, int(p.keys[i]), attrs[i].Key) {
+			return 0, false
+		}
+		v := attrs[i].Value
+		if v.Kind() == slog.KindString {
+			if p.values[i]&(1<<tagBits-1) == tagReference && literalAt(b, int(p.values[i]>>tagBits), v.String()) {
+				same |= 1 << i
+			}
+		} else if n := scalar(v); n != 0 && n == p.values[i] {
+			same |= 1 << i
+		}
+	}
+	return same, 2*bits.OnesCount64(same) >= len(attrs)
+}
+
+// scalar returns the number that stands for an integer or a boolean, 0 for other
+// values.
+func scalar(v slog.Value) uint64 {
+	switch v.Kind() {
+	case slog.KindInt64:
+		if n := zigzag(v.Int64()); n>>(64-tagBits) == 0 {
+			return n<<tagBits | tagInt
+		}
+	case slog.KindBool:
+		return (valueFalse+uint64(bit(v.Bool())))<<tagBits | tagOther
+	}
+	return 0
+}
+
+func (e *encoder) value(b []byte, v slog.Value) []byte {
+	if n := scalar(v); n != 0 {
+		return appendUvarint(b, n)
+	}
 	switch v.Kind() {
 	case slog.KindString:
-		e.body = append(e.body, valueString)
-		e.text(v.String())
+		return e.text(b, v.String())
 	case slog.KindInt64:
-		e.body = append(e.body, valueInt)
-		e.varint(v.Int64())
-	case slog.KindBool:
-		e.body = append(e.body, boolByte(v.Bool()))
+		return appendUvarint(appendOther(b, valueInt), zigzag(v.Int64()))
 	case slog.KindFloat64:
-		e.body = append(e.body, valueFloat)
-		e.float(v.Float64())
-	default:
-		e.anyValue(v)
+		return appendFloat(appendOther(b, valueFloat), v.Float64())
 	}
+	return e.anyValue(b, v)
 }
 
-func (e *encoder) anyValue(v slog.Value) {
+func (e *encoder) anyValue(b []byte, v slog.Value) []byte {
 	switch x := v.Any().(type) {
 	case nil:
-		e.body = append(e.body, valueNil)
+		return appendOther(b, valueNil)
 	case []byte:
-		e.kind(valueBytes, len(x))
-		e.body = append(e.body, x...)
+		return e.list(b, valueBytes, len(x), 1, func(b []byte) []byte { return append(b, x...) })
 	case []string:
-		e.kind(valueStrings, len(x))
-		for _, s := range x {
-			e.text(s)
-		}
+		return e.list(b, valueStrings, len(x), 1, func(b []byte) []byte {
+			for _, s := range x {
+				b = e.text(b, s)
+			}
+			return b
+		})
 	case []int64:
-		e.kind(valueInts, len(x))
-		for _, n := range x {
-			e.varint(n)
-		}
+		return e.list(b, valueInts, len(x), 1, func(b []byte) []byte {
+			for _, n := range x {
+				b = appendVarint(b, n)
+			}
+			return b
+		})
 	case []float64:
-		e.kind(valueFloats, len(x))
-		for _, f := range x {
-			e.float(f)
-		}
+		return e.list(b, valueFloats, len(x), 8, func(b []byte) []byte {
+			for _, f := range x {
+				b = appendFloat(b, f)
+			}
+			return b
+		})
 	case []bool:
-		e.kind(valueBools, len(x))
-		for _, b := range x {
-			e.body = append(e.body, boolByte(b))
-		}
+		return e.list(b, valueBools, len(x), 1, func(b []byte) []byte {
+			for _, v := range x {
+				b = appendBool(b, v)
+			}
+			return b
+		})
 	case []slog.Value:
-		e.kind(valueList, len(x))
-		for _, v := range x {
-			e.value(v)
-		}
-	default: // not of the kinds of SpanData
-		e.body = append(e.body, valueString)
-		e.text(v.String())
+		return e.list(b, valueList, len(x), 1, func(b []byte) []byte {
+			for _, v := range x {
+				b = e.value(b, v)
+			}
+			return b
+		})
 	}
+	return e.text(b, v.String()) // not of the kinds of SpanData
 }
 
-func (e *encoder) kind(kind byte, n int) {
-	e.body = append(e.body, kind)
-	e.uvarint(uint64(n))
+// list appends n elements, each of size bytes or more.
+func (e *encoder) list(b []byte, kind uint64, n, size int, elements func([]byte) []byte) []byte {
+	if !e.fits(b, n*size) {
+		return b
+	}
+	return elements(appendUvarint(appendOther(b, kind), uint64(n)))
 }
 
-func (e *encoder) float(f float64) {
-	e.body = binary.LittleEndian.AppendUint64(e.body, math.Float64bits(f))
+func appendOther(b []byte, kind uint64) []byte { return append(b, byte(kind<<tagBits|tagOther)) }
+
+func appendBool(b []byte, v bool) []byte { return appendOther(b, valueFalse+uint64(bit(v))) }
+
+func appendFloat(b []byte, f float64) []byte {
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(f))
 }
 
-func boolByte(b bool) byte {
+func appendUvarint(b []byte, n uint64) []byte {
+	if n < 0x80 {
+		return append(b, byte(n))
+	}
+	return binary.AppendUvarint(b, n)
+}
+
+func appendVarint(b []byte, n int64) []byte { return appendUvarint(b, zigzag(n)) }
+
+func zigzag(n int64) uint64 { return uint64(n)<<1 ^ uint64(n>>63) }
+
+func bit(b bool) byte {
 	if b {
-		return valueTrue
+		return 1
 	}
-	return valueFalse
+	return 0
 }
 
 func hasExtra(s *dendro.SpanData) bool {
@@ -266,37 +531,50 @@ func hasExtra(s *dendro.SpanData) bool {
 		s.DroppedAttributes|s.DroppedEvents|s.DroppedLinks != 0
 }
 
-func (e *encoder) extra(s *dendro.SpanData) {
-	e.text(s.State.String())
-	e.text(s.Status.Message)
-	e.uvarint(uint64(s.DroppedAttributes))
-	e.uvarint(uint64(s.DroppedEvents))
-	e.uvarint(uint64(s.DroppedLinks))
-	e.uvarint(uint64(len(s.Events)))
+func (e *encoder) extra(b []byte, s *dendro.SpanData) []byte {
+	b = e.text(b, s.State.String())
+	b = e.text(b, s.Status.Message)
+	b = appendUvarint(b, uint64(s.DroppedAttributes))
+	b = appendUvarint(b, uint64(s.DroppedEvents))
+	b = appendUvarint(b, uint64(s.DroppedLinks))
+	b = appendUvarint(b, uint64(len(s.Events)))
 	for i := range s.Events {
 		ev := &s.Events[i]
-		e.text(ev.Name)
-		e.varint(ev.Time - s.Start)
-		e.varint(int64(ev.Duration))
-		e.uvarint(uint64(ev.DroppedAttributes))
-		e.attrs(&e.texts, ev.Attributes)
+		b = e.text(b, ev.Name)
+		b = appendVarint(b, ev.Time-s.Start)
+		b = appendVarint(b, int64(ev.Duration))
+		b = appendUvarint(b, uint64(ev.DroppedAttributes))
+		b = e.attrs(b, ev.Attributes)
 	}
-	e.uvarint(uint64(len(s.Links)))
+	b = appendUvarint(b, uint64(len(s.Links)))
 	for i := range s.Links {
 		l := &s.Links[i]
-		e.body = append(e.body, l.TraceID[:]...)
-		e.body = append(e.body, l.SpanID[:]...)
-		e.body = append(e.body, byte(l.Flags))
-		e.text(l.State.String())
-		e.uvarint(uint64(l.DroppedAttributes))
-		e.attrs(&e.texts, l.Attributes)
+		b = append(b, l.TraceID[:]...)
+		b = append(b, l.SpanID[:]...)
+		b = append(b, byte(l.Flags))
+		b = e.text(b, l.State.String())
+		b = appendUvarint(b, uint64(l.DroppedAttributes))
+		b = e.attrs(b, l.Attributes)
 	}
+	return b
 }
 
-// sealed returns a copy of data and the memory that it takes.
-func sealed(data []byte) (string, int64) {
-	var b strings.Builder
-	b.Grow(len(data))
-	b.Write(data)
-	return b.String(), int64(b.Cap())
+// appendResource appends what the block has as its resource; r may be nil.
+func appendResource(b []byte, r *dendro.Resource) []byte {
+	if r == nil {
+		r = &dendro.Resource{}
+	}
+	return appendScope(b, &dendro.Scope{Attributes: r.Attributes, SchemaURL: r.SchemaURL})
+}
+
+// appendScope appends what the block has as its scope; s may be nil.
+func appendScope(b []byte, s *dendro.Scope) []byte {
+	if s == nil {
+		s = &dendro.Scope{}
+	}
+	e := encoder{limit: math.MaxInt}
+	b = e.attrs(b, s.Attributes)
+	b = e.text(b, s.Name)
+	b = e.text(b, s.Version)
+	return e.text(b, s.SchemaURL)
 }

@@ -2,18 +2,32 @@ package collector
 
 import (
 	"context"
-	"fmt"
+	"encoding/binary"
 	"log/slog"
+	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-func encode(spans ...*dendro.SpanData) []byte {
-	var e encoder
-	e.number(spans)
-	return e.encodeSpans(spans)
+// encode returns a segment with a block of spans, and the block.
+func encode(spans ...*dendro.SpanData) block {
+	e := encoder{recent: new(recent), limit: 1 << 30}
+	e.begin(nil, 1)
+	o := newOrigin(&dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, nil)
+	e.block(&footer{}, &o, spans)
+	return block{segment: e.data, keys: math.MaxUint64}
+}
+
+func decode(b block) ([]Span, error) {
+	t := trace{blocks: []block{b}}
+	got, err := t.decode()
+	if err != nil {
+		return nil, err
+	}
+	return got.Spans, nil
 }
 
 // FuzzBlock feeds the decoder with what no encoder has made.
@@ -25,37 +39,38 @@ func FuzzBlock(f *testing.F) {
 		Attributes: []slog.Attr{
 			slog.String("text", "value"), slog.Int("int", -1), slog.Float64("float", 1.5), slog.Bool("bool", true), slog.Any("nil", nil),
 			slog.Any("texts", []string{"a"}), slog.Any("ints", []int64{1}), slog.Any("floats", []float64{1}), slog.Any("bools", []bool{true}),
-			slog.Any("bytes", []byte("a")), slog.Any("list", []slog.Value{slog.IntValue(1)}),
+			slog.Any("bytes", []byte("a")), slog.Any("list", []slog.Value{slog.IntValue(1)}), slog.String("text again", "value"),
 		},
 		Status: dendro.Status{Code: dendro.StatusError, Message: "message"},
 		Events: []dendro.Event{{Name: "event", Time: 1_700_000_000_000_000_000, Attributes: []slog.Attr{slog.Int("n", 1)}}},
 		Links:  []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1}, SpanID: dendro.SpanID{1}}}},
 	}
 	child := &dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "child"}
-	f.Add(string(encode(full)))
-	f.Add(string(encode(child, full)))
-	f.Add(string(encode(full, child, child)))
-	f.Add(string(new(encoder).encodeResource(&dendro.Resource{Attributes: full.Attributes, SchemaURL: "schema"})))
+	f.Add(encode(full).segment)
+	f.Add(encode(child, full).segment)
+	f.Add(encode(full, child, child).segment)
 
-	f.Fuzz(func(t *testing.T, data string) {
-		_, _ = decodeResource(data)
-		if len(blockIDs(data))%idSize != 0 {
-			t.Error("half an id")
-		}
-		b := &block{data: data, resource: &interned{data: data}}
-		q := matcher{Query: Query{Name: "name", Tags: []slog.Attr{slog.String("text", "value")}}, values: []string{"value"}}
-		_, _ = q.named(b), q.tagged(b)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b := block{segment: data, keys: math.MaxUint64}
+		q := newMatcher(Query{Name: "name", Tags: []slog.Attr{slog.String("text", "value"), slog.Int("int", -1)}})
+		_, _ = q.block(b, true, true)
+		var d decoder
+		eachSpan(&d, b, func(spanID) {})
+		var tr trace
+		f := d.open(b)
+		tr.add(b, &f)
+		_ = tr.summary(&d, &origins{})
 
-		spans, err := decodeSpans(nil, data, dendro.TraceID{}, nil, nil)
-		if err != nil {
+		spans, err := decode(b)
+		if err != nil || len(spans) == 0 || len(spans) > maxBlockSpans {
 			return
 		}
 		// What can be read can be written and read again.
 		once := encode(pointers(spans)...)
-		spans, err = decodeSpans(nil, string(once), dendro.TraceID{}, nil, nil)
+		spans, err = decode(once)
 		testkit.NoError(t, err)
-		if twice := encode(pointers(spans)...); string(twice) != string(once) {
-			t.Errorf("not the same again:\n%q\n%q", once, twice)
+		if twice := encode(pointers(spans)...); string(twice.segment) != string(once.segment) {
+			t.Errorf("not the same again:\n%q\n%q", once.segment, twice.segment)
 		}
 	})
 }
@@ -68,65 +83,44 @@ func pointers(spans []Span) (out []*dendro.SpanData) {
 }
 
 func TestBrokenBlock(t *testing.T) {
-	data := string(encode(
-		&dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{1}}, Name: "a", Attributes: []slog.Attr{slog.String("k", "v")}},
-		&dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "b"}))
+	data := encode(
+		&dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{1}}, Name: "name", Attributes: []slog.Attr{slog.String("key", "name")}},
+		&dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "other"}).segment
 	for n := range data {
-		if _, err := decodeSpans(nil, data[:n], dendro.TraceID{}, nil, nil); err == nil {
+		if _, err := decode(block{segment: data[:n]}); err == nil {
 			t.Errorf("%d of %d bytes make a block", n, len(data))
 		}
 	}
 }
 
-func TestResourcesAndScopesGoWithTheirTraces(t *testing.T) {
-	m := NewMemory(MemoryOptions{MaxBytes: 1})
-	for n := range 10_000 {
-		s := &dendro.SpanData{Name: "span"}
-		s.TraceID = dendro.TraceID{byte(n), byte(n >> 8), 1}
-		testkit.NoError(t, m.Collect(&dendro.Batch{
-			Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", fmt.Sprint(n))}},
-			Scope:    &dendro.Scope{Version: fmt.Sprint(n / 2)},
-			Spans:    []*dendro.SpanData{s},
-		}))
-	}
-	held := m.Stats().Traces
-	if held == 0 || held == 10_000 {
-		t.Fatalf("%d traces are held", held)
-	}
-	testkit.Equal(t, "resources", len(m.resources.held), held)
-	if n := len(m.scopes.held); n > held/2+1 {
-		t.Errorf("%d scopes for %d traces", n, held)
-	}
-	for m.oldest != nil {
-		m.evict(m.oldest)
-	}
-	testkit.Equal(t, "resources and scopes of an empty store", len(m.resources.held)+len(m.scopes.held), 0)
-	room := len(m.slots)*(placeBytes+slotBytes) + (m.resources.most+m.scopes.most)*placeBytes
-	testkit.Equal(t, "bytes of an empty store", m.stats.Bytes, int64(room))
-	testkit.Equal(t, "slots in use", len(m.slots)-len(m.free), 0)
-}
-
 // A trace that is evicted while a search is under way may begin anew elsewhere.
 func TestSearchFindsATraceOnce(t *testing.T) {
-	m := NewMemory(MemoryOptions{})
+	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
 	give := func(n int) {
 		s := &dendro.SpanData{Name: "span", Start: int64(n)}
-		s.TraceID = dendro.TraceID{byte(n), byte(n >> 8), 1}
+		s.TraceID, s.SpanID = dendro.TraceID{byte(n), byte(n >> 8), 1}, dendro.SpanID{byte(m.Stats().Accepted), byte(m.Stats().Accepted >> 8)}
 		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{s}}))
 	}
-	for n := range 3 * slotsPerLock {
+	const traces = 500
+	for n := range traces {
 		give(n)
 	}
-	const again = 3*slotsPerLock - 1 // in the first slots that are read
-	seen := false
+	p := &m.partitions[0]
+	calls := 0
 	ctx := &hook{Context: t.Context(), call: func() {
-		if seen {
-			return
+		switch calls++; calls {
+		case 100: // some traces grow, and are found once all the same
+			for n := range traces {
+				give(n)
+			}
+		case 200: // the first are evicted, and one of them begins anew
+			p.mu.Lock()
+			for range 10 {
+				p.dropBlock()
+			}
+			p.mu.Unlock()
+			give(0)
 		}
-		seen = true
-		m.evict(m.traces[dendro.TraceID{byte(again & 0xff), byte(again >> 8), 1}])
-		m.evict(m.traces[dendro.TraceID{0, 0, 1}])
-		give(again)
 	}}
 	found, err := m.Search(ctx, Query{Limit: MaxLimit})
 	testkit.NoError(t, err)
@@ -136,7 +130,11 @@ func TestSearchFindsATraceOnce(t *testing.T) {
 			t.Errorf("trace %s is found twice", s.TraceID)
 		}
 	}
-	testkit.Equal(t, "found", len(found), 3*slotsPerLock-1)
+	for n := 10; n < traces; n++ {
+		if ids[dendro.TraceID{byte(n), byte(n >> 8), 1}] == 0 {
+			t.Errorf("trace %d is not found", n)
+		}
+	}
 }
 
 // hook is a context that calls back when it is asked for its error.
@@ -150,23 +148,124 @@ func (h *hook) Err() error {
 	return h.Context.Err()
 }
 
-func TestTable(t *testing.T) {
-	var numbers table[string]
-	for round := range 2 {
-		for i := range 10_000 {
-			n, added := numbers.add(fmt.Sprint(round, i))
-			if n != i || !added {
-				t.Fatalf("text %d got number %d, added %t", i, n, added)
+// The index agrees with a map, whatever is put in, taken out and dropped.
+func TestIndex(t *testing.T) {
+	const ids, blocks = 5000, 100_000
+	var p partition
+	p.init(1<<30, 1<<30, 1<<20)
+	p.segments = []segment{{data: make([]byte, blocks*prefixBytes)}} // blocks that are nothing but an id
+	r := rand.New(rand.NewPCG(1, 2))
+	held := map[int]ref{}
+	var order []int // of the blocks
+	for n := range blocks {
+		id := r.IntN(ids)
+		order = append(order, id)
+		at := ref{1, uint32(n * prefixBytes)}
+		binary.LittleEndian.PutUint64(p.bytesAt(at)[atTraceID:], uint64(id))
+
+		hash := uint64(id % 997) // crowded
+		trace := idOf(p.bytesAt(at))
+		tab := p.index.table(hash)
+		i, found := p.find(tab, hash, &trace)
+		if _, want := held[id]; found != want || found && tab.entries[i].block != held[id] {
+			t.Fatalf("trace %d: found %t, want %t", id, found, want)
+		}
+		if found && r.IntN(4) == 0 {
+			tab.remove(i)
+			delete(held, id)
+			continue
+		}
+		if !found && tab.full() {
+			p.enlarge(tab)
+			i, _ = p.find(tab, hash, &trace)
+		}
+		tab.put(i, entry{uint32(hash), at})
+		held[id] = at
+		for r.IntN(30) == 0 && int(p.drained) < n*prefixBytes { // drop some of the oldest
+			for range min(1500, n-int(p.drained)/prefixBytes) {
+				if old := order[p.drained/prefixBytes]; held[old] == (ref{1, p.drained}) {
+					delete(held, old)
+				}
+				p.drained += prefixBytes
 			}
 		}
-		for i := range 10_000 {
-			text := fmt.Sprint(round, i)
-			if n, added := numbers.add(text); n != i || added || numbers.find(text) != i {
-				t.Fatalf("text %d got number %d, added %t", i, n, added)
-			}
-		}
-		testkit.Equal(t, "absent", numbers.find("absent"), -1)
-		numbers.reset()
-		testkit.Equal(t, "after reset", numbers.find("0 0"), -1)
 	}
+	if n := len(p.index[0].entries); n > 1<<13 {
+		t.Errorf("%d entries for at most %d traces", n, ids)
+	}
+}
+
+// What is counted is what is there, whatever comes: small and large spans, traces
+// of many blocks, traces that grow while they are dropped.
+func TestPartitionAddsUp(t *testing.T) {
+	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
+	p := &m.partitions[0]
+	r := rand.New(rand.NewPCG(3, 4))
+	check := func() {
+		t.Helper()
+		bytes := partitionBytes
+		for _, s := range p.segments {
+			bytes += cap(s.data)
+		}
+		for i := range p.index {
+			bytes += p.index[i].bytes()
+		}
+		for id, set := range p.sets {
+			bytes += set.bytes()
+			if p.stats.Traces == 0 {
+				t.Errorf("a set of trace %s is left", id)
+			}
+		}
+		stats := m.Stats()
+		testkit.Equal(t, "bytes", stats.Bytes, int64(bytes))
+		if stats.Bytes > stats.MaxBytes || len(p.sets) > stats.Traces {
+			t.Errorf("%d sets: %+v", len(p.sets), stats)
+		}
+		traces, spans := 0, 0
+		testkit.NoError(t, m.each(t.Context(), always, nil, func(tr *trace) bool {
+			traces++
+			spans += tr.spans
+			got, err := m.Trace(t.Context(), tr.id)
+			testkit.NoError(t, err)
+			if got == nil || len(got.Spans) != tr.spans {
+				t.Errorf("trace %s cannot be read", tr.id)
+			}
+			return true
+		}))
+		testkit.Equal(t, "traces and spans", []int{traces, spans}, []int{stats.Traces, stats.Spans})
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	for n := range 20_000 {
+		var spans []*dendro.SpanData
+		trace := dendro.TraceID{1, byte(n >> 8), byte(n), byte(n >> 16)}
+		switch r.IntN(10) {
+		case 0, 1, 2: // one of those that grow
+			trace = dendro.TraceID{2, byte(n / 3000), byte(r.IntN(2))}
+		case 3:
+			trace = dendro.TraceID{3, byte(r.IntN(4))}
+		}
+		for i := range 1 + r.IntN(12) {
+			s := &dendro.SpanData{Name: "span", Attributes: []slog.Attr{slog.Int("n", n), slog.Int("i", i)}}
+			if r.IntN(200) == 0 {
+				s.Attributes = append(s.Attributes, slog.Any("bytes", make([]byte, r.IntN(60_000))))
+			}
+			s.TraceID = trace
+			binary.LittleEndian.PutUint64(s.SpanID[:], r.Uint64N(1<<20)) // some come again
+			spans = append(spans, s)
+		}
+		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: spans}))
+		if n%500 == 0 {
+			check()
+		}
+	}
+	if s := m.Stats(); s.Duplicates == 0 || s.Dropped["evicted"] == 0 || s.Dropped["trace_too_large"] == 0 || len(p.sets) == 0 {
+		t.Errorf("%d sets, %+v: something was not tried", len(p.sets), s)
+	}
+	for len(p.segments) > 0 {
+		p.dropOldest()
+	}
+	check()
+	testkit.Equal(t, "sets of an empty store", len(p.sets), 0)
 }

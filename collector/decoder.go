@@ -13,103 +13,202 @@ import (
 // errBlock can only be returned for bytes that no encoder made.
 var errBlock = errors.New("collector: broken block")
 
-// decoder reads a block from front to back. After an error it reads zeros.
-// What it returns shares the memory of the block.
+// block is one that can be read without a lock.
+type block struct {
+	segment []byte // up to the end of the block, or beyond
+	at      int
+	keys    uint64 // of a walk that spans here may have, one bit for each
+}
+
+// decoder reads from front to back. After an error it reads zeros. What it returns
+// shares no memory with what it reads.
 type decoder struct {
-	rest        string
-	failed      bool
-	n           int    // spans
-	ids         string // of the spans
-	keys, texts []string
+	data   []byte // the segment
+	at     int
+	end    int
+	failed bool
+
+	base    int64
+	ids     []byte // of the spans of the block
+	spans   int
+	whole   string // a copy of the bytes from wholeAt on, if there is one
+	wholeAt int
+	copied  *byte                 // the segment that copies are of
+	copies  [copiedTexts]textCopy // of texts, by where they are
 }
 
-// open reads data up to the heads.
-func (d *decoder) open(data string) {
-	d.rest, d.failed = data, false
-	d.n = d.count(idSize)
-	d.ids = d.take(d.n * idSize)
-	d.keys = d.table(d.keys[:0])
-	d.texts = d.table(d.texts[:0])
+// copiedTexts is a power of two.
+const copiedTexts = 256
+
+type textCopy struct {
+	at   int
+	text string
 }
 
-// blockIDs returns the span ids of a block, one after the other.
-func blockIDs(data string) string {
-	d := decoder{rest: data}
-	return d.take(d.count(idSize) * idSize)
+// use makes the bytes from at to end of a segment what is read.
+func (d *decoder) use(segment []byte, at, end int) {
+	d.data, d.at, d.end, d.failed, d.whole = segment, at, end, false, ""
+}
+
+// copyAll copies what is left to read at once, for a reader that wants all of it.
+func (d *decoder) copyAll() { d.whole, d.wholeAt = string(d.data[d.at:d.end]), d.at }
+
+// open reads the footer of b and goes to its resource.
+func (d *decoder) open(b block) (f footer) {
+	d.use(b.segment, b.at, len(b.segment))
+	prefix := d.take(prefixBytes)
+	if d.failed {
+		return f
+	}
+	size, footerAt := uint64(binary.LittleEndian.Uint32(prefix[atSize:])), uint64(binary.LittleEndian.Uint32(prefix[atFooter:]))
+	if footerAt < prefixBytes || footerAt > size || size > uint64(d.end-b.at) {
+		d.fail()
+		return f
+	}
+	d.base = int64(binary.LittleEndian.Uint64(prefix[atBase:]))
+	d.end = b.at + int(size)
+	d.at = b.at + int(footerAt)
+	f = d.footer(prefix[atContinues] != 0, int(size))
+	d.at, d.end = b.at+prefixBytes, b.at+int(footerAt)
+	return f
+}
+
+func (d *decoder) footer(continues bool, size int) (f footer) {
+	f.base = d.base
+	d.spans = d.count(idSize)
+	d.ids = d.take(d.spans * idSize)
+	f.spans, f.errors = d.spans, int(d.uvarint())
+	f.first = f.base + d.varint()
+	f.end = f.first + d.varint()
+	root := d.uvarint()
+	f.rootAt, f.rootKey.child = int(root>>1), root&1 != 0
+	f.rootKey.start = f.base + d.varint()
+	f.blocks, f.bytes, f.traceSpans = 1, size, f.spans
+	if continues {
+		if b := d.take(8); len(b) == 8 {
+			f.previous = ref{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])}
+		}
+		f.blocks, f.bytes, f.traceSpans = int(d.uvarint()), int(d.uvarint()), int(d.uvarint())
+	}
+	return f
 }
 
 func (d *decoder) fail() {
-	d.rest, d.failed = "", true
+	d.at, d.end, d.failed = 0, 0, true
+}
+
+// move goes to another place.
+func (d *decoder) move(to int) {
+	if !d.failed {
+		d.at = to
+	}
 }
 
 func (d *decoder) uvarint() uint64 {
-	var n uint64
-	for i := 0; i < len(d.rest) && i < binary.MaxVarintLen64; i++ {
-		b := d.rest[i]
-		n |= uint64(b&0x7f) << (7 * i)
-		if b < 0x80 {
-			d.rest = d.rest[i+1:]
-			return n
-		}
+	if d.at < d.end && d.data[d.at] < 0x80 {
+		d.at++
+		return uint64(d.data[d.at-1])
 	}
-	d.fail()
-	return 0
+	n, size := binary.Uvarint(d.data[d.at:d.end])
+	if size <= 0 {
+		d.fail()
+		return 0
+	}
+	d.at += size
+	return n
 }
 
-func (d *decoder) varint() int64 {
-	n := d.uvarint()
-	return int64(n>>1) ^ -int64(n&1)
-}
+func (d *decoder) varint() int64 { return unzigzag(d.uvarint()) }
+
+func unzigzag(n uint64) int64 { return int64(n>>1) ^ -int64(n&1) }
 
 // count reads the number of things that follow, each of size bytes or more.
 func (d *decoder) count(size int) int {
 	n := d.uvarint()
-	if n > uint64(len(d.rest)/size) {
+	if n > uint64((d.end-d.at)/size) {
 		d.fail()
 		return 0
 	}
 	return int(n)
 }
 
-func (d *decoder) take(n int) string {
-	if n > len(d.rest) {
+// take returns the next n bytes, none if there are not so many.
+func (d *decoder) take(n int) []byte {
+	if n > d.end-d.at {
 		d.fail()
-		return ""
+		return nil
 	}
-	s := d.rest[:n]
-	d.rest = d.rest[n:]
-	return s
+	b := d.data[d.at : d.at+n]
+	d.at += n
+	return b
 }
 
 func (d *decoder) byte() byte {
-	if s := d.take(1); s != "" {
-		return s[0]
+	if b := d.take(1); len(b) > 0 {
+		return b[0]
 	}
 	return 0
 }
 
 func (d *decoder) float() float64 {
-	var b [8]byte
-	copy(b[:], d.take(len(b)))
-	return math.Float64frombits(binary.LittleEndian.Uint64(b[:]))
-}
-
-func (d *decoder) table(dst []string) []string {
-	for range d.count(1) {
-		dst = append(dst, d.take(d.count(1)))
+	if b := d.take(8); len(b) > 0 {
+		return math.Float64frombits(binary.LittleEndian.Uint64(b))
 	}
-	return dst
+	return 0
 }
 
-func (d *decoder) string(table []string) string {
-	if n := d.uvarint(); n < uint64(len(table)) {
-		return table[n]
+// place reads a text and returns where its bytes are.
+func (d *decoder) place() (start, end int) { return d.placeOf(d.uvarint()) }
+
+// placeOf is place when its number, n, has been read.
+func (d *decoder) placeOf(n uint64) (start, end int) {
+	switch rest := n >> tagBits; n & (1<<tagBits - 1) {
+	case tagLiteral:
+		if rest <= uint64(d.end-d.at) {
+			start = d.at
+			d.at += int(rest)
+			return start, d.at
+		}
+	case tagReference:
+		if rest >= uint64(d.at) {
+			break
+		}
+		n, size := binary.Uvarint(d.data[rest:d.at])
+		start = int(rest) + size
+		if size > 0 && n&(1<<tagBits-1) == tagLiteral && n>>tagBits <= uint64(d.at-start) {
+			return start, start + int(n>>tagBits)
+		}
 	}
 	d.fail()
-	return ""
+	return 0, 0
 }
 
-func (d *decoder) text() string { return d.string(d.texts) }
+// text returns a copy of the next one.
+func (d *decoder) text() string { return d.copy(d.place()) }
+
+// raw returns the bytes of the next text.
+func (d *decoder) raw() []byte {
+	start, end := d.place()
+	return d.data[start:end]
+}
+
+func (d *decoder) copy(start, end int) string {
+	if at := start - d.wholeAt; at >= 0 && end-d.wholeAt <= len(d.whole) {
+		return d.whole[at : end-d.wholeAt]
+	}
+	if start == end {
+		return ""
+	}
+	if segment := &d.data[0]; segment != d.copied {
+		d.copied = segment
+		clear(d.copies[:])
+	}
+	c := &d.copies[start%copiedTexts]
+	if c.at != start || len(c.text) != end-start {
+		*c = textCopy{start, string(d.data[start:end])}
+	}
+	return c.text
+}
 
 // id returns the id of span i.
 func (d *decoder) id(i int) (id dendro.SpanID) {
@@ -125,46 +224,164 @@ type head struct {
 	flags      dendro.TraceFlags
 	parent     dendro.SpanID
 	remote     bool
-	name       string
+	extra      bool
+	// name is where it is.
+	name struct{ start, end int }
 }
 
-// head reads the next one; start is that of the one before, at first 0.
-func (d *decoder) head(start int64) (h head) {
-	h.start = start + d.varint()
+// next reads the head of a span; h is that of the one before, at first with
+// d.base as its start.
+func (d *decoder) next(h *head) {
+	h.start += d.varint()
 	h.end = h.start + d.varint()
-	b := d.byte()
-	h.kind, h.code = dendro.Kind(b>>4), dendro.StatusCode(b&0xf)
+	bits := d.byte()
+	h.kind, h.code = dendro.Kind(bits>>spanKindShift), dendro.StatusCode(bits>>spanCodeShift&3)
+	h.remote, h.extra = bits&spanRemote != 0, bits&spanExtra != 0
 	h.flags = dendro.TraceFlags(d.byte())
-	parent := d.uvarint()
-	h.remote = parent&1 != 0
-	switch parent >>= 1; {
-	case parent == 0:
-	case parent == 1:
+	switch parent := d.uvarint(); {
+	case parent == parentNone:
+		h.parent = dendro.SpanID{}
+	case parent == parentBytes:
 		copy(h.parent[:], d.take(idSize))
-	case parent-2 < uint64(d.n):
-		h.parent = d.id(int(parent - 2))
+	case parent == parentSame:
+	case parent-parentIndex < uint64(d.spans):
+		h.parent = d.id(int(parent - parentIndex))
 	default:
 		d.fail()
 	}
-	h.name = d.text()
-	return h
+	h.name.start, h.name.end = d.place()
+}
+
+// skip goes over the attributes and what else comes behind the head h.
+func (d *decoder) skip(h *head) {
+	d.skipAttrs()
+	if h.extra {
+		d.skipExtra()
+	}
+}
+
+func (d *decoder) skipAttrs() {
+	for r := d.list(); r.next(); {
+		d.skipValue()
+	}
+}
+
+func (d *decoder) skipValue() {
+	n := d.uvarint()
+	if n&(1<<tagBits-1) != tagOther {
+		if n&(1<<tagBits-1) != tagInt {
+			d.placeOf(n)
+		}
+		return
+	}
+	d.other(n >> tagBits)
+}
+
+func (d *decoder) skipExtra() {
+	var s dendro.SpanData
+	d.extra(&s)
 }
 
 // attrs reads the attributes of a span, of an event or of a link.
-func (d *decoder) attrs(keys []string) []slog.Attr {
-	n := d.count(2)
-	if n == 0 {
+func (d *decoder) attrs() []slog.Attr {
+	r := d.list()
+	if r.n == 0 {
+		r.next()
 		return nil
 	}
-	out := make([]slog.Attr, n)
-	for i := range out {
-		out[i] = slog.Attr{Key: d.string(keys), Value: d.value()}
+	out := make([]slog.Attr, 0, r.n)
+	for r.next() {
+		out = append(out, slog.Attr{Key: d.copy(r.start, r.end), Value: d.value()})
 	}
 	return out
 }
 
-func (d *decoder) value() slog.Value {
-	switch kind := d.byte(); kind {
+// attrList goes through attributes. When next has returned true, the decoder is at
+// the value, which has to be read or skipped.
+type attrList struct {
+	d          *decoder
+	n          int // how many are left
+	start, end int // where the key is
+
+	like    bool   // the keys are those of an earlier list,
+	same    uint64 // and these values, the last bit first
+	other   int    // where to go on in the other of the two lists
+	earlier bool   // the decoder is in the earlier list
+}
+
+// list begins to read attributes.
+func (d *decoder) list() attrList {
+	start := d.at
+	n := d.uvarint()
+	if n&1 == 0 {
+		if n>>1 > uint64((d.end-d.at)/2) {
+			d.fail()
+			n = 0
+		}
+		return attrList{d: d, n: int(n >> 1)}
+	}
+	r := attrList{d: d, like: true, same: d.uvarint()}
+	own := d.at
+	if n>>1 >= uint64(start) {
+		d.fail()
+		return attrList{d: d}
+	}
+	d.move(int(n >> 1))
+	n = d.uvarint()
+	if n&1 != 0 || n>>1 > maxPattern {
+		d.fail()
+		return attrList{d: d}
+	}
+	r.n, r.other, r.earlier = int(n>>1), own, true
+	return r
+}
+
+func (r *attrList) next() bool {
+	d := r.d
+	if r.like && !r.earlier {
+		r.turn()
+	}
+	if r.n == 0 || d.failed {
+		if r.like {
+			d.move(r.other)
+		}
+		return false
+	}
+	r.n--
+	r.start, r.end = d.place()
+	if !r.like {
+		return true
+	}
+	if r.same&1 == 0 {
+		d.skipValue()
+		r.turn()
+	}
+	r.same >>= 1
+	return true
+}
+
+// turn goes to the other list.
+func (r *attrList) turn() {
+	at := r.d.at
+	r.d.move(r.other)
+	r.other, r.earlier = at, !r.earlier
+}
+
+func (d *decoder) value() slog.Value { return d.valueOf(d.uvarint()) }
+
+// valueOf is value when its number, n, has been read.
+func (d *decoder) valueOf(n uint64) slog.Value {
+	switch n & (1<<tagBits - 1) {
+	case tagInt:
+		return slog.Int64Value(unzigzag(n >> tagBits))
+	case tagOther:
+		return d.other(n >> tagBits)
+	}
+	return slog.StringValue(d.copy(d.placeOf(n)))
+}
+
+func (d *decoder) other(kind uint64) slog.Value {
+	switch kind {
 	case valueNil:
 		return slog.Value{}
 	case valueFalse, valueTrue:
@@ -173,27 +390,25 @@ func (d *decoder) value() slog.Value {
 		return slog.Int64Value(d.varint())
 	case valueFloat:
 		return slog.Float64Value(d.float())
-	case valueString:
-		return slog.StringValue(d.text())
 	case valueBytes:
-		return slog.AnyValue([]byte(d.take(d.count(1))))
+		return slog.AnyValue(append([]byte{}, d.take(d.count(1))...))
 	case valueStrings:
-		return slog.AnyValue(list(d, 1, d.text))
+		return slog.AnyValue(elements(d, 1, d.text))
 	case valueInts:
-		return slog.AnyValue(list(d, 1, d.varint))
+		return slog.AnyValue(elements(d, 1, d.varint))
 	case valueFloats:
-		return slog.AnyValue(list(d, 8, d.float))
+		return slog.AnyValue(elements(d, 8, d.float))
 	case valueBools:
-		return slog.AnyValue(list(d, 1, func() bool { return d.byte() == valueTrue }))
+		return slog.AnyValue(elements(d, 1, func() bool { return d.uvarint()>>tagBits == valueTrue }))
 	case valueList:
-		return slog.AnyValue(list(d, 1, d.value))
+		return slog.AnyValue(elements(d, 1, d.value))
 	}
 	d.fail()
 	return slog.Value{}
 }
 
-// list reads a count and that many items of size bytes or more.
-func list[T any](d *decoder, size int, read func() T) []T {
+// elements reads a count and that many of size bytes or more.
+func elements[T any](d *decoder, size int, read func() T) []T {
 	out := make([]T, d.count(size))
 	for i := range out {
 		out[i] = read()
@@ -201,14 +416,8 @@ func list[T any](d *decoder, size int, read func() T) []T {
 	return out
 }
 
-// extra adds to the spans of a block what few of them have.
-func (d *decoder) extra(spans []Span) {
-	n := d.uvarint()
-	if n >= uint64(len(spans)) {
-		d.fail()
-		return
-	}
-	s := &spans[n].SpanData
+// extra reads what few spans have into s.
+func (d *decoder) extra(s *dendro.SpanData) {
 	s.State = d.state()
 	s.Status.Message = d.text()
 	s.DroppedAttributes = uint32(d.uvarint())
@@ -223,7 +432,7 @@ func (d *decoder) extra(spans []Span) {
 			Time:              s.Start + d.varint(),
 			Duration:          time.Duration(d.varint()),
 			DroppedAttributes: uint32(d.uvarint()),
-			Attributes:        d.attrs(d.texts),
+			Attributes:        d.attrs(),
 		}
 	}
 	if n := d.count(len(dendro.TraceID{}) + idSize + 4); n > 0 {
@@ -236,7 +445,7 @@ func (d *decoder) extra(spans []Span) {
 		l.Flags = dendro.TraceFlags(d.byte())
 		l.State = d.state()
 		l.DroppedAttributes = uint32(d.uvarint())
-		l.Attributes = d.attrs(d.texts)
+		l.Attributes = d.attrs()
 	}
 }
 
@@ -246,49 +455,4 @@ func (d *decoder) state() dendro.TraceState {
 		d.fail()
 	}
 	return s
-}
-
-// decodeSpans appends the spans of a block to dst.
-func decodeSpans(dst []Span, data string, id dendro.TraceID, resource *dendro.Resource, scope *dendro.Scope) ([]Span, error) {
-	var d decoder
-	d.open(data)
-	first := len(dst)
-	start := int64(0)
-	for i := range d.n {
-		h := d.head(start)
-		start = h.start
-		s := Span{Resource: resource, Scope: scope}
-		s.TraceID, s.SpanID, s.Flags = id, d.id(i), h.flags
-		s.ParentID, s.Remote, s.Kind, s.Name = h.parent, h.remote, h.kind, h.name
-		s.Start, s.End, s.Status.Code = h.start, h.end, h.code
-		dst = append(dst, s)
-	}
-	for i := first; i < len(dst); i++ {
-		dst[i].Attributes = d.attrs(d.keys)
-	}
-	for range d.count(1) {
-		d.extra(dst[first:])
-	}
-	if d.failed {
-		return nil, errBlock
-	}
-	return dst, nil
-}
-
-func decodeResource(data string) (*dendro.Resource, error) {
-	s, err := decodeScope(data)
-	if err != nil {
-		return nil, err
-	}
-	return &dendro.Resource{Attributes: s.Attributes, SchemaURL: s.SchemaURL}, nil
-}
-
-func decodeScope(data string) (*dendro.Scope, error) {
-	var d decoder
-	d.open(data)
-	s := &dendro.Scope{Attributes: d.attrs(d.keys), Name: d.text(), Version: d.text(), SchemaURL: d.text()}
-	if d.failed {
-		return nil, errBlock
-	}
-	return s, nil
 }

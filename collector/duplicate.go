@@ -1,99 +1,149 @@
 package collector
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/dendrotrace/dendro"
 )
 
 // maxScanned is how many blocks of a trace are searched for the ids of new spans.
-// A trace of more has an index.
+// A trace of more has a set of its spans.
 const maxScanned = 32
 
-// fresh returns the spans that are not yet in the trace. It changes the slice.
-func (e *entry) fresh(enc *encoder, spans []*dendro.SpanData) []*dendro.SpanData {
-	seen := e.index
-	if seen == nil && e.last != nil {
-		enc.number(spans)
-		seen = known(enc, e.last)
+// fresh returns those of spans, at most maxBlockSpans, that are not yet in the
+// trace whose newest block is given, or nowhere. It does not change the slice.
+func (p *partition) fresh(newest ref, spans []*dendro.SpanData) []*dendro.SpanData {
+	var ids filter
+	twice := false
+	for i, s := range spans {
+		if ids.add(hashSpanID(s.SpanID)) {
+			twice = twice || slices.ContainsFunc(spans[:i], func(o *dendro.SpanData) bool { return o.SpanID == s.SpanID })
+		}
 	}
-	if len(seen) == 0 {
+	var held, given spanSet
+	if newest != (ref{}) {
+		held = p.suspects(newest, &ids, spans)
+	}
+	isHeld := func(s *dendro.SpanData) bool { return held.has(s.SpanID, s.Start) }
+	switch {
+	case twice:
+		given = spanSet{}
+	case len(held) == 0:
 		return spans
 	}
-	return slices.DeleteFunc(spans, func(s *dendro.SpanData) bool { return seen.has(s.SpanID, s.Start) })
+	return slices.DeleteFunc(slices.Clone(spans), func(s *dendro.SpanData) bool {
+		return isHeld(s) || given != nil && !given.add(s.SpanID, s.Start)
+	})
 }
 
-// known returns the spans of the blocks that have one of the ids in e. That is
-// none, unless a client has sent a batch again.
-func known(e *encoder, last *block) spanSet {
-	var seen spanSet
-	for b := last; b != nil; b = b.next {
-		if !e.hasOne(blockIDs(b.data)) {
-			continue
+// suspects returns the spans of the blocks that have one of the ids of spans. That
+// is none, unless a client has sent a batch again.
+func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) (found spanSet) {
+	d := &p.decoder
+	add := func(b block) {
+		if found == nil {
+			found = spanSet{}
 		}
-		if seen == nil {
-			seen = spanSet{}
-		}
-		seen.addBlock(b)
+		eachSpan(d, b, func(k spanID) { found[k] = struct{}{} })
 	}
-	return seen
+	if t := p.sets[spans[0].TraceID]; t != nil {
+		for _, s := range spans {
+			hash := uint32(hashSpanID(s.SpanID))
+			for at := t.start(hash); !t.entries[at].free(); at = t.after(at) {
+				if e := t.entries[at]; e.hash == hash {
+					add(p.block(e.block))
+				}
+			}
+		}
+		return found
+	}
+	for at := newest; at != (ref{}); {
+		b := p.block(at)
+		f := d.open(b)
+		for i := range d.spans {
+			id := d.id(i)
+			if ids.has(hashSpanID(id)) && slices.ContainsFunc(spans, func(s *dendro.SpanData) bool { return s.SpanID == id }) {
+				add(b)
+				break
+			}
+		}
+		at = f.previous
+	}
+	return found
 }
 
-// hasOne reports whether one of ids, each idSize bytes, is numbered.
-func (e *encoder) hasOne(ids string) bool {
-	for ; len(ids) >= idSize; ids = ids[idSize:] {
-		var id dendro.SpanID
-		copy(id[:], ids)
-		if e.ids.find(id) >= 0 {
-			return true
-		}
+// note adds the newest block of a trace, which f is of, to the set of its spans.
+func (p *partition) note(id dendro.TraceID, newest ref, f *footer) {
+	t := p.sets[id]
+	if t == nil && f.blocks <= maxScanned {
+		return
 	}
-	return false
+	oldest := newest
+	if t == nil {
+		t = new(table)
+		if p.sets == nil {
+			p.sets = map[dendro.TraceID]*table{}
+		}
+		p.sets[id] = t
+		oldest = ref{} // all of them
+	}
+	p.bytes -= t.bytes()
+	for at := newest; ; {
+		before := p.decoder.open(p.block(at)).previous
+		for i := range p.decoder.spans {
+			t.add(entry{uint32(hashSpanID(p.decoder.id(i))), at})
+		}
+		if at == oldest || before == (ref{}) {
+			break
+		}
+		at = before
+	}
+	p.bytes += t.bytes()
 }
 
-// indexed adds the newest block to the index. It returns the memory that this
-// takes.
-func (e *entry) indexed() int64 {
-	before := len(e.index)
-	switch {
-	case e.index != nil:
-		e.index.addBlock(e.last)
-	case e.blocks > maxScanned:
-		e.index = spanSet{}
-		for b := e.last; b != nil; b = b.next {
-			e.index.addBlock(b)
-		}
+// forget drops the set of the spans of a trace.
+func (p *partition) forget(id dendro.TraceID) {
+	if t := p.sets[id]; t != nil {
+		delete(p.sets, id)
+		p.bytes -= t.bytes()
 	}
-	return int64(len(e.index)-before) * indexBytes
+}
+
+// hashSpanID spreads ids that differ in a few bits.
+func hashSpanID(id dendro.SpanID) uint64 {
+	return binary.LittleEndian.Uint64(id[:]) * multiplier >> 32
 }
 
 // spanSet tells spans apart. The id alone does not: Zipkin's client and server
 // share it.
-type spanSet map[spanKey]struct{}
+type spanSet map[spanID]struct{}
 
-type spanKey struct {
+type spanID struct {
 	id    dendro.SpanID
 	start int64
 }
 
 func (s spanSet) has(id dendro.SpanID, start int64) bool {
-	_, ok := s[spanKey{id, start}]
+	_, ok := s[spanID{id, start}]
 	return ok
 }
 
 // add reports whether the span is a new one.
 func (s spanSet) add(id dendro.SpanID, start int64) bool {
 	n := len(s)
-	s[spanKey{id, start}] = struct{}{}
+	s[spanID{id, start}] = struct{}{}
 	return len(s) > n
 }
 
-func (s spanSet) addBlock(b *block) {
-	var d decoder
-	d.open(b.data)
-	var h head
-	for i := range d.n {
-		h = d.head(h.start)
-		s.add(d.id(i), h.start)
+func eachSpan(d *decoder, b block, visit func(spanID)) {
+	d.open(b)
+	d.raw()
+	d.raw()
+	h := head{start: d.base}
+	for i := range d.spans {
+		d.next(&h)
+		d.skip(&h)
+		visit(spanID{d.id(i), h.start})
 	}
 }

@@ -2,7 +2,6 @@ package collector
 
 import (
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -10,18 +9,27 @@ import (
 // matcher tells whether traces match a query. It is used by one goroutine.
 type matcher struct {
 	Query
-	values []string // of Query.Tags, as text
+	hashes  []uint64 // of the keys of Query.Tags
+	values  []string // of Query.Tags, as text
+	origins origins
 	decoder
+
+	// What is known of the resource that was looked at last.
+	resource       []byte
+	service        string
+	common, needed uint64 // tags that it has, and those that spans must have
 }
 
 func newMatcher(q Query) *matcher {
 	m := &matcher{Query: q}
 	for _, tag := range q.Tags {
+		m.hashes = append(m.hashes, hashText(tag.Key))
 		m.values = append(m.values, tag.Value.Resolve().String())
 	}
 	return m
 }
 
+// matches reports whether t, which is summed up, matches.
 func (m *matcher) matches(t *trace) bool {
 	start, duration := time.Unix(0, t.first), t.duration()
 	if m.ErrorsOnly && t.errors == 0 ||
@@ -31,72 +39,90 @@ func (m *matcher) matches(t *trace) bool {
 	}
 	named := m.Service == "" && m.Name == ""
 	tagged := len(m.Tags) == 0
-	for b := t.last; b != nil && !(named && tagged); b = b.next {
-		named = named || m.named(b)
-		tagged = tagged || m.tagged(b)
+	for _, b := range t.blocks {
+		if named && tagged {
+			break
+		}
+		n, t := m.block(b, !named, !tagged)
+		named, tagged = named || n, tagged || t
 	}
 	return named && tagged
 }
 
-// named reports whether b has a span of the service and the name.
-func (m *matcher) named(b *block) bool {
-	if m.Service != "" && m.Service != b.resource.service {
-		return false
+// block reports whether b has a span of the service and the name, and one with all
+// tags, as far as that is asked.
+func (m *matcher) block(b block, name, tags bool) (named, tagged bool) {
+	m.open(b)
+	m.know(m.raw())
+	m.raw() // the scope
+	if name {
+		name = m.Service == "" || m.Service == m.service
+		named = name && m.Name == ""
+		name = name && !named
 	}
-	if m.Name == "" {
-		return true
-	}
-	m.open(b.data)
-	var h head
-	for range m.n {
-		if h = m.head(h.start); h.name == m.Name {
-			return true
-		}
-	}
-	return false
-}
-
-// tagged reports whether b has a span with all tags.
-func (m *matcher) tagged(b *block) bool {
-	all := uint64(1)<<len(m.Tags) - 1
-	m.open(b.resource.data)
-	common := m.found()
-	if common == all {
-		return true
-	}
-	m.open(b.data)
-	if m.missing(all &^ common) {
-		return false
+	if tags {
+		tagged = m.needed == 0
+		tags = !tagged && m.needed&^b.keys == 0
 	}
 	var h head
-	for range m.n {
-		h = m.head(h.start)
-	}
-	for range m.n {
-		if common|m.found() == all {
-			return true
+	for range m.spans {
+		if m.failed || !name && !tags {
+			break
+		}
+		m.next(&h)
+		if name && string(m.data[h.name.start:h.name.end]) == m.Name {
+			named, name = true, false
+		}
+		if !tags {
+			m.skip(&h)
+			continue
+		}
+		if m.needed&^m.found() == 0 {
+			tagged, tags = true, false
+		}
+		if h.extra {
+			m.skipExtra()
 		}
 	}
-	return false
+	return named, tagged
 }
 
-// missing reports whether the block has not even the key of one of tags.
-func (m *matcher) missing(tags uint64) bool {
-	for i, tag := range m.Tags {
-		if tags&(1<<i) != 0 && !slices.Contains(m.keys, tag.Key) {
-			return true
+// know notes what matters of a resource.
+func (m *matcher) know(resource []byte) {
+	if m.resource != nil && string(resource) == string(m.resource) {
+		return
+	}
+	m.resource = resource
+	r := m.origins.resource(resource)
+	m.service, m.common = r.Service(), 0
+	for _, a := range r.Attributes {
+		for i, tag := range m.Tags {
+			if a.Key == tag.Key && textIs(a.Value, m.values[i]) {
+				m.common |= 1 << i
+			}
 		}
 	}
-	return false
+	all := ^uint64(0) >> (64 - len(m.Tags))
+	m.needed = all &^ m.common
 }
 
 // found reads the attributes that are next and returns which tags are among
 // them, one bit for each.
 func (m *matcher) found() (tags uint64) {
-	for range m.count(2) {
-		key, value := m.string(m.keys), m.value()
-		for i, tag := range m.Tags {
-			if tag.Key == key && textIs(value, m.values[i]) {
+	for r := m.list(); r.next(); {
+		candidates := uint64(0)
+		for i := range m.Tags {
+			if string(m.data[r.start:r.end]) == m.Tags[i].Key {
+				candidates |= 1 << i
+			}
+		}
+		if candidates == 0 {
+			m.skipValue()
+			continue
+		}
+		v := m.value()
+		for i := range m.Tags {
+			if candidates&(1<<i) != 0 && textIs(v, m.values[i]) {
 				tags |= 1 << i
 			}
 		}

@@ -1,8 +1,11 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 
 	"github.com/dendrotrace/dendro"
@@ -20,73 +23,67 @@ const (
 	minMaxBytes     = 1 << 20
 )
 
-// What Go's allocator takes for the bookkeeping, on 64-bit machines. A test
-// compares the sum with the heap.
+// The store is split into as many partitions as have that many bytes, a power of
+// two.
 const (
-	blockBytes    = 48  // block
-	entryBytes    = 128 // entry
-	internedBytes = 48  // interned
-	indexBytes    = 40  // a span in the index of its trace
-	placeBytes    = 48  // a place in a map half full, which never shrinks
-	slotBytes     = 16  // a slot, which is used again
+	minPartitionBytes = 16 << 20
+	maxPartitions     = 4
 )
 
-// Memory is the [Store] in the memory of the program. It is bounded by bytes:
-// new spans push out whole traces, the one first to which nothing has been added
-// for longest. One trace gets a quarter of it: what arrives after that is dropped
-// and counted as "trace_too_large", so that an endless trace does not push out
-// everything else.
+// A segment is one in so many parts of a partition, within these bounds.
+const (
+	segmentShare    = 32
+	minSegmentBytes = 16 << 10
+	maxSegmentBytes = 256 << 10
+)
+
+// traceShare is the share of the store that one trace may fill: one in so many.
+const traceShare = 8
+
+// Memory is the [Store] in the memory of the program. It is bounded by bytes: new
+// spans push out whole traces, those first of which the first span came first. One
+// trace gets an eighth of it: what arrives after that is dropped and counted as
+// "trace_too_large", so that an endless trace does not push out everything else.
 //
-// Collect copies what it keeps. It takes about a microsecond for a span, holds
-// a lock for a fraction of that, and returns a [dendro.DropError] with the
-// reason [DropTooLarge] for a batch that can never fit. Spans that a client sends
-// again are kept and counted once, as long as their trace is held.
+// Collect copies what it keeps. It takes some hundred nanoseconds for a span, and
+// holds a lock that one in four requests share. It returns a [dendro.DropError] with
+// the reason [DropTooLarge] for a batch of which nothing can ever be held. Spans
+// that a client sends again are kept and counted once, as long as their trace is
+// held.
 //
-// Queries read snapshots and hold up nobody.
+// Queries read snapshots and hold up nobody. The garbage collector has nothing to
+// look at in the spans that are held, however many.
 type Memory struct {
 	max        int64
-	workspaces sync.Pool
-
-	mu             sync.Mutex // guards what follows, and the entries but for their blocks
-	traces         map[dendro.TraceID]*entry
-	slots          []*entry // all entries, each in the same place as long as it is held
-	free           []uint32 // unused slots
-	newest, oldest *entry   // by the last arrival
-	resources      interner
-	scopes         interner
-	stats          Stats // but for Dropped
-	evicted        uint64
-	overlong       uint64 // spans over the bound of their trace
+	partitions []partition
+	sorted     sync.Pool // of *[]*dendro.SpanData
 }
 
 var _ Store = (*Memory)(nil)
 
-// entry is a trace that is held.
-type entry struct {
-	trace
-	bytes        int64
-	index        spanSet // of all spans; nil for few blocks
-	blocks, slot uint32
-	newer, older *entry
-}
-
-// traceShare is the share of the store that one trace may fill: one in so many.
-const traceShare = 4
-
 // NewMemory returns an empty store.
 func NewMemory(o MemoryOptions) *Memory {
-	m := &Memory{
-		max:       max(o.MaxBytes, minMaxBytes),
-		traces:    map[dendro.TraceID]*entry{},
-		resources: interner{held: map[string]*interned{}},
-		scopes:    interner{held: map[string]*interned{}},
-	}
+	m := &Memory{max: max(o.MaxBytes, minMaxBytes)}
 	if o.MaxBytes == 0 {
 		m.max = defaultMaxBytes
 	}
-	m.stats.MaxBytes = m.max
-	m.workspaces.New = func() any { return new(workspace) }
+	n := 1
+	for n < maxPartitions && m.max/int64(2*n) >= minPartitionBytes {
+		n *= 2
+	}
+	m.partitions = make([]partition, n)
+	share := int(m.max) / n
+	for i := range m.partitions {
+		m.partitions[i].init(share, int(m.max)/traceShare, min(max(share/segmentShare, minSegmentBytes), maxSegmentBytes))
+	}
+	m.sorted.New = func() any { return new([]*dendro.SpanData) }
 	return m
+}
+
+// partition returns that of the traces whose id has that hash.
+func (m *Memory) partition(hash uint64) *partition {
+	const shift = 48 // to bits that index and table do not use
+	return &m.partitions[int(hash>>shift)&(len(m.partitions)-1)]
 }
 
 // Collect implements [dendro.Collector].
@@ -94,134 +91,83 @@ func (m *Memory) Collect(b *dendro.Batch) error {
 	if len(b.Spans) == 0 {
 		return nil
 	}
-	w := m.workspaces.Get().(*workspace)
-	defer m.workspaces.Put(w)
-	defer w.clear()
-
-	w.origin(b)
-	w.split(b.Spans)
-	total := int64(len(w.resource) + len(w.scope) + 2*(internedBytes+placeBytes))
-	for i := range w.parts {
-		total += w.parts[i].bytes + entryBytes + placeBytes + slotBytes
+	id := b.Spans[0].TraceID
+	for _, s := range b.Spans[1:] {
+		if s.TraceID != id {
+			return m.collectTraces(b)
+		}
 	}
-	if total > m.max {
-		return &dendro.DropError{Reason: DropTooLarge, Err: fmt.Errorf("%d spans in %d bytes, of at most %d", len(b.Spans), total, m.max)}
-	}
-	service := b.Resource.Service()
-	for i := range w.parts {
-		m.add(w, &w.parts[i], service)
+	hash := hashOf(id)
+	if !m.partition(hash).add(b, hash, b.Spans) {
+		return m.tooLarge(b)
 	}
 	return nil
 }
 
-// add puts a part into its trace, and evicts what then is too much.
-func (m *Memory) add(w *workspace, p *part, service string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	id := p.spans[0].TraceID
-	e := m.traces[id]
-	if e == nil {
-		e = &entry{trace: trace{id: id}}
-		m.hold(e)
-	} else {
-		m.unlist(e)
-	}
-	m.list(e)
-
-	fresh := e.fresh(&w.encoder, p.spans)
-	m.stats.Duplicates += uint64(p.received - len(fresh))
-	if len(fresh) == 0 {
-		return
-	}
-	m.stats.Accepted += uint64(len(fresh))
-	if e.blocks > 0 && e.bytes+p.bytes > m.max/traceShare {
-		m.overlong += uint64(len(fresh))
-		return
-	}
-	if len(fresh) < len(p.spans) {
-		*p = newPart(&w.encoder, fresh)
-	}
-	resource, resourceBytes := m.resources.use(w.resource, service)
-	scope, scopeBytes := m.scopes.use(w.scope, "")
-	p.block.resource, p.block.scope = resource, scope
-	e.add(p)
-	e.blocks++
-	bytes := p.bytes + e.indexed()
-	e.bytes += bytes
-	m.stats.Bytes += bytes + resourceBytes + scopeBytes
-	m.stats.Spans += len(fresh)
-	for m.stats.Bytes > m.max {
-		m.evict(m.oldest)
-	}
+func (m *Memory) tooLarge(b *dendro.Batch) error {
+	return &dendro.DropError{Reason: DropTooLarge, Err: fmt.Errorf("%d spans with more than the %d bytes of a trace", len(b.Spans), m.max/traceShare)}
 }
 
-// hold gives e its place.
-func (m *Memory) hold(e *entry) {
-	if n := len(m.free); n > 0 {
-		e.slot = m.free[n-1]
-		m.free = m.free[:n-1]
-		m.slots[e.slot] = e
-	} else {
-		e.slot = uint32(len(m.slots))
-		m.slots = append(m.slots, e)
-		m.stats.Bytes += placeBytes + slotBytes
+// collectTraces is Collect for spans of several traces.
+func (m *Memory) collectTraces(b *dendro.Batch) error {
+	sorted := m.sorted.Get().(*[]*dendro.SpanData)
+	defer m.sorted.Put(sorted)
+	spans := append((*sorted)[:0], b.Spans...)
+	defer func() {
+		clear(spans)
+		*sorted = spans
+	}()
+	slices.SortStableFunc(spans, func(a, b *dendro.SpanData) int { return bytes.Compare(a.TraceID[:], b.TraceID[:]) })
+	held := false
+	var refused [][]*dendro.SpanData
+	for rest := spans; len(rest) > 0; {
+		id := rest[0].TraceID
+		n := slices.IndexFunc(rest, func(s *dendro.SpanData) bool { return s.TraceID != id })
+		if n < 0 {
+			n = len(rest)
+		}
+		hash := hashOf(id)
+		if m.partition(hash).add(b, hash, rest[:n:n]) {
+			held = true
+		} else {
+			refused = append(refused, rest[:n])
+		}
+		rest = rest[n:]
 	}
-	m.traces[e.id] = e
-	e.bytes = entryBytes
-	m.stats.Bytes += entryBytes
-	m.stats.Traces++
-}
-
-func (m *Memory) evict(e *entry) {
-	m.unlist(e)
-	delete(m.traces, e.id)
-	m.slots[e.slot] = nil
-	m.free = append(m.free, e.slot)
-	m.stats.Bytes -= e.bytes
-	for b := e.last; b != nil; b = b.next {
-		m.stats.Bytes -= m.resources.release(b.resource) + m.scopes.release(b.scope)
+	if !held {
+		return m.tooLarge(b)
 	}
-	m.stats.Traces--
-	m.stats.Spans -= e.spans
-	m.evicted += uint64(e.spans)
-}
-
-// list makes e the newest.
-func (m *Memory) list(e *entry) {
-	e.newer, e.older = nil, m.newest
-	if m.newest != nil {
-		m.newest.newer = e
-	} else {
-		m.oldest = e
+	for _, spans := range refused {
+		p := m.partition(hashOf(spans[0].TraceID))
+		p.mu.Lock()
+		p.refuse(len(spans))
+		p.mu.Unlock()
 	}
-	m.newest = e
-}
-
-func (m *Memory) unlist(e *entry) {
-	if e.newer != nil {
-		e.newer.older = e.older
-	} else {
-		m.newest = e.older
-	}
-	if e.older != nil {
-		e.older.newer = e.newer
-	} else {
-		m.oldest = e.newer
-	}
+	return nil
 }
 
 // Stats implements [Store].
 func (m *Memory) Stats() Stats {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.stats
-	for reason, n := range map[string]uint64{"evicted": m.evicted, "trace_too_large": m.overlong} {
+	s := Stats{MaxBytes: m.max}
+	drop := func(reason string, n uint64) {
 		if n > 0 {
 			if s.Dropped == nil {
 				s.Dropped = map[string]uint64{}
 			}
-			s.Dropped[reason] = n
+			s.Dropped[reason] += n
 		}
+	}
+	for i := range m.partitions {
+		p := &m.partitions[i]
+		p.mu.Lock()
+		s.Traces += p.stats.Traces
+		s.Spans += p.stats.Spans
+		s.Accepted += p.stats.Accepted
+		s.Duplicates += p.stats.Duplicates
+		s.Bytes += int64(p.bytes)
+		drop("evicted", p.evicted)
+		drop("trace_too_large", p.overlong)
+		p.mu.Unlock()
 	}
 	return s
 }
@@ -231,45 +177,42 @@ func (m *Memory) Trace(ctx context.Context, id dendro.TraceID) (*Trace, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	m.mu.Lock()
-	e := m.traces[id]
-	if e == nil {
-		m.mu.Unlock()
+	hash := hashOf(id)
+	p := m.partition(hash)
+	var t trace
+	p.mu.Lock()
+	table := p.index.table(hash)
+	at, found := p.find(table, hash, &id)
+	if found {
+		p.snapshot(&t, table.entries[at].block, nil)
+	}
+	p.mu.Unlock()
+	if !found {
 		return nil, nil
 	}
-	t := e.trace
-	m.mu.Unlock()
 	return t.decode()
 }
 
-// slotsPerLock is how many traces are copied while m.mu is held: some
-// microseconds.
-const slotsPerLock = 128
-
-// each calls visit with a snapshot of every trace, roughly the newest first,
-// until it returns false. It returns the error of ctx.
-func (m *Memory) each(ctx context.Context, visit func(t *trace) bool) error {
-	traces := make([]trace, 0, slotsPerLock)
-	m.mu.Lock()
-	top := len(m.slots) // which are never fewer
-	m.mu.Unlock()
-	for top > 0 {
-		traces = traces[:0]
-		m.mu.Lock()
-		for ; top > 0 && len(traces) < slotsPerLock; top-- {
-			if e := m.slots[top-1]; e != nil {
-				traces = append(traces, e.trace)
-			}
-		}
-		m.mu.Unlock()
-		for i := range traces {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if !visit(&traces[i]) {
-				return nil
+// each calls visit once with a snapshot of every trace, until it returns false. The
+// blocks of a snapshot are only there until visit returns. It may leave out traces
+// that begin before what since returns, and sets block.keys for keys of that
+// hashes. each returns the error of ctx.
+func (m *Memory) each(ctx context.Context, since func() int64, keys []uint64, visit func(t *trace) bool) error {
+	traces := make([]trace, tracesPerLock)
+	for i := range m.partitions {
+		for w := m.partitions[i].walk(keys); w.next(traces, since()); {
+			for i := range w.found {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if !visit(&traces[i]) {
+					return nil
+				}
 			}
 		}
 	}
 	return ctx.Err()
 }
+
+// always is a since of each.
+func always() int64 { return math.MinInt64 }

@@ -3,8 +3,9 @@ package collector
 import (
 	"context"
 	"maps"
+	"math"
 	"slices"
-	"strings"
+	"time"
 )
 
 // Search implements [Store].
@@ -15,15 +16,24 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 	}
 	var found []trace // the newest so far, in their order
 	match := newMatcher(q)
-	err = m.each(ctx, func(t *trace) bool {
+	start := always()
+	if s := q.Start.Unix(); s > 0 && s < math.MaxInt64/int64(time.Second) {
+		start = q.Start.UnixNano()
+	}
+	since := func() int64 {
+		if len(found) == q.Limit {
+			return max(start, found[q.Limit-1].first)
+		}
+		return start
+	}
+	err = m.each(ctx, since, match.hashes, func(t *trace) bool {
 		if full := len(found) == q.Limit; full && t.newestFirst(&found[len(found)-1]) > 0 || !match.matches(t) {
 			return true
 		}
-		// It is there already if it was evicted and began anew meanwhile.
-		found = slices.DeleteFunc(found, func(a trace) bool { return a.id == t.id })
 		found = found[:min(len(found), q.Limit-1)]
 		i, _ := slices.BinarySearchFunc(found, t, func(a trace, t *trace) int { return a.newestFirst(t) })
 		found = slices.Insert(found, i, *t)
+		found[i].blocks = slices.Clone(t.blocks)
 		return true
 	})
 	if err != nil {
@@ -31,7 +41,7 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 	}
 	out := make([]Summary, len(found))
 	for i := range found {
-		out[i] = found[i].summary()
+		out[i] = found[i].summary(&match.decoder, &match.origins)
 	}
 	return out, nil
 }
@@ -39,12 +49,9 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 // Tags implements [Store].
 func (m *Memory) Tags(ctx context.Context) ([]string, error) {
 	seen := textSet{}
-	var d decoder
-	err := m.eachBlock(ctx, func(data string) bool {
-		d.open(data)
-		for _, key := range d.keys {
-			seen.add(key)
-		}
+	err := m.eachAttribute(ctx, func(d *decoder, start, end int) bool {
+		seen.add(d.data[start:end])
+		d.skipValue()
 		return true
 	})
 	if err != nil {
@@ -56,22 +63,16 @@ func (m *Memory) Tags(ctx context.Context) ([]string, error) {
 // TagValues implements [Store].
 func (m *Memory) TagValues(ctx context.Context, key string) ([]string, error) {
 	seen := textSet{}
-	var d decoder
-	err := m.eachBlock(ctx, func(data string) bool {
-		d.open(data)
-		if !slices.Contains(d.keys, key) {
+	err := m.eachAttribute(ctx, func(d *decoder, start, end int) bool {
+		if string(d.data[start:end]) != key {
+			d.skipValue()
 			return true
 		}
-		var h head
-		for range d.n {
-			h = d.head(h.start)
-		}
-		for range max(1, d.n) {
-			for range d.count(2) {
-				if k, v := d.string(d.keys), d.value(); k == key && len(seen) < MaxTagValues {
-					seen.add(v.String())
-				}
-			}
+		if n := d.uvarint(); n&(1<<tagBits-1) <= tagReference {
+			start, end := d.placeOf(n)
+			seen.add(d.data[start:end])
+		} else {
+			seen.add([]byte(d.valueOf(n).String()))
 		}
 		return len(seen) < MaxTagValues
 	})
@@ -81,20 +82,34 @@ func (m *Memory) TagValues(ctx context.Context, key string) ([]string, error) {
 	return seen.sorted(), nil
 }
 
-// eachBlock calls visit with the encoded spans and resources of all traces,
-// resources more than once, until it returns false.
-func (m *Memory) eachBlock(ctx context.Context, visit func(data string) bool) error {
-	var resource *interned // the last one
-	return m.each(ctx, func(t *trace) bool {
-		for b := t.last; b != nil; b = b.next {
-			if b.resource != resource {
-				resource = b.resource
-				if !visit(resource.data) {
-					return false
+// eachAttribute calls visit for the attributes of spans and resources, whose keys
+// are from start to end, until it returns false. visit reads the value.
+func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start, end int) bool) error {
+	var d, inner decoder
+	resources := textSet{}
+	return m.each(ctx, always, nil, func(t *trace) bool {
+		for _, b := range t.blocks {
+			d.open(b)
+			if resource := d.raw(); resources.add(resource) {
+				inner.use(resource, 0, len(resource))
+				for r := inner.list(); r.next(); {
+					if !visit(&inner, r.start, r.end) {
+						return false
+					}
 				}
 			}
-			if !visit(b.data) {
-				return false
+			d.raw() // the scope
+			var h head
+			for range d.spans {
+				d.next(&h)
+				for r := d.list(); r.next(); {
+					if !visit(&d, r.start, r.end) {
+						return false
+					}
+				}
+				if h.extra {
+					d.skipExtra()
+				}
 			}
 		}
 		return true
@@ -104,10 +119,13 @@ func (m *Memory) eachBlock(ctx context.Context, visit func(data string) bool) er
 // textSet is a set of copies.
 type textSet map[string]struct{}
 
-func (s textSet) add(text string) {
-	if _, ok := s[text]; !ok {
-		s[strings.Clone(text)] = struct{}{}
+// add reports whether text is a new one.
+func (s textSet) add(text []byte) bool {
+	if _, ok := s[string(text)]; ok {
+		return false
 	}
+	s[string(text)] = struct{}{}
+	return true
 }
 
 func (s textSet) sorted() []string { return slices.Sorted(maps.Keys(s)) }

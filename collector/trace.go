@@ -10,42 +10,35 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// trace is what the memory store knows of one trace. A copy is a snapshot that
-// can be read without a lock, because blocks never change.
+// trace is a snapshot of one trace: it can be read without a lock, because all
+// but the state of a block never changes.
 type trace struct {
-	id      dendro.TraceID
-	last    *block // the newest, which leads to the others
-	first   int64  // the earliest start
-	end     int64  // the latest end
-	spans   int
-	errors  int
-	root    *block // the block of the root, or of the earliest span
-	rootKey rootKey
-	rootAt  int // number of that span in the block
+	id     dendro.TraceID
+	blocks []block // the newest first
+	totals
 }
 
-// block is some spans of one trace. Only a block that is not yet in a trace
-// may be changed.
-type block struct {
-	next            *block // the one that came before
-	data            string // see encoder
-	resource, scope *interned
-	spans, errors   uint32
+// totals is what the footers of all blocks say together.
+type totals struct {
+	first, end int64 // the earliest start and the latest end
+	spans      int
+	errors     int
+	root       int // index of the block of the root, or of the earliest span
+	rootKey    rootKey
+	rootAt     int // in that block
 }
 
-// add appends a part, whose block is complete.
-func (t *trace) add(p *part) {
-	b := p.block
-	if t.last == nil {
-		t.first, t.end = p.first, p.end
+// add takes in a block that came before those that are there, and its footer.
+func (t *trace) add(b block, f *footer) {
+	if n := len(t.blocks); n == 0 {
+		t.totals = totals{first: f.first, end: f.end, rootKey: f.rootKey, rootAt: f.rootAt}
+	} else if !t.rootKey.before(f.rootKey) { // of two roots the one that came first
+		t.root, t.rootKey, t.rootAt = n, f.rootKey, f.rootAt
 	}
-	t.first, t.end = min(t.first, p.first), max(t.end, p.end)
-	if t.root == nil || p.rootKey.before(t.rootKey) {
-		t.root, t.rootKey, t.rootAt = b, p.rootKey, p.rootAt
-	}
-	t.spans += int(b.spans)
-	t.errors += int(b.errors)
-	b.next, t.last = t.last, b
+	t.blocks = append(t.blocks, b)
+	t.first, t.end = min(t.first, f.first), max(t.end, f.end)
+	t.spans += f.spans
+	t.errors += f.errors
 }
 
 func (t *trace) duration() time.Duration { return time.Duration(max(0, t.end-t.first)) }
@@ -58,64 +51,99 @@ func (t *trace) newestFirst(other *trace) int {
 	return bytes.Compare(t.id[:], other.id[:])
 }
 
-// summary decodes no more than the heads of one block.
-func (t *trace) summary() Summary {
-	s := Summary{
-		TraceID: t.id, Start: t.first, Duration: t.duration(), Spans: t.spans, Errors: t.errors,
-		RootService: t.root.resource.service, RootMissing: t.rootKey.child,
-	}
-	var d decoder
-	d.open(t.root.data)
-	var h head
-	for range t.rootAt + 1 {
-		h = d.head(h.start)
-	}
-	s.RootName = strings.Clone(h.name)
-	for b := t.last; b != nil; b = b.next {
-		service := b.resource.service
-		i, found := slices.BinarySearchFunc(s.Services, service, func(a ServiceSummary, name string) int {
+// summary returns what the list shows.
+func (t *trace) summary(d *decoder, o *origins) Summary {
+	s := Summary{TraceID: t.id, Start: t.first, Duration: t.duration(), Spans: t.spans, Errors: t.errors, RootMissing: t.rootKey.child}
+	for i, b := range t.blocks {
+		f := d.open(b)
+		service := o.resource(d.raw()).Service()
+		if i == t.root {
+			s.RootService = service
+			d.move(min(b.at+t.rootAt, d.end))
+			var h head
+			d.next(&h)
+			s.RootName = d.copy(h.name.start, h.name.end)
+		}
+		at, found := slices.BinarySearchFunc(s.Services, service, func(a ServiceSummary, name string) int {
 			return strings.Compare(a.Service, name)
 		})
 		if !found {
-			s.Services = slices.Insert(s.Services, i, ServiceSummary{Service: service})
+			s.Services = slices.Insert(s.Services, at, ServiceSummary{Service: service})
 		}
-		s.Services[i].Spans += int(b.spans)
-		s.Services[i].Errors += int(b.errors)
+		s.Services[at].Spans += f.spans
+		s.Services[at].Errors += f.errors
 	}
 	return s
 }
 
 // decode returns the spans of t. Nothing in them belongs to the store.
 func (t *trace) decode() (*Trace, error) {
-	var blocks []*block
-	for b := t.last; b != nil; b = b.next {
-		blocks = append(blocks, b)
-	}
-	slices.Reverse(blocks)
+	var d decoder
+	var o origins
 	out := &Trace{ID: t.id, Spans: make([]Span, 0, t.spans)}
-	resources := map[*interned]*dendro.Resource{}
-	scopes := map[*interned]*dendro.Scope{}
-	var err error
-	for _, b := range blocks {
-		resource, scope := resources[b.resource], scopes[b.scope]
-		if resource == nil {
-			if resource, err = decodeResource(strings.Clone(b.resource.data)); err != nil {
-				return nil, err
+	for _, b := range slices.Backward(t.blocks) {
+		d.open(b)
+		d.copyAll()
+		resource, scope := o.resource(d.raw()), o.scope(d.raw())
+		h := head{start: d.base}
+		for i := range d.spans {
+			d.next(&h)
+			s := Span{Resource: resource, Scope: scope}
+			s.TraceID, s.SpanID, s.Flags = t.id, d.id(i), h.flags
+			s.ParentID, s.Remote, s.Kind, s.Name = h.parent, h.remote, h.kind, d.copy(h.name.start, h.name.end)
+			s.Start, s.End, s.Status.Code = h.start, h.end, h.code
+			s.Attributes = d.attrs()
+			if h.extra {
+				d.extra(&s.SpanData)
 			}
-			resources[b.resource] = resource
-		}
-		if scope == nil {
-			if scope, err = decodeScope(strings.Clone(b.scope.data)); err != nil {
-				return nil, err
+			if d.failed {
+				break
 			}
-			scopes[b.scope] = scope
+			out.Spans = append(out.Spans, s)
 		}
-		if out.Spans, err = decodeSpans(out.Spans, strings.Clone(b.data), t.id, resource, scope); err != nil {
-			return nil, err
+		if d.failed {
+			return nil, errBlock
 		}
 	}
 	out.Spans = sorted(out.Spans)
 	return out, nil
+}
+
+// origins decodes resources and scopes, each once.
+type origins struct {
+	resources map[string]*dendro.Resource // by their encoding
+	scopes    map[string]*dendro.Scope
+}
+
+func (o *origins) resource(data []byte) *dendro.Resource {
+	if r := o.resources[string(data)]; r != nil {
+		return r
+	}
+	s := decodeScope(data)
+	if o.resources == nil {
+		o.resources = map[string]*dendro.Resource{}
+	}
+	r := &dendro.Resource{Attributes: s.Attributes, SchemaURL: s.SchemaURL}
+	o.resources[string(data)] = r
+	return r
+}
+
+func (o *origins) scope(data []byte) *dendro.Scope {
+	if s := o.scopes[string(data)]; s != nil {
+		return s
+	}
+	if o.scopes == nil {
+		o.scopes = map[string]*dendro.Scope{}
+	}
+	s := decodeScope(data)
+	o.scopes[string(data)] = s
+	return s
+}
+
+func decodeScope(data []byte) *dendro.Scope {
+	var d decoder
+	d.use(data, 0, len(data))
+	return &dendro.Scope{Attributes: d.attrs(), Name: d.text(), Version: d.text(), SchemaURL: d.text()}
 }
 
 // sorted returns spans by start, then in the order in which they were. A span is

@@ -23,6 +23,19 @@ func newestFirst(t *testing.T, s collector.Store) {
 	found(t, s, "by the earliest span", collector.Query{}, 5, 3, 2, 1, 4)
 }
 
+// sameStart is of so many traces that a store may not look at all of them.
+func sameStart(t *testing.T, s collector.Store) {
+	const n = 10_000
+	for i := range n {
+		collect(t, s, batch("a", span(n-i, 1, 0, "root", 0)))
+	}
+	found(t, s, "by id", collector.Query{Limit: 3}, 1, 2, 3)
+	for i := range n {
+		collect(t, s, batch("a", span(n+1+i, 1, 0, "root", 0)))
+	}
+	found(t, s, "by id", collector.Query{Limit: 3}, 1, 2, 3)
+}
+
 func limit(t *testing.T, s collector.Store) {
 	const n = collector.MaxLimit + 10
 	for i := 1; i <= n; i++ {

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"caller owns what it gave and got", ownership},
 
 		{"search: newest first", newestFirst},
+		{"search: same start", sameStart},
 		{"search: limit", limit},
 		{"search: time", timeRange},
 		{"search: duration", durations},

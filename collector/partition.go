@@ -1,0 +1,306 @@
+package collector
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// partition is a share of the traces with all that it takes to hold them, so that
+// requests seldom wait for each other.
+//
+// Blocks are appended to the newest segment. When all the memory is in use, the
+// oldest segment is emptied at the pace at which the newest is filled, so that no
+// request has to pay for a whole segment, and then dropped. A trace goes when its
+// first block does.
+type partition struct {
+	maxBytes, maxTraceBytes, segmentBytes int
+
+	mu       sync.Mutex // guards what follows
+	index    index
+	segments []segment // the oldest first
+	first    uint32    // the number of the oldest
+	drained  uint32    // up to where the oldest is empty
+	encoder  encoder   // of the newest
+	decoder  decoder
+	origins  [recentOrigins]origin
+	turn     int                       // of origins, to be replaced
+	sets     map[dendro.TraceID]*table // of traces with many blocks: where span ids are
+	bytes    int
+	stats    Stats // but for Bytes, MaxBytes and Dropped
+	evicted  uint64
+	overlong uint64 // spans of traces that have their share
+	_        [64]byte
+}
+
+func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int) {
+	p.maxBytes, p.maxTraceBytes, p.segmentBytes = maxBytes, maxTraceBytes, segmentBytes
+	p.encoder.recent = new(recent)
+	p.first = 1
+	p.bytes = partitionBytes
+}
+
+// segment is memory for blocks.
+type segment struct {
+	data   []byte // which up to its length never changes
+	latest int64  // start of the first block of a trace
+	keys   filter // of the attributes of spans
+}
+
+const (
+	// partitionBytes is what an empty partition takes.
+	partitionBytes = 64 << 10
+	// minSegmentRoom is what a segment needs for another block.
+	minSegmentRoom = 1 << 10
+	// recentOrigins is how many resources and scopes are encoded once and not
+	// for each batch of theirs.
+	recentOrigins = 8
+)
+
+var traceSeed = maphash.MakeSeed()
+
+func hashOf(id dendro.TraceID) uint64 { return maphash.Comparable(traceSeed, id) }
+
+// add puts spans of one trace into it, and lets go of what then is too much. It
+// returns false if none of them can ever be held, and forgets them.
+func (p *partition) add(b *dendro.Batch, hash uint64, spans []*dendro.SpanData) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	tooLarge, held := 0, false
+	for len(spans) > 0 {
+		n := min(len(spans), maxBlockSpans)
+		large, found := p.addBlock(b, hash, spans[:n:n])
+		tooLarge += large
+		held = held || found
+		spans = spans[n:]
+	}
+	if held || tooLarge == 0 {
+		p.refuse(tooLarge)
+		return true
+	}
+	return false
+}
+
+// refuse counts spans that are too large for what their trace may take.
+func (p *partition) refuse(n int) {
+	p.stats.Accepted += uint64(n)
+	p.overlong += uint64(n)
+}
+
+// addBlock adds at most maxBlockSpans spans. It returns how many of them are too
+// large, and whether the trace is held.
+func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.SpanData) (tooLarge int, held bool) {
+	id := spans[0].TraceID
+	p.makeRoom()
+	t := p.index.table(hash)
+	at, held := p.find(t, hash, &id)
+	var f footer
+	if held {
+		f.previous = t.entries[at].block
+		before := p.decoder.open(p.block(f.previous))
+		f.blocks, f.bytes, f.traceSpans = before.blocks, before.bytes, before.traceSpans
+	}
+	given := len(spans)
+	spans = p.fresh(f.previous, spans)
+	p.stats.Duplicates += uint64(given - len(spans))
+
+	start := len(p.encoder.data)
+	p.encoder.limit = start + p.maxTraceBytes - f.bytes
+	origin := p.originOf(batch)
+	for len(spans) > 0 {
+		i := p.encoder.block(&f, origin, spans)
+		if i < 0 {
+			break
+		}
+		spans = slices.Delete(slices.Clone(spans), i, i+1)
+		tooLarge++
+	}
+	if len(spans) == 0 {
+		return tooLarge, held
+	}
+	newest := ref{p.encoder.number, uint32(start)}
+	last := &p.segments[len(p.segments)-1]
+	p.bytes += cap(p.encoder.data) - cap(last.data)
+	last.data, last.keys = p.encoder.data, p.encoder.keys
+	if held {
+		p.bytesAt(f.previous)[atContinued] = 1
+		p.note(id, newest, &f)
+	} else {
+		if t.full() {
+			p.enlarge(t)
+			at, _ = p.find(t, hash, &id)
+		}
+		p.stats.Traces++
+		last.latest = max(last.latest, f.first)
+	}
+	t.put(at, entry{uint32(hash), newest})
+	p.stats.Accepted += uint64(len(spans))
+	p.stats.Spans += len(spans)
+	p.drain()
+	return tooLarge, true
+}
+
+// originOf returns the resource and the scope of b, encoded.
+func (p *partition) originOf(b *dendro.Batch) *origin {
+	for i := range p.origins {
+		if o := &p.origins[i]; o.resourceOf == b.Resource && o.scopeOf == b.Scope && o.resource != "" {
+			return o
+		}
+	}
+	o := &p.origins[p.turn]
+	p.turn = (p.turn + 1) % recentOrigins
+	*o = newOrigin(b.Resource, b.Scope)
+	return o
+}
+
+// find returns the place of a trace in its table, and if it is not there the one
+// for it.
+func (p *partition) find(t *table, hash uint64, id *dendro.TraceID) (at int, found bool) {
+	if len(t.entries) == 0 {
+		return 0, false
+	}
+	gone := -1
+	for at = t.start(uint32(hash)); ; at = t.after(at) {
+		switch e := &t.entries[at]; {
+		case e.free():
+			if gone >= 0 {
+				at = gone
+			}
+			return at, false
+		case p.gone(e.block):
+			gone = at
+		case e.hash == uint32(hash) && idOf(p.bytesAt(e.block)) == *id:
+			return at, true
+		}
+	}
+}
+
+// gone reports whether the block at r has been dropped. When the only block of a
+// trace is, its entry in the index is left there to be used again: to look for it
+// would cost more than all the rest.
+func (p *partition) gone(r ref) bool {
+	return r.segment < p.first || r.segment == p.first && r.offset < p.drained
+}
+
+// enlarge makes room in a table of the index.
+func (p *partition) enlarge(t *table) {
+	for at := range t.entries {
+		for e := &t.entries[at]; !e.free() && p.gone(e.block); {
+			t.remove(at)
+		}
+	}
+	if t.crowded() {
+		p.bytes -= t.bytes()
+		t.grow()
+		p.bytes += t.bytes()
+	}
+}
+
+func (p *partition) block(r ref) block {
+	return block{segment: p.segments[r.segment-p.first].data, at: int(r.offset)}
+}
+
+// bytesAt returns what is from r on.
+func (p *partition) bytesAt(r ref) []byte { return p.segments[r.segment-p.first].data[r.offset:] }
+
+func idOf(block []byte) dendro.TraceID { return dendro.TraceID(block[atTraceID:]) }
+
+// makeRoom begins a new segment if the newest is full.
+func (p *partition) makeRoom() {
+	if n := len(p.segments); n > 0 {
+		last := &p.segments[n-1]
+		room := cap(last.data) - len(last.data)
+		if room >= minSegmentRoom && len(last.data) < p.segmentBytes {
+			return
+		}
+		if room > p.segmentBytes/16 { // after a large block
+			last.data = append(make([]byte, 0, len(last.data)), last.data...)
+			p.bytes -= room
+		}
+	}
+	for p.bytes+p.segmentBytes > p.maxBytes && len(p.segments) > 0 {
+		p.dropOldest()
+	}
+	data := make([]byte, 0, p.segmentBytes)
+	p.bytes += p.segmentBytes
+	p.segments = append(p.segments, segment{data: data, latest: math.MinInt64})
+	p.encoder.begin(data, p.first+uint32(len(p.segments))-1)
+}
+
+// drain brings p within its bounds, and empties of the oldest segment as much as
+// the newest has been filled if that will soon need the room.
+func (p *partition) drain() {
+	for p.bytes > p.maxBytes && len(p.segments) > 1 {
+		p.dropOldest()
+	}
+	if p.bytes+p.segmentBytes <= p.maxBytes || len(p.segments) < 2 {
+		return
+	}
+	oldest, newest := len(p.segments[0].data), len(p.segments[len(p.segments)-1].data)
+	for until := min(oldest, oldest*newest/p.segmentBytes); int(p.drained) < until; {
+		p.dropBlock()
+	}
+}
+
+// dropOldest empties the oldest segment and drops it.
+func (p *partition) dropOldest() {
+	for int(p.drained) < len(p.segments[0].data) {
+		p.dropBlock()
+	}
+	p.bytes -= cap(p.segments[0].data)
+	p.segments = slices.Delete(p.segments, 0, 1)
+	p.first++
+	p.drained = 0
+}
+
+// dropBlock drops the oldest block, and its trace if it has not gone before.
+func (p *partition) dropBlock() {
+	b := p.bytesAt(ref{p.first, p.drained})
+	var spans int
+	switch {
+	case b[atContinues] != 0: // the first block of the trace went before
+	case b[atContinued] == 0:
+		n, _ := binary.Uvarint(b[binary.LittleEndian.Uint32(b[atFooter:]):])
+		spans = int(n)
+		p.stats.Traces--
+	default:
+		id := idOf(b)
+		t, at := p.held(id)
+		spans = p.decoder.open(p.block(t.entries[at].block)).traceSpans
+		t.remove(at)
+		p.forget(id)
+		p.stats.Traces--
+	}
+	p.drained += binary.LittleEndian.Uint32(b[atSize:])
+	p.stats.Spans -= spans
+	p.evicted += uint64(spans)
+}
+
+// held returns the place of a trace that is held.
+func (p *partition) held(id dendro.TraceID) (t *table, at int) {
+	hash := hashOf(id)
+	t = p.index.table(hash)
+	at, _ = p.find(t, hash, &id)
+	return t, at
+}
+
+// snapshot puts a trace whose newest block is given into t, which is empty but for
+// memory that it may use. Keys are those of a walk.
+func (p *partition) snapshot(t *trace, newest ref, keys []uint64) {
+	t.id = idOf(p.bytesAt(newest))
+	for at := newest; at != (ref{}); {
+		b := p.block(at)
+		for i, key := range keys {
+			if p.segments[at.segment-p.first].keys.has(key) {
+				b.keys |= 1 << i
+			}
+		}
+		f := p.decoder.open(b)
+		t.add(b, &f)
+		at = f.previous
+	}
+}

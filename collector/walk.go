@@ -1,0 +1,68 @@
+package collector
+
+import "encoding/binary"
+
+// tracesPerLock is how many traces are looked up while a lock is held: some
+// microseconds.
+const tracesPerLock = 128
+
+// walk goes through the traces of a partition, segment by segment from the newest
+// to the oldest, by their first blocks: each trace that is held has one, which
+// stays where it is whatever is added to the trace.
+type walk struct {
+	p     *partition
+	keys  []uint64 // hashes, see block
+	at    ref      // the next block
+	end   int      // of its segment, when that was reached
+	found int      // traces that next has returned
+}
+
+func (p *partition) walk(keys []uint64) *walk {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := &walk{p: p, keys: keys}
+	if n := len(p.segments); n > 0 {
+		w.at.segment, w.end = p.first+uint32(n)-1, len(p.segments[n-1].data)
+	}
+	return w
+}
+
+// next fills traces with the next ones, but for those of segments in which all
+// begin before since. It reports whether there were any.
+func (w *walk) next(traces []trace, since int64) bool {
+	p := w.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for w.found = 0; w.found == 0 && w.at.segment >= p.first && w.at.segment > 0; {
+		if w.at.segment == p.first {
+			w.at.offset = max(w.at.offset, p.drained)
+		}
+		if s := &p.segments[w.at.segment-p.first]; s.latest >= since {
+			w.scan(traces)
+		} else {
+			w.at.offset = uint32(w.end)
+		}
+		if int(w.at.offset) >= w.end {
+			w.at = ref{segment: w.at.segment - 1}
+			if w.at.segment >= p.first {
+				w.end = len(p.segments[w.at.segment-p.first].data)
+			}
+		}
+	}
+	return w.found > 0
+}
+
+// scan fills traces from the segment at hand. p.mu is held.
+func (w *walk) scan(traces []trace) {
+	for w.found < len(traces) && int(w.at.offset) < w.end {
+		b := w.p.bytesAt(w.at)
+		if b[atContinues] == 0 {
+			t := &traces[w.found]
+			t.blocks = t.blocks[:0]
+			table, at := w.p.held(idOf(b))
+			w.p.snapshot(t, table.entries[at].block, w.keys)
+			w.found++
+		}
+		w.at.offset += binary.LittleEndian.Uint32(b[atSize:])
+	}
+}
