@@ -2,6 +2,7 @@ package dendro
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,16 +10,34 @@ import (
 // spans are counted.
 var processStart = time.Now()
 
-// clock tells the time of one local trace: the wall clock is read when it begins
-// and the monotonic one from then on, so that the spans of a request cannot
-// disagree. It is processStart in nanoseconds since the Unix epoch, as the wall
-// clock had it when the local trace began.
+// clock tells the time of one local trace: what the wall clock had when it began,
+// and the monotonic clock from then on, so that the spans of a request cannot
+// disagree. It is processStart in nanoseconds since the Unix epoch.
 type clock int64
 
+// wallClock is what was seen when the wall clock was last read.
+type wallClock struct {
+	clock clock
+	at    int64 // nanoseconds since processStart
+}
+
+var lastWallClock atomic.Pointer[wallClock]
+
+// maxWallAge is how late a local trace may notice that somebody has set the wall
+// clock. To read it takes as long as to read the monotonic one, again.
+const maxWallAge = int64(100 * time.Millisecond)
+
+// newClock returns the clock of a local trace that begins, and the time.
 func newClock() (c clock, now int64) {
-	t := time.Now()
-	now = t.UnixNano()
-	return clock(now - int64(t.Sub(processStart))), now
+	at := int64(time.Since(processStart))
+	w := lastWallClock.Load()
+	if w == nil || at < w.at || at-w.at >= maxWallAge {
+		t := time.Now()
+		at = int64(t.Sub(processStart))
+		w = &wallClock{clock(t.UnixNano() - at), at}
+		lastWallClock.Store(w)
+	}
+	return w.clock, int64(w.clock) + at
 }
 
 // now is the current time in nanoseconds since the Unix epoch.

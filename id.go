@@ -99,16 +99,20 @@ func unhex(c byte) byte {
 // newTraceID draws 16 random bytes from the runtime's per-thread ChaCha8
 // generator: no lock is shared and ids cannot be guessed from earlier ones.
 func newTraceID() (id TraceID) {
-	for !id.IsValid() {
+	for {
 		binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
 		binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+		if id.IsValid() {
+			return id
+		}
 	}
-	return id
 }
 
 func newSpanID() (id SpanID) {
-	for !id.IsValid() {
+	for {
 		binary.NativeEndian.PutUint64(id[:], rand.Uint64())
+		if id.IsValid() {
+			return id
+		}
 	}
-	return id
 }

@@ -45,6 +45,7 @@ type localTrace struct {
 	first, last *slot // of those that have ended and are not handed over
 	waiting     int   // their number
 	handedOver  int64 // when that was last done
+	inSight     bool  // was brought into sight of Tracer.Flush: something waited
 	discarded   bool
 
 	free  *slot // list
@@ -69,10 +70,9 @@ func (t *localTrace) addSlots(slots []slot) {
 
 func (t *localTrace) counters() *counters { return &t.shard.counters }
 
-// begin makes t, which is not in use, that of a root which begins now.
+// begin makes t, which is not in use, that of a root which begins now. It needs no
+// lock: all that stale handles look at are the uses.
 func (t *localTrace) begin(c clock, now int64) (root *slot, use uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.clock, t.handedOver = c, now
 	t.root = t.slot()
 	return t.root, t.use
@@ -89,7 +89,7 @@ func (t *localTrace) child(use uint64) (s *slot) {
 	return s
 }
 
-// slot returns a free one, for a span that begins. t.mu is held.
+// slot returns a free one, for a span that begins. t.mu is held, or t not in use.
 func (t *localTrace) slot() *slot {
 	if t.free == nil {
 		t.addSlots(make([]slot, moreSlots))
@@ -119,18 +119,25 @@ func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 	}
 	t.last = s
 	t.waiting++
-	root := s == t.root
-	if root {
-		t.root = nil
-	}
 	var p part
-	if t.root == nil || t.waiting >= partSpans || now-t.handedOver >= int64(partAge) {
+	var out *localTrace
+	switch {
+	case s == t.root:
+		t.root = nil
+		if t.inSight {
+			t.shard.remove(t)
+		}
 		p = t.take(now)
+	case t.root == nil, t.waiting >= partSpans, now-t.handedOver >= int64(partAge):
+		p = t.take(now)
+	case !t.inSight:
+		t.inSight = true
+		out = t.shard.add(t)
 	}
 	t.mu.Unlock()
 	t.counters().ended.Add(1)
-	if root {
-		t.shard.remove(t)
+	if out != nil {
+		out.flush()
 	}
 	t.handOver(p)
 }
@@ -141,17 +148,32 @@ type part struct {
 	spans     int
 	batch     *Batch
 	discarded bool
+	last      bool // nobody uses the local trace any more but for this part
 }
 
 // take returns what has ended, for handOver. t.mu is held.
 func (t *localTrace) take(now int64) part {
-	p := part{t.first, t.waiting, t.batch, t.discarded}
-	t.first, t.last, t.waiting, t.handedOver = nil, nil, 0, now
-	if p.spans > 0 {
-		t.batch = nil
-		t.leaving++
+	p := part{first: t.first, spans: t.waiting, batch: t.batch, discarded: t.discarded}
+	if p.spans == 0 {
+		return p
+	}
+	t.first, t.last, t.waiting, t.handedOver, t.batch = nil, nil, 0, now, nil
+	t.leaving++
+	if t.leaving == 1 {
+		p.last = t.close()
 	}
 	return p
+}
+
+// close ends the use of t if there is nothing left to wait for but parts that are
+// leaving. t.mu is held.
+func (t *localTrace) close() bool {
+	if t.root != nil || t.open+t.waiting > 0 {
+		return false
+	}
+	t.use++
+	t.inSight, t.discarded = false, false
+	return true
 }
 
 // handOver gives p to the collector and its slots back. It is called by whoever
@@ -165,7 +187,10 @@ func (t *localTrace) handOver(p part) {
 	default:
 		p.deliver(t.tracer)
 	}
-	t.mu.Lock()
+	if !p.last {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+	}
 	for s := p.first; s != nil; {
 		next := s.next
 		s.release()
@@ -176,14 +201,7 @@ func (t *localTrace) handOver(p part) {
 		t.batch = p.batch
 	}
 	t.leaving--
-	over := t.root == nil && t.open+t.waiting+t.leaving == 0
-	if over {
-		t.use++
-		t.discarded = false
-	}
-	again := over && t.slots <= maxIdleSlots
-	t.mu.Unlock()
-	if again {
+	if p.last = p.last || t.leaving == 0 && t.close(); p.last && t.slots <= maxIdleSlots {
 		t.tracer.traces.Put(t)
 	}
 }

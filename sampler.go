@@ -64,7 +64,8 @@ func ParentSample(root Sampler) Sampler {
 
 // samplerFromEnv reads OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG. As the
 // OpenTelemetry specification asks, what it cannot use it reports and replaces
-// by the default, ParentSample(AlwaysSample), or by the ratio 1.
+// by the default, ParentSample(AlwaysSample), or by the ratio 1. The default is
+// nil.
 func samplerFromEnv(getenv func(string) string) (Sampler, error) {
 	name, arg := getenv("OTEL_TRACES_SAMPLER"), getenv("OTEL_TRACES_SAMPLER_ARG")
 	ratio := func() (Sampler, error) {
@@ -79,7 +80,7 @@ func samplerFromEnv(getenv func(string) string) (Sampler, error) {
 	}
 	switch name {
 	case "", "parentbased_always_on":
-		return ParentSample(AlwaysSample), nil
+		return nil, nil
 	case "parentbased_always_off":
 		return ParentSample(NeverSample), nil
 	case "parentbased_traceidratio":
@@ -92,6 +93,6 @@ func samplerFromEnv(getenv func(string) string) (Sampler, error) {
 	case "traceidratio":
 		return ratio()
 	}
-	return ParentSample(AlwaysSample), fmt.Errorf("OTEL_TRACES_SAMPLER=%q: unknown, using parentbased_always_on; want one of "+
+	return nil, fmt.Errorf("OTEL_TRACES_SAMPLER=%q: unknown, using parentbased_always_on; want one of "+
 		"always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio", name)
 }

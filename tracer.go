@@ -36,7 +36,7 @@ type Options struct {
 type Tracer struct {
 	resource    *Resource
 	collector   Collector
-	sampler     Sampler
+	sampler     Sampler // nil: ParentSample(AlwaysSample)
 	errorStacks bool
 	off         atomic.Bool // OTEL_SDK_DISABLED, or shut down
 
@@ -175,7 +175,11 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	if !below {
 		n.common.traceID, n.common.flags = newTraceID(), FlagRandom
 	}
-	if !late && !t.sampler(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind}) {
+	sampled := late || !below || parent.Flags.Sampled() // ParentSample(AlwaysSample)
+	if t.sampler != nil && !late {
+		sampled = t.sampler(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
+	}
+	if !sampled {
 		t.shards[n.span.id[0]%shardCount].unsampled.Add(1)
 		return n, &n.span
 	}
@@ -187,9 +191,6 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	n.common.trace = trace
 	n.span.slot, n.common.use = trace.begin(n.common.clock, now)
 	n.span.use = n.span.slot.use
-	if out := trace.shard.add(trace); out != nil {
-		out.flush()
-	}
 	d := &n.span.slot.data
 	d.ParentID, d.Remote, d.Start = parent.SpanID, below && !late, now
 	n.start(name, o, attrs)

@@ -100,7 +100,7 @@ type encoder struct {
 	limit  int    // len(data) may not go beyond
 	full   bool   // it would have
 
-	keys   filter                       // of the attributes of spans in the segment
+	keys   *filter                      // of the attributes of spans in the segment
 	ids    [maxBlockSpans]dendro.SpanID // of the spans in the block
 	recent *recent                      // nil: texts and attributes are written as they are
 }
@@ -136,11 +136,8 @@ const minShared = 3
 var textSeed = maphash.MakeSeed()
 
 // begin makes data the segment of that number.
-func (e *encoder) begin(data []byte, number uint32) {
-	if number != e.number {
-		e.keys = filter{}
-	}
-	e.data, e.number = data, number
+func (e *encoder) begin(data []byte, number uint32, keys *filter) {
+	e.data, e.number, e.keys = data, number, keys
 	*e.recent = recent{}
 }
 
@@ -190,7 +187,7 @@ func (e *encoder) block(f *footer, o *origin, spans []*dendro.SpanData) (tooLarg
 		f.first, f.end = min(f.first, s.Start), max(f.end, s.End)
 		b = e.span(b, s, before, len(spans))
 		if e.full || len(b) > e.limit {
-			e.begin(e.data, e.number) // without the hints at what is not there
+			*e.recent = recent{} // which may tell of what is not there
 			return i
 		}
 		before = s

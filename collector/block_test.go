@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dendrotrace/dendro"
@@ -15,7 +16,7 @@ import (
 // encode returns a segment with a block of spans, and the block.
 func encode(spans ...*dendro.SpanData) block {
 	e := encoder{recent: new(recent), limit: 1 << 30}
-	e.begin(nil, 1)
+	e.begin(nil, 1, new(filter))
 	o := newOrigin(&dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, nil)
 	e.block(&footer{}, &o, spans)
 	return block{segment: e.data, keys: math.MaxUint64}
@@ -152,7 +153,7 @@ func (h *hook) Err() error {
 func TestIndex(t *testing.T) {
 	const ids, blocks = 5000, 100_000
 	var p partition
-	p.init(1<<30, 1<<30, 1<<20)
+	p.init(1<<30, 1<<30, 1<<20, new(atomic.Int64))
 	p.segments = []segment{{data: make([]byte, blocks*prefixBytes)}} // blocks that are nothing but an id
 	r := rand.New(rand.NewPCG(1, 2))
 	held := map[int]ref{}

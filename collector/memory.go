@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dendrotrace/dendro"
 )
@@ -57,6 +58,9 @@ type Memory struct {
 	max        int64
 	partitions []partition
 	sorted     sync.Pool // of *[]*dendro.SpanData
+	// readers is how many queries may read blocks without a lock. Meanwhile the
+	// memory of a segment that is dropped is not used again.
+	readers atomic.Int64
 }
 
 var _ Store = (*Memory)(nil)
@@ -74,7 +78,7 @@ func NewMemory(o MemoryOptions) *Memory {
 	m.partitions = make([]partition, n)
 	share := int(m.max) / n
 	for i := range m.partitions {
-		m.partitions[i].init(share, int(m.max)/traceShare, min(max(share/segmentShare, minSegmentBytes), maxSegmentBytes))
+		m.partitions[i].init(share, int(m.max)/traceShare, min(max(share/segmentShare, minSegmentBytes), maxSegmentBytes), &m.readers)
 	}
 	m.sorted.New = func() any { return new([]*dendro.SpanData) }
 	return m
@@ -180,6 +184,8 @@ func (m *Memory) Trace(ctx context.Context, id dendro.TraceID) (*Trace, error) {
 	hash := hashOf(id)
 	p := m.partition(hash)
 	var t trace
+	m.readers.Add(1)
+	defer m.readers.Add(-1)
 	p.mu.Lock()
 	table := p.index.table(hash)
 	at, found := p.find(table, hash, &id)
@@ -196,7 +202,7 @@ func (m *Memory) Trace(ctx context.Context, id dendro.TraceID) (*Trace, error) {
 // each calls visit once with a snapshot of every trace, until it returns false. The
 // blocks of a snapshot are only there until visit returns. It may leave out traces
 // that begin before what since returns, and sets block.keys for keys of that
-// hashes. each returns the error of ctx.
+// hashes. each returns the error of ctx. Its caller is one of m.readers.
 func (m *Memory) each(ctx context.Context, since func() int64, keys []uint64, visit func(t *trace) bool) error {
 	traces := make([]trace, tracesPerLock)
 	for i := range m.partitions {

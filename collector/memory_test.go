@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -356,5 +358,69 @@ func TestCollectAllocatesLittle(t *testing.T) {
 	}
 	if got := testing.AllocsPerRun(1000, collect); got > 0 {
 		t.Errorf("%v allocations for a trace of 5 spans, want none but that of a segment now and then", got)
+	}
+}
+
+// A reader sees whole and right what it reads, also while the store, which is
+// full, uses the memory of what it drops again.
+func TestReadersOfAFullStore(t *testing.T) {
+	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	var writing, reading sync.WaitGroup
+	done := make(chan struct{})
+	for w := range 2 {
+		writing.Go(func() {
+			for n := range 3000 {
+				n = 2*n + w
+				b := request(n)
+				for _, s := range b.Spans {
+					s.Attributes = append(s.Attributes, slog.String("trace", s.TraceID.String()), slog.Int("n", n))
+				}
+				if err := m.Collect(b); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		reading.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				found, err := m.Search(t.Context(), collector.Query{Tags: []slog.Attr{slog.String("db.operation.name", "UPDATE")}, Limit: 50})
+				if err != nil {
+					t.Error(err)
+				}
+				for _, s := range found {
+					if s.RootService != "shop" || s.RootName != "GET /orders/{id}" || s.Spans != 5 {
+						t.Errorf("found %+v", s)
+					}
+					trace, err := m.Trace(t.Context(), s.TraceID)
+					if err != nil {
+						t.Error(err)
+					}
+					if trace == nil {
+						continue
+					}
+					for _, span := range trace.Spans {
+						a := span.Attributes[len(span.Attributes)-2:]
+						if !a[0].Equal(slog.String("trace", s.TraceID.String())) || request(int(a[1].Value.Int64())).Spans[0].TraceID != s.TraceID {
+							t.Errorf("trace %s has %v", s.TraceID, span)
+						}
+					}
+				}
+				if keys, err := m.Tags(t.Context()); err != nil || slices.ContainsFunc(keys, func(key string) bool { return strings.ToLower(key) != key }) {
+					t.Error(keys, err)
+				}
+			}
+		})
+	}
+	writing.Wait()
+	close(done)
+	reading.Wait()
+	if m.Stats().Dropped["evicted"] == 0 {
+		t.Error("the store was not full")
 	}
 }

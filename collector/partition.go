@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dendrotrace/dendro"
 )
@@ -19,6 +20,7 @@ import (
 // first block does.
 type partition struct {
 	maxBytes, maxTraceBytes, segmentBytes int
+	readers                               *atomic.Int64 // of the store
 
 	mu       sync.Mutex // guards what follows
 	index    index
@@ -37,8 +39,8 @@ type partition struct {
 	_        [64]byte
 }
 
-func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int) {
-	p.maxBytes, p.maxTraceBytes, p.segmentBytes = maxBytes, maxTraceBytes, segmentBytes
+func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int, readers *atomic.Int64) {
+	p.maxBytes, p.maxTraceBytes, p.segmentBytes, p.readers = maxBytes, maxTraceBytes, segmentBytes, readers
 	p.encoder.recent = new(recent)
 	p.first = 1
 	p.bytes = partitionBytes
@@ -46,9 +48,9 @@ func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int) {
 
 // segment is memory for blocks.
 type segment struct {
-	data   []byte // which up to its length never changes
-	latest int64  // start of the first block of a trace
-	keys   filter // of the attributes of spans
+	data   []byte  // which up to its length never changes
+	latest int64   // start of the first block of a trace
+	keys   *filter // of the attributes of spans
 }
 
 const (
@@ -125,7 +127,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	newest := ref{p.encoder.number, uint32(start)}
 	last := &p.segments[len(p.segments)-1]
 	p.bytes += cap(p.encoder.data) - cap(last.data)
-	last.data, last.keys = p.encoder.data, p.encoder.keys
+	last.data = p.encoder.data
 	if held {
 		p.bytesAt(f.previous)[atContinued] = 1
 		p.note(id, newest, &f)
@@ -222,13 +224,18 @@ func (p *partition) makeRoom() {
 			p.bytes -= room
 		}
 	}
+	var data []byte
 	for p.bytes+p.segmentBytes > p.maxBytes && len(p.segments) > 0 {
+		data = p.segments[0].data
 		p.dropOldest()
 	}
-	data := make([]byte, 0, p.segmentBytes)
+	if cap(data) != p.segmentBytes || p.readers.Load() > 0 {
+		data = make([]byte, 0, p.segmentBytes)
+	}
 	p.bytes += p.segmentBytes
-	p.segments = append(p.segments, segment{data: data, latest: math.MinInt64})
-	p.encoder.begin(data, p.first+uint32(len(p.segments))-1)
+	s := segment{data[:0], math.MinInt64, new(filter)}
+	p.segments = append(p.segments, s)
+	p.encoder.begin(s.data, p.first+uint32(len(p.segments))-1, s.keys)
 }
 
 // drain brings p within its bounds, and empties of the oldest segment as much as

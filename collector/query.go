@@ -14,6 +14,8 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.readers.Add(1)
+	defer m.readers.Add(-1)
 	var found []trace // the newest so far, in their order
 	match := newMatcher(q)
 	start := always()
@@ -85,6 +87,8 @@ func (m *Memory) TagValues(ctx context.Context, key string) ([]string, error) {
 // eachAttribute calls visit for the attributes of spans and resources, whose keys
 // are from start to end, until it returns false. visit reads the value.
 func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start, end int) bool) error {
+	m.readers.Add(1)
+	defer m.readers.Add(-1)
 	var d, inner decoder
 	resources := textSet{}
 	return m.each(ctx, always, nil, func(t *trace) bool {
