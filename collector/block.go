@@ -332,12 +332,7 @@ func hashText(s string) uint64 {
 
 const multiplier = 0x9e3779b97f4a7c15 // 2^64 / the golden ratio
 
-// word returns the first eight bytes of s.
-func word(s string) uint64 {
-	_ = s[7]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-}
+func word(s string) uint64 { return binary.LittleEndian.Uint64([]byte(s)) }
 
 // fits reports whether n more bytes are within the limit.
 func (e *encoder) fits(b []byte, n int) bool {

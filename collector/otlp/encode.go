@@ -170,6 +170,26 @@ func appendAttributes(dst []byte, num byte, attrs []slog.Attr) []byte {
 }
 
 func appendAttribute(dst []byte, num byte, a slog.Attr) []byte {
+	// Most are short texts and integers, whose lengths take a byte each.
+	const maxLength = 0x7f
+	switch key := validText(a.Key); a.Value.Kind() {
+	case slog.KindString:
+		text := validText(a.Value.String())
+		if n := 4 + len(key) + 2 + len(text); n <= maxLength {
+			dst = append(dst, num<<3|length, byte(n), keyValueKey<<3|length, byte(len(key)))
+			dst = append(dst, key...)
+			dst = append(dst, keyValueValue<<3|length, byte(2+len(text)), anyString<<3|length, byte(len(text)))
+			return append(dst, text...)
+		}
+	case slog.KindInt64:
+		size := protowire.SizeVarint(uint64(a.Value.Int64()))
+		if n := 4 + len(key) + 1 + size; n <= maxLength {
+			dst = append(dst, num<<3|length, byte(n), keyValueKey<<3|length, byte(len(key)))
+			dst = append(dst, key...)
+			dst = append(dst, keyValueValue<<3|length, byte(1+size), anyInt<<3|varint)
+			return protowire.AppendVarint(dst, uint64(a.Value.Int64()))
+		}
+	}
 	dst, message := begin(dst, num, 1)
 	dst = appendString(dst, keyValueKey, a.Key)
 	dst = appendAnyValue(dst, keyValueValue, a.Value)
@@ -269,10 +289,29 @@ func end(dst []byte, start, width int) []byte {
 // validText returns s with U+FFFD for what is not UTF-8: receivers of protobuf
 // refuse a whole request for that.
 func validText(s string) string {
-	if utf8.ValidString(s) {
+	if isASCII(s) || utf8.ValidString(s) {
 		return s
 	}
 	return strings.ToValidUTF8(s, "\ufffd")
+}
+
+// isASCII is faster than utf8.ValidString, which goes through the rest of eight
+// bytes one by one.
+func isASCII(s string) bool {
+	const highBits = 0x8080808080808080
+	n := len(s)
+	if n < 8 {
+		bits := byte(0)
+		for i := range n {
+			bits |= s[i]
+		}
+		return bits < utf8.RuneSelf
+	}
+	bits := binary.LittleEndian.Uint64([]byte(s[n-8:]))
+	for i := 0; i < n-8; i += 8 {
+		bits |= binary.LittleEndian.Uint64([]byte(s[i : i+8]))
+	}
+	return bits&highBits == 0
 }
 
 func appendString(dst []byte, num byte, s string) []byte {
