@@ -122,9 +122,19 @@ const (
 // the same name usually have the same keys, and many of the same values.
 type pattern struct {
 	at     uint32
-	n      uint32             // 0: there is none
-	keys   [maxPattern]uint32 // where the texts are
-	values [maxPattern]uint64 // as they would be written again, 0 if they must be
+	n      uint32 // 0: there is none
+	texts  uint32 // which of the values are texts, one bit for each
+	keys   [maxPattern]place
+	values [maxPattern]uint64 // a place, or what scalar returns
+}
+
+// place is where the bytes of a text are.
+type place uint64
+
+// is reports whether s is there.
+func (p place) is(b []byte, s string) bool {
+	start, n := int(p>>32), int(uint32(p))
+	return n == len(s) && string(b[start:start+n]) == s
 }
 
 // maxPattern is how many attributes a pattern may have.
@@ -370,22 +380,33 @@ func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 		}
 		return b
 	}
-	p.at, p.n = uint32(len(b)), uint32(n)
+	p.at, p.n, p.texts = uint32(len(b)), uint32(n), 0
 	b = appendUvarint(b, uint64(n)<<1)
 	for i := range attrs {
-		var at int
-		b, at = e.textAt(b, attrs[i].Key)
-		p.keys[i] = uint32(at)
-		e.keys.add(hashText(attrs[i].Key))
-		if v := attrs[i].Value; v.Kind() == slog.KindString {
-			b, at = e.textAt(b, v.String())
-			p.values[i] = uint64(at)<<tagBits | tagReference
+		key, v := attrs[i].Key, attrs[i].Value
+		e.keys.add(hashText(key))
+		b, p.keys[i] = e.textPlace(b, key)
+		if v.Kind() == slog.KindString {
+			var at place
+			b, at = e.textPlace(b, v.String())
+			p.texts |= 1 << i
+			p.values[i] = uint64(at)
 		} else {
 			p.values[i] = scalar(v)
 			b = e.value(b, v)
 		}
 	}
 	return b
+}
+
+// textPlace is text, and returns where the bytes of s are.
+func (e *encoder) textPlace(b []byte, s string) ([]byte, place) {
+	b, at := e.textAt(b, s)
+	if e.full {
+		return b, 0
+	}
+	_, size := binary.Uvarint(b[at:])
+	return b, place(at+size)<<32 | place(len(s))
 }
 
 // like returns which of the attributes have the values of p, one bit for each, if
@@ -395,15 +416,15 @@ func (p *pattern) like(b []byte, attrs []slog.Attr) (same uint64, ok bool) {
 		return 0, false
 	}
 	for i := range attrs {
-		if !literalAt(b, int(p.keys[i]), attrs[i].Key) {
+		if !p.keys[i].is(b, attrs[i].Key) {
 			return 0, false
 		}
 		v := attrs[i].Value
 		if v.Kind() == slog.KindString {
-			if p.values[i]&(1<<tagBits-1) == tagReference && literalAt(b, int(p.values[i]>>tagBits), v.String()) {
+			if p.texts&(1<<i) != 0 && place(p.values[i]).is(b, v.String()) {
 				same |= 1 << i
 			}
-		} else if n := scalar(v); n != 0 && n == p.values[i] {
+		} else if n := scalar(v); n != 0 && n == p.values[i] && p.texts&(1<<i) == 0 {
 			same |= 1 << i
 		}
 	}

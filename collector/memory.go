@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,8 +25,8 @@ const (
 	minMaxBytes     = 1 << 20
 )
 
-// The store is split into as many partitions as have that many bytes, a power of
-// two.
+// The store is split into a power of two of partitions, about one for each processor
+// that has at least that many bytes.
 const (
 	minPartitionBytes = 16 << 20
 	maxPartitions     = 4
@@ -47,7 +48,7 @@ const traceShare = 8
 // "trace_too_large", so that an endless trace does not push out everything else.
 //
 // Collect copies what it keeps. It takes some hundred nanoseconds for a span, and
-// holds a lock that one in four requests share. It returns a [dendro.DropError] with
+// holds a lock that up to a quarter of the traces share. It returns a [dendro.DropError] with
 // the reason [DropTooLarge] for a batch of which nothing can ever be held. Spans
 // that a client sends again are kept and counted once, as long as their trace is
 // held.
@@ -72,7 +73,7 @@ func NewMemory(o MemoryOptions) *Memory {
 		m.max = defaultMaxBytes
 	}
 	n := 1
-	for n < maxPartitions && m.max/int64(2*n) >= minPartitionBytes {
+	for n < min(maxPartitions, runtime.GOMAXPROCS(0)) && m.max/int64(2*n) >= minPartitionBytes {
 		n *= 2
 	}
 	m.partitions = make([]partition, n)
