@@ -15,9 +15,9 @@ import (
 // Blocks follow one another in a segment, each some spans of one trace that came
 // in one batch. They never leave the process and have no version.
 //
-//	block   = whether another continues its trace (1 byte, all that ever changes),
-//	          whether it continues one (1), size (4), where the footer begins (4), trace id (16),
-//	          base (8), resource, scope, n * span, footer
+//	block   = mark (1 byte, all that ever changes), whether it continues a trace (1),
+//	          size (4), where the footer begins (4), trace id (16), base (8), resource,
+//	          scope, n * span, footer
 //	span    = start (from the one before, at first from base), duration, kind and
 //	          status and bits, flags, parent, name, attrs or like, extra if there is any
 //	parent  = 0 for none, 1 for 8 bytes that follow, 2 for that of the span
@@ -79,13 +79,19 @@ const (
 
 // Where the fields of fixed size are in a block.
 const (
-	atContinued = 0
+	atMark      = 0
 	atContinues = 1
 	atSize      = 2
 	atFooter    = 6
 	atTraceID   = 10
 	atBase      = 26
 	prefixBytes = 34
+)
+
+// The marks of a block that is the first of a trace.
+const (
+	markContinued = 1 // there are more
+	markVoid      = 2 // the trace was there already, and has these spans in another
 )
 
 const idSize = len(dendro.SpanID{})

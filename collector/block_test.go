@@ -202,8 +202,10 @@ func TestPartitionAddsUp(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
 	p := &m.partitions[0]
 	r := rand.New(rand.NewPCG(3, 4))
+	sets, given := 0, uint64(0)
 	check := func() {
 		t.Helper()
+		stats := m.Stats()
 		bytes := partitionBytes
 		for _, s := range p.segments {
 			bytes += cap(s.data)
@@ -211,14 +213,16 @@ func TestPartitionAddsUp(t *testing.T) {
 		for i := range p.index {
 			bytes += p.index[i].bytes()
 		}
+		sets = max(sets, len(p.sets))
 		for id, set := range p.sets {
 			bytes += set.bytes()
 			if p.stats.Traces == 0 {
 				t.Errorf("a set of trace %s is left", id)
 			}
 		}
-		stats := m.Stats()
 		testkit.Equal(t, "bytes", stats.Bytes, int64(bytes))
+		testkit.Equal(t, "accepted and duplicates", stats.Accepted+stats.Duplicates, given)
+		testkit.Equal(t, "accepted", stats.Accepted, uint64(stats.Spans)+stats.Dropped["evicted"]+stats.Dropped["trace_too_large"])
 		if stats.Bytes > stats.MaxBytes || len(p.sets) > stats.Traces {
 			t.Errorf("%d sets: %+v", len(p.sets), stats)
 		}
@@ -245,24 +249,25 @@ func TestPartitionAddsUp(t *testing.T) {
 		case 0, 1, 2: // one of those that grow
 			trace = dendro.TraceID{2, byte(n / 3000), byte(r.IntN(2))}
 		case 3:
-			trace = dendro.TraceID{3, byte(r.IntN(4))}
+			trace = dendro.TraceID{3}
 		}
 		for i := range 1 + r.IntN(12) {
 			s := &dendro.SpanData{Name: "span", Attributes: []slog.Attr{slog.Int("n", n), slog.Int("i", i)}}
-			if r.IntN(200) == 0 {
-				s.Attributes = append(s.Attributes, slog.Any("bytes", make([]byte, r.IntN(60_000))))
+			if r.IntN(300) == 0 || trace[0] == 3 && r.IntN(4) == 0 {
+				s.Attributes = append(s.Attributes, slog.Any("bytes", make([]byte, 1<<r.IntN(16))))
 			}
 			s.TraceID = trace
 			binary.LittleEndian.PutUint64(s.SpanID[:], r.Uint64N(1<<20)) // some come again
 			spans = append(spans, s)
 		}
 		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: spans}))
+		given += uint64(len(spans))
 		if n%500 == 0 {
 			check()
 		}
 	}
-	if s := m.Stats(); s.Duplicates == 0 || s.Dropped["evicted"] == 0 || s.Dropped["trace_too_large"] == 0 || len(p.sets) == 0 {
-		t.Errorf("%d sets, %+v: something was not tried", len(p.sets), s)
+	if s := m.Stats(); s.Duplicates == 0 || s.Dropped["evicted"] == 0 || s.Dropped["trace_too_large"] == 0 || sets == 0 {
+		t.Errorf("%d sets, %+v: something was not tried", sets, s)
 	}
 	for len(p.segments) > 0 {
 		p.dropOldest()

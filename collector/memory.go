@@ -165,6 +165,7 @@ func (m *Memory) Stats() Stats {
 	for i := range m.partitions {
 		p := &m.partitions[i]
 		p.mu.Lock()
+		p.settle()
 		s.Traces += p.stats.Traces
 		s.Spans += p.stats.Spans
 		s.Accepted += p.stats.Accepted
@@ -188,6 +189,7 @@ func (m *Memory) Trace(ctx context.Context, id dendro.TraceID) (*Trace, error) {
 	m.readers.Add(1)
 	defer m.readers.Add(-1)
 	p.mu.Lock()
+	p.settle()
 	table := p.index.table(hash)
 	at, found := p.find(table, hash, &id)
 	if found {

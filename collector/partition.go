@@ -32,6 +32,9 @@ type partition struct {
 	origins  [recentOrigins]origin
 	turn     int                       // of origins, to be replaced
 	sets     map[dendro.TraceID]*table // of traces with many blocks: where span ids are
+	pending  []pending
+	touched  uint32
+	partial  int64 // see begins
 	bytes    int
 	stats    Stats // but for Bytes, MaxBytes and Dropped
 	evicted  uint64
@@ -43,6 +46,8 @@ func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int, readers *ato
 	p.maxBytes, p.maxTraceBytes, p.segmentBytes, p.readers = maxBytes, maxTraceBytes, segmentBytes, readers
 	p.encoder.recent = new(recent)
 	p.first = 1
+	p.pending = make([]pending, 0, maxPending)
+	p.partial = math.MinInt64
 	p.bytes = partitionBytes
 }
 
@@ -73,9 +78,10 @@ func (p *partition) add(b *dendro.Batch, hash uint64, spans []*dendro.SpanData) 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	tooLarge, held := 0, false
+	isNew := p.begins(spans)
 	for len(spans) > 0 {
 		n := min(len(spans), maxBlockSpans)
-		large, found := p.addBlock(b, hash, spans[:n:n])
+		large, found := p.addBlock(b, hash, spans[:n:n], isNew)
 		tooLarge += large
 		held = held || found
 		spans = spans[n:]
@@ -94,33 +100,46 @@ func (p *partition) refuse(n int) {
 }
 
 // addBlock adds at most maxBlockSpans spans. It returns how many of them are too
-// large, and whether the trace is held.
-func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.SpanData) (tooLarge int, held bool) {
+// large, and whether the trace is held. isNew says that the trace is not, as far as
+// begins can tell.
+func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.SpanData, isNew bool) (tooLarge int, held bool) {
 	id := spans[0].TraceID
 	p.makeRoom()
-	t := p.index.table(hash)
-	at, held := p.find(t, hash, &id)
+	var t *table // and where the trace is there, or has to go
+	var at int
 	var f footer
+	if !isNew {
+		p.settle()
+		t = p.index.table(hash)
+		at, held = p.find(t, hash, &id)
+	}
 	if held {
 		f.previous = t.entries[at].block
 		before := p.decoder.open(p.block(f.previous))
 		f.blocks, f.bytes, f.traceSpans = before.blocks, before.bytes, before.traceSpans
 	}
-	given := len(spans)
-	spans = p.fresh(f.previous, spans)
-	p.stats.Duplicates += uint64(given - len(spans))
+	given := spans
+	spans = p.fresh(f.previous, given)
+	duplicates := len(given) - len(spans)
 
 	start := len(p.encoder.data)
 	p.encoder.limit = start + p.maxTraceBytes - f.bytes
+	if isNew {
+		p.encoder.limit = start + p.segmentBytes/pendingShare
+	}
 	origin := p.originOf(batch)
 	for len(spans) > 0 {
 		i := p.encoder.block(&f, origin, spans)
 		if i < 0 {
 			break
 		}
+		if isNew {
+			return p.addBlock(batch, hash, given, false)
+		}
 		spans = slices.Delete(slices.Clone(spans), i, i+1)
 		tooLarge++
 	}
+	p.stats.Duplicates += uint64(duplicates)
 	if len(spans) == 0 {
 		return tooLarge, held
 	}
@@ -128,18 +147,20 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	last := &p.segments[len(p.segments)-1]
 	p.bytes += cap(p.encoder.data) - cap(last.data)
 	last.data = p.encoder.data
-	if held {
-		p.bytesAt(f.previous)[atContinued] = 1
+	switch {
+	case held:
+		p.bytesAt(f.previous)[atMark] = markContinued
+		t.entries[at].block = newest
 		p.note(id, newest, &f)
-	} else {
-		if t.full() {
-			p.enlarge(t)
-			at, _ = p.find(t, hash, &id)
-		}
+	case isNew:
+		p.postpone(hash, newest)
+	default:
+		p.insert(t, at, hash, &id, newest)
+	}
+	if !held {
 		p.stats.Traces++
 		last.latest = max(last.latest, f.first)
 	}
-	t.put(at, entry{uint32(hash), newest})
 	p.stats.Accepted += uint64(len(spans))
 	p.stats.Spans += len(spans)
 	p.drain()
@@ -179,6 +200,15 @@ func (p *partition) find(t *table, hash uint64, id *dendro.TraceID) (at int, fou
 			return at, true
 		}
 	}
+}
+
+// insert puts a trace into its table, where find has said that it has to go.
+func (p *partition) insert(t *table, at int, hash uint64, id *dendro.TraceID, newest ref) {
+	if t.full() {
+		p.enlarge(t)
+		at, _ = p.find(t, hash, id)
+	}
+	t.put(at, entry{uint32(hash), newest})
 }
 
 // gone reports whether the block at r has been dropped. When the only block of a
@@ -224,6 +254,7 @@ func (p *partition) makeRoom() {
 			p.bytes -= room
 		}
 	}
+	p.settle() // what is postponed is in the newest segment
 	var data []byte
 	for p.bytes+p.segmentBytes > p.maxBytes && len(p.segments) > 0 {
 		data = p.segments[0].data
@@ -238,12 +269,17 @@ func (p *partition) makeRoom() {
 	p.encoder.begin(s.data, p.first+uint32(len(p.segments))-1, s.keys)
 }
 
-// drain brings p within its bounds, and empties of the oldest segment as much as
-// the newest has been filled if that will soon need the room.
-func (p *partition) drain() {
+// shrink brings p within its bounds.
+func (p *partition) shrink() {
 	for p.bytes > p.maxBytes && len(p.segments) > 1 {
 		p.dropOldest()
 	}
+}
+
+// drain brings p within its bounds, and empties of the oldest segment as much as
+// the newest has been filled if that will soon need the room.
+func (p *partition) drain() {
+	p.shrink()
 	if p.bytes+p.segmentBytes <= p.maxBytes || len(p.segments) < 2 {
 		return
 	}
@@ -270,7 +306,8 @@ func (p *partition) dropBlock() {
 	var spans int
 	switch {
 	case b[atContinues] != 0: // the first block of the trace went before
-	case b[atContinued] == 0:
+	case b[atMark] == markVoid:
+	case b[atMark] == 0:
 		n, _ := binary.Uvarint(b[binary.LittleEndian.Uint32(b[atFooter:]):])
 		spans = int(n)
 		p.stats.Traces--

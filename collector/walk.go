@@ -33,6 +33,7 @@ func (w *walk) next(traces []trace, since int64) bool {
 	p := w.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.settle()
 	for w.found = 0; w.found == 0 && w.at.segment >= p.first && w.at.segment > 0; {
 		if w.at.segment == p.first {
 			w.at.offset = max(w.at.offset, p.drained)
@@ -56,7 +57,7 @@ func (w *walk) next(traces []trace, since int64) bool {
 func (w *walk) scan(traces []trace) {
 	for w.found < len(traces) && int(w.at.offset) < w.end {
 		b := w.p.bytesAt(w.at)
-		if b[atContinues] == 0 {
+		if b[atContinues] == 0 && b[atMark] != markVoid {
 			t := &traces[w.found]
 			t.blocks = t.blocks[:0]
 			table, at := w.p.held(idOf(b))
