@@ -93,9 +93,9 @@ func resolveCompression(given string, getenv func(string) string) (bool, error) 
 		given, source = fromEnv(getenv, "COMPRESSION")
 	}
 	switch given {
-	case "", "gzip":
+	case "gzip":
 		return true, nil
-	case "none":
+	case "", "none":
 		return false, nil
 	}
 	return false, fmt.Errorf("%s: %q is unknown: want gzip or none", source, given)

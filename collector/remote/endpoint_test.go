@@ -102,8 +102,8 @@ func TestSettings(t *testing.T) {
 		env  []string
 		want string // the timeout and whether gzip is used, or an error
 	}{
-		{"defaults", Options{}, nil, "10s gzip"},
-		{"environment", Options{}, []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "2500", "OTEL_EXPORTER_OTLP_COMPRESSION", "none"}, "2.5s none"},
+		{"defaults", Options{}, nil, "10s none"},
+		{"environment", Options{}, []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "2500", "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}, "2.5s gzip"},
 		{"environment of traces", Options{}, []string{
 			"OTEL_EXPORTER_OTLP_TIMEOUT", "2500", "OTEL_EXPORTER_OTLP_COMPRESSION", "none",
 			"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "1000", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"}, "1s gzip"},

@@ -35,9 +35,10 @@ type Options struct {
 	// OTEL_EXPORTER_OTLP_HEADERS: key=value pairs, separated by commas, with
 	// percent-encoded values.
 	Header http.Header
-	// Compression is "gzip" or "none". Default:
+	// Compression is "gzip" or "none". A span takes some hundred bytes without,
+	// a tenth with it, and four times as long. Default:
 	// OTEL_EXPORTER_OTLP_TRACES_COMPRESSION, else
-	// OTEL_EXPORTER_OTLP_COMPRESSION, else "gzip".
+	// OTEL_EXPORTER_OTLP_COMPRESSION, else "none".
 	Compression string
 	// Timeout bounds one request, until its answer has been read. Default:
 	// OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, else OTEL_EXPORTER_OTLP_TIMEOUT, both

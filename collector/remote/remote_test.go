@@ -632,7 +632,7 @@ func TestHeaders(t *testing.T) {
 		got = r.Header
 		return answer(200), nil
 	}}
-	c := dial(t, f, remote.Options{Header: http.Header{"authorization": {"Bearer code"}, "Content-Type": {"text/plain"}}})
+	c := dial(t, f, remote.Options{Compression: "gzip", Header: http.Header{"authorization": {"Bearer code"}, "Content-Type": {"text/plain"}}})
 	testkit.NoError(t, c.Collect(batch("a")))
 	testkit.NoError(t, c.Shutdown(background))
 	testkit.Equal(t, "header", got, http.Header{

@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,10 +47,11 @@ var gzipWriters = sync.Pool{New: func() any {
 // encode returns the body of a request. It does not use the memory again: the
 // transport may read it longer than the request takes.
 func (s *sender) encode(b *batch) []byte {
-	s.plain = b.appendTo(s.plain[:0])
 	if !s.gzip {
-		return slices.Clone(s.plain)
+		const lengths = 16 // of a group, at most, beyond what b.bytes has of them
+		return b.appendTo(make([]byte, 0, b.bytes+lengths*len(b.groups)))
 	}
+	s.plain = b.appendTo(s.plain[:0])
 	var body bytes.Buffer
 	w := gzipWriters.Get().(*gzip.Writer)
 	defer gzipWriters.Put(w)
