@@ -49,6 +49,9 @@ type group struct {
 	spans    []byte // made by otlp.AppendSpan
 }
 
+// minGroupBytes is the first memory of a group.
+const minGroupBytes = 4 << 10
+
 // recentGroups is how many groups are searched for one that fits: there is one
 // for each tracer, and a new one per request where spans are passed on.
 const recentGroups = 16
@@ -232,6 +235,9 @@ func (q *queue) size() (spans, bytes int) {
 // add copies n encoded spans into the group of r and sc.
 func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n int) {
 	g := b.group(r, sc)
+	if room := cap(g.spans) - len(g.spans); room < len(spans) {
+		g.spans = slices.Grow(g.spans, max(len(spans), cap(g.spans), minGroupBytes)) // append would copy more often
+	}
 	g.spans = append(g.spans, spans...)
 	b.bytes += len(spans)
 	b.spans += n

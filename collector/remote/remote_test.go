@@ -44,6 +44,7 @@ type far struct {
 
 func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := plainBody(f.t, r)
+	defer r.Body.Close()
 	batches, err := otlp.DecodeTraces(body)
 	if err != nil {
 		f.t.Errorf("what was sent: %v", err)
@@ -75,6 +76,11 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return res, err
 }
+
+// roundTripper makes a transport of a function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func (f *far) names() []string {
 	f.mu.Lock()
@@ -108,9 +114,11 @@ func answer(status int, header ...string) *http.Response {
 	return &http.Response{StatusCode: status, Status: fmt.Sprintf("%d %s", status, http.StatusText(status)), Header: h, Body: http.NoBody}
 }
 
-func dial(t *testing.T, f *far, o remote.Options) *remote.Client {
+func dial(t *testing.T, f http.RoundTripper, o remote.Options) *remote.Client {
 	t.Helper()
-	f.t = t
+	if f, ok := f.(*far); ok {
+		f.t = t
+	}
 	o.HTTPClient = &http.Client{Transport: f}
 	c, err := remote.Dial("http://collector", o)
 	testkit.NoError(t, err)
@@ -717,5 +725,38 @@ func TestCollectAllocations(t *testing.T) {
 	collect()
 	if got := testing.AllocsPerRun(200, collect); got > 0 {
 		t.Errorf("%v allocations for a batch, want none", got)
+	}
+}
+
+// A transport may answer before it has read the request: its content stays as it
+// is until the transport closes it.
+func TestLateReader(t *testing.T) {
+	var mu sync.Mutex
+	var bodies []io.ReadCloser
+	sizes := map[int]int{} // of the memory, by request
+	c := dial(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		bodies = append(bodies, r.Body)
+		again, err := r.GetBody()
+		testkit.NoError(t, err)
+		bodies = append(bodies, again)
+		sizes[len(sizes)] = int(r.ContentLength)
+		return answer(200), nil
+	}), remote.Options{})
+	for _, name := range []string{"first", "second", "third"} {
+		testkit.NoError(t, c.Collect(batch(name)))
+		testkit.NoError(t, c.Flush(background))
+	}
+	testkit.Equal(t, "bodies", len(bodies), 6)
+	for i, b := range bodies {
+		text, err := io.ReadAll(b)
+		testkit.NoError(t, err)
+		batches, err := otlp.DecodeTraces(text)
+		testkit.NoError(t, err)
+		testkit.Equal(t, "content", batches[0].Spans[0].Name, []string{"first", "second", "third"}[i/2])
+		testkit.Equal(t, "length", len(text), sizes[i/2])
+		testkit.NoError(t, b.Close())
+		testkit.NoError(t, b.Close())
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dendrotrace/dendro/collector/otlp"
@@ -44,33 +45,67 @@ var gzipWriters = sync.Pool{New: func() any {
 	return w
 }}
 
-// encode returns the body of a request. It does not use the memory again: the
-// transport may read it longer than the request takes.
-func (s *sender) encode(b *batch) []byte {
+// encode returns the content of a request with b.
+func (s *sender) encode(b *batch) *content {
+	c := s.content
+	if c == nil || c.readers.Load() > 0 {
+		c = new(content)
+		s.content = c
+	}
 	if !s.gzip {
-		const lengths = 16 // of a group, at most, beyond what b.bytes has of them
-		return b.appendTo(make([]byte, 0, b.bytes+lengths*len(b.groups)))
+		c.bytes = b.appendTo(c.bytes[:0])
+		return c
 	}
 	s.plain = b.appendTo(s.plain[:0])
-	var body bytes.Buffer
+	compressed := bytes.NewBuffer(c.bytes[:0])
 	w := gzipWriters.Get().(*gzip.Writer)
 	defer gzipWriters.Put(w)
-	w.Reset(&body)
+	w.Reset(compressed)
 	_, _ = w.Write(s.plain) // a bytes.Buffer takes everything
 	_ = w.Close()
-	return body.Bytes()
+	c.bytes = compressed.Bytes()
+	return c
+}
+
+// content is what a request carries. A transport may read it for longer than the
+// request takes: the memory may be used again when there are no readers left.
+type content struct {
+	bytes   []byte
+	readers atomic.Int32
+}
+
+// body returns a reader of c, which the transport closes.
+func (c *content) body() (io.ReadCloser, error) {
+	c.readers.Add(1)
+	return &body{Reader: bytes.NewReader(c.bytes), content: c}, nil
+}
+
+type body struct {
+	*bytes.Reader
+	content *content
+	closed  atomic.Bool
+}
+
+// Close may be called more than once.
+func (b *body) Close() error {
+	if b.closed.CompareAndSwap(false, true) {
+		b.content.readers.Add(-1)
+	}
+	return nil
 }
 
 // post makes one request. What may be tried again is what the section "Failures"
 // of the OTLP specification lists.
-func (s *sender) post(parent context.Context, body []byte) answer {
+func (s *sender) post(parent context.Context, c *content) answer {
 	ctx, cancel := context.WithTimeout(parent, s.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, nil)
 	if err != nil {
 		return answer{err: err}
 	}
 	req.Header = s.header.Clone()
+	req.Body, _ = c.body()
+	req.GetBody, req.ContentLength = c.body, int64(len(c.bytes))
 	res, err := s.client.Do(req)
 	if err != nil {
 		var in *url.Error // repeats the URL

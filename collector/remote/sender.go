@@ -40,6 +40,7 @@ type sender struct {
 
 	// Only the sending goroutine uses these.
 	plain    []byte    // a batch before compression
+	content  *content  // of the last request, or nil
 	failures int       // attempts since the collector was reached
 	next     time.Time // when another one is due, if failures > 0
 	asked    bool      // the collector has asked to wait until then
@@ -116,7 +117,7 @@ func (s *sender) setClient(given *http.Client) {
 // it has become too old, or ctx has ended.
 func (s *sender) deliver(ctx context.Context, b *batch) {
 	expiry := b.since.Add(s.maxElapsed)
-	var body []byte
+	var c *content
 	for {
 		if s.failures > 0 {
 			if !time.Now().Before(expiry) {
@@ -131,14 +132,14 @@ func (s *sender) deliver(ctx context.Context, b *batch) {
 			s.drop(dropShutdown, b.spans)
 			return
 		}
-		if body == nil {
-			body = s.encode(b)
+		if c == nil {
+			c = s.encode(b)
 		}
-		a := s.post(ctx, body)
+		a := s.post(ctx, c)
 		switch {
 		case a.err == nil:
 			s.reached()
-			s.delivered(b, len(body), a)
+			s.delivered(b, len(c.bytes), a)
 			return
 		case ctx.Err() != nil: // goes around to be dropped
 		case !a.retry:
