@@ -17,12 +17,14 @@ const appdashTraces = 20_000
 // appdashLibrary is Appdash with a bounded store in the process. It has no
 // sampling, and hands on spans without contexts.
 type appdashLibrary struct {
-	store *appdash.LimitStore
-	spanN atomic.Uint64
+	store  *appdash.LimitStore
+	memory *appdash.MemoryStore // in it
+	spanN  atomic.Uint64
 }
 
 func openAppdash(environment) (library, error) {
-	return &appdashLibrary{store: &appdash.LimitStore{Max: appdashTraces, DeleteStore: appdash.NewMemoryStore()}}, nil
+	m := appdash.NewMemoryStore()
+	return &appdashLibrary{store: &appdash.LimitStore{Max: appdashTraces, DeleteStore: m}, memory: m}, nil
 }
 
 // Collect implements [appdash.Collector]. It is called once for a span.
@@ -37,6 +39,24 @@ func (l *appdashLibrary) Collect(id appdash.SpanID, a ...appdash.Annotation) err
 func (l *appdashLibrary) flush(uint64)      {}
 func (l *appdashLibrary) delivered() uint64 { return l.spanN.Load() }
 func (l *appdashLibrary) full() bool        { return l.spanN.Load() > appdashTraces }
+
+func (l *appdashLibrary) held() (n uint64) {
+	traces, err := l.memory.Traces(appdash.TracesOpts{})
+	if err != nil {
+		panic(err)
+	}
+	var count func(t *appdash.Trace)
+	count = func(t *appdash.Trace) {
+		n++
+		for _, sub := range t.Sub {
+			count(sub)
+		}
+	}
+	for _, t := range traces {
+		count(t)
+	}
+	return n
+}
 
 func (l *appdashLibrary) spans(w spanWork) op {
 	return spanOp[*appdash.Recorder, appdashSpan](l, w)

@@ -13,6 +13,8 @@ type benchmark struct {
 	baseName string
 	// per is how many times op does what the row is about; 0 is 1.
 	per int
+	// cpu is GOMAXPROCS, and how many goroutines do op; 0 is that of the settings.
+	cpu int
 }
 
 func benchmarks() []benchmark {

@@ -63,6 +63,8 @@ type storing struct{ *dendroLibrary }
 
 func (s storing) full() bool { return s.store.Stats().Dropped["evicted"] > 0 }
 
+func (s storing) held() uint64 { return uint64(s.store.Stats().Spans) }
+
 func (l *dendroLibrary) flush(uint64) {
 	if err := l.tracer.Flush(context.Background()); err != nil {
 		panic(err)

@@ -46,6 +46,8 @@ type (
 	paced interface{ pace() int }
 	// stores grow with the spans in them, until they are full.
 	store interface{ full() bool }
+	// holders know how many spans they hold.
+	holder interface{ held() uint64 }
 )
 
 // environment is what a library is opened with.

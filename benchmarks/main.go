@@ -1,11 +1,11 @@
 // Command benchmarks compares dendro with its peers: the same work, on the same
-// machine, in the same run, and writes a table of it.
+// machine, in the same run, and writes tables of it.
 //
 // Every library under test runs in a process of its own, so that the CPU time of
 // that process, its garbage collector and its background goroutines included, is
 // the price of that library. The processes work in turn, in short rounds whose
 // order rotates: what slows the machine down slows all of them. Ratios are taken
-// within a round.
+// within a round. Everything is done in several runs, one after the other.
 //
 // A span counts when it has been delivered: it is in a store of the process, or
 // it has been encoded, written to a socket and acknowledged by a sink, which is
@@ -22,37 +22,67 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"os"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
 // settings are the flags, of the parent and of its children.
 type settings struct {
+	Runs    int
 	Rounds  int
 	Time    time.Duration
+	Window  time.Duration
 	Run     string
+	Parts   string
 	CPU     int
 	Heap    int // MiB
 	Output  string
 	Profile string
 
-	Worker string // "case/library": this process is a child
+	Worker string // what this process, a child, is for
 	Sink   string // where the child delivers
-	E2E    bool
+}
+
+// part is a section of the tables.
+type part struct {
+	name    string
+	measure func(settings, *regexp.Regexp, *results) (string, error)
+}
+
+// results is what later parts need of earlier ones.
+type results struct {
+	cases    map[string][]row // by the name of the case
+	requests []server
+}
+
+// parts are in the order in which they are measured.
+var parts = []part{
+	{"cases", measureCases},
+	{"requests", measureRequests},
+	{"sampling", measureSampling},
+	{"memory", measureMemory},
+	{"figures", writeFigures},
 }
 
 func main() {
 	log.SetFlags(0)
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
 	var s settings
-	flag.IntVar(&s.Rounds, "rounds", 12, "rounds per case")
-	flag.DurationVar(&s.Time, "time", 80*time.Millisecond, "length of a round of one library; 25 times that with -e2e")
+	flag.IntVar(&s.Runs, "runs", 3, "runs")
+	flag.IntVar(&s.Rounds, "rounds", 12, "rounds per run")
+	flag.DurationVar(&s.Time, "time", 80*time.Millisecond, "length of a round of one library")
+	flag.DurationVar(&s.Window, "window", time.Second, "length of a round of whole requests")
 	flag.StringVar(&s.Run, "run", "", "run only `case/library` that match this regular expression")
+	flag.StringVar(&s.Parts, "parts", strings.Join(names, ","), "which `parts` to measure")
 	flag.IntVar(&s.CPU, "cpu", 1, "GOMAXPROCS of the library under test, and goroutines that make spans")
 	flag.IntVar(&s.Heap, "heap", 64, "`MiB` of live heap of each process: its store, or ballast")
-	flag.StringVar(&s.Output, "o", "", "write the table to this file too")
+	flag.StringVar(&s.Output, "o", "", "put the tables into this Markdown `file` too, between the comments that name the parts")
 	flag.StringVar(&s.Profile, "profile", "", "write a CPU profile of the rounds to this `file`; of the last library if several match")
-	flag.BoolVar(&s.E2E, "e2e", false, "measure whole requests instead: sockets, chi, SQLite, an outbound call")
 	flag.StringVar(&s.Worker, "worker", "", "what the program starts itself with")
 	flag.StringVar(&s.Sink, "sink", "", "what the program starts itself with")
 	flag.Parse()
@@ -62,12 +92,15 @@ func main() {
 }
 
 func run(s settings) error {
-	switch {
-	case s.Worker == "sink":
+	kind, _, _ := strings.Cut(s.Worker, ":")
+	switch kind {
+	case "sink":
 		return serveSink()
-	case s.Worker != "" && s.E2E:
-		return serveE2E(s)
-	case s.Worker != "":
+	case "requests":
+		return serveRequests(s)
+	case "memory":
+		return holdSpans(s)
+	case "case":
 		return work(s)
 	}
 	match, err := regexp.Compile(s.Run)
@@ -80,18 +113,25 @@ func run(s settings) error {
 	}
 	defer sink.stop()
 	s.Sink = sink.url
-	measure := measureCases
-	if s.E2E {
-		measure = measureE2E
+	r := results{cases: map[string][]row{}}
+	for _, p := range parts {
+		if !slices.Contains(strings.Split(s.Parts, ","), p.name) {
+			continue
+		}
+		table, err := p.measure(s, match, &r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if table == "" {
+			continue
+		}
+		table = header(s) + table
+		fmt.Printf("\n## %s\n\n%s", p.name, table)
+		if s.Output != "" {
+			if err := replacePart(s.Output, p.name, table); err != nil {
+				return err
+			}
+		}
 	}
-	table, err := measure(s, match)
-	if err != nil {
-		return err
-	}
-	text := header(s) + table
-	fmt.Print("\n", text)
-	if s.Output == "" {
-		return nil
-	}
-	return os.WriteFile(s.Output, []byte(text), 0o644)
+	return nil
 }

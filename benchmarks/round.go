@@ -61,7 +61,7 @@ type sinkChild struct {
 }
 
 func startSink() (sinkChild, error) {
-	c, err := startChild("-worker", "sink")
+	c, err := startChild("-worker", "sink:")
 	if err != nil {
 		return sinkChild{}, err
 	}
@@ -72,30 +72,42 @@ func startSink() (sinkChild, error) {
 // args are the flags that make a child with the settings of s.
 func (s settings) args(worker string) []string {
 	return []string{"-worker", worker, "-sink", s.Sink, "-time", s.Time.String(),
-		"-cpu", fmt.Sprint(s.CPU), "-heap", fmt.Sprint(s.Heap), "-profile", s.Profile, fmt.Sprintf("-e2e=%t", s.E2E)}
+		"-cpu", fmt.Sprint(s.CPU), "-heap", fmt.Sprint(s.Heap), "-profile", s.Profile}
 }
 
-// row is a library in a case, a message for each round.
+// row is a library in a case, a message for each round of each run.
 type row struct {
 	library string
-	rounds  []message
+	runs    [][]message
 }
 
 // measureCases runs the cases that match and returns their tables.
-func measureCases(s settings, match *regexp.Regexp) (string, error) {
+func measureCases(s settings, match *regexp.Regexp, r *results) (string, error) {
+	for run := range s.Runs {
+		for _, b := range benchmarks() {
+			rows, err := measureCase(s, b, match)
+			if err != nil {
+				return "", err
+			}
+			if run == 0 {
+				r.cases[b.name] = rows
+				continue
+			}
+			for i := range rows {
+				r.cases[b.name][i].runs = append(r.cases[b.name][i].runs, rows[i].runs[0])
+			}
+		}
+	}
 	var text strings.Builder
 	for _, b := range benchmarks() {
-		rows, err := measureCase(s, b, match)
-		if err != nil {
-			return "", err
-		}
-		if len(rows) > 0 {
+		if rows := r.cases[b.name]; len(rows) > 0 {
 			writeCase(&text, b, rows)
 		}
 	}
 	return text.String(), nil
 }
 
+// measureCase is one run of a case.
 func measureCase(s settings, b benchmark, match *regexp.Regexp) ([]row, error) {
 	var rows []row
 	var workers []*child
@@ -104,17 +116,20 @@ func measureCase(s settings, b benchmark, match *regexp.Regexp) ([]row, error) {
 			w.stop()
 		}
 	}()
+	if b.cpu > 0 {
+		s.CPU = b.cpu
+	}
 	for _, name := range b.libraries {
 		worker := b.name + "/" + name
 		if !match.MatchString(worker) {
 			continue
 		}
-		w, err := startChild(s.args(worker)...)
+		w, err := startChild(s.args("case:" + worker)...)
 		if err != nil {
 			return nil, err
 		}
 		workers = append(workers, w)
-		rows = append(rows, row{library: name})
+		rows = append(rows, row{library: name, runs: make([][]message, 1)})
 		if _, err := w.line(); err != nil {
 			return nil, err
 		}
@@ -126,12 +141,12 @@ func measureCase(s settings, b benchmark, match *regexp.Regexp) ([]row, error) {
 			if err != nil {
 				return nil, err
 			}
-			rows[at].rounds = append(rows[at].rounds, m)
+			rows[at].runs[0] = append(rows[at].runs[0], m)
 		}
 	}
 	for _, r := range rows {
 		c, _ := r.median()
-		fmt.Fprintf(os.Stderr, "%-46s %-36s %9.0f ns %6.1f allocs\n", b.name, r.library, c.NS, c.Allocs)
+		fmt.Fprintf(os.Stderr, "%-62s %-36s %9.0f ns %6.1f allocs\n", b.name, r.library, c.NS, c.Allocs)
 	}
 	return rows, nil
 }

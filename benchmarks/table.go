@@ -14,7 +14,7 @@ import (
 // header says what was compared, and where.
 func header(s settings) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s, GOMAXPROCS=%d, %d MiB of live heap, %d rounds of %v.\n\n", processor(), runtime.Version(), s.CPU, s.Heap, s.Rounds, s.Time)
+	fmt.Fprintf(&b, "%s, %s, GOMAXPROCS=%d and %d MiB of live heap unless said otherwise, %d runs of %d rounds.\n\n", processor(), runtime.Version(), s.CPU, s.Heap, s.Runs, s.Rounds)
 	if info, ok := debug.ReadBuildInfo(); ok {
 		var list []string
 		for _, m := range info.Deps {
@@ -78,18 +78,17 @@ func nanos(ns float64) string {
 	return fmt.Sprintf("%.2f µs", ns/1000)
 }
 
+// rounds are those of all runs.
+func (r row) rounds() []message { return slices.Concat(r.runs...) }
+
 // median returns that of each figure.
 func (r row) median() (c, base cost) {
-	return medianCost(r.rounds, func(m message) cost { return m.Cost }), medianCost(r.rounds, func(m message) cost { return m.Base })
+	return medianCost(r.rounds(), func(m message) cost { return m.Cost }), medianCost(r.rounds(), func(m message) cost { return m.Base })
 }
 
 func medianCost(rounds []message, of func(message) cost) cost {
 	figure := func(f func(cost) float64) float64 {
-		all := make([]float64, len(rounds))
-		for i, m := range rounds {
-			all[i] = f(of(m))
-		}
-		return quantile(all, 0.5)
+		return median(rounds, func(m message) float64 { return f(of(m)) })
 	}
 	return cost{
 		NS:     figure(func(c cost) float64 { return c.NS }),
@@ -99,37 +98,63 @@ func medianCost(rounds []message, of func(message) cost) cost {
 	}
 }
 
+func median[T any](of []T, figure func(T) float64) float64 {
+	all := make([]float64, len(of))
+	for i, x := range of {
+		all[i] = figure(x)
+	}
+	return quantile(all, 0.5)
+}
+
 // spread is half of the distance between the quartiles, in percent of the median.
 func (r row) spread() float64 {
-	all := make([]float64, len(r.rounds))
-	for i, m := range r.rounds {
-		all[i] = m.Cost.NS
+	var all []float64
+	for _, m := range r.rounds() {
+		all = append(all, m.Cost.NS)
 	}
 	return 50 * (quantile(all, 0.75) - quantile(all, 0.25)) / math.Abs(quantile(all, 0.5))
 }
 
 // lost is how many of the spans have not arrived.
 func (r row) lost() string {
-	last := r.rounds[len(r.rounds)-1]
-	if last.Made == 0 {
+	lost, made := int64(0), uint64(0)
+	for _, rounds := range r.runs {
+		last := rounds[len(rounds)-1]
+		made += last.Made
+		lost += int64(last.Made) - int64(last.Delivered)
+	}
+	if made == 0 {
 		return "–"
 	}
-	return fmt.Sprint(int64(last.Made) - int64(last.Delivered))
+	return fmt.Sprint(lost)
 }
 
-// ratio is the median of the ratios of CPU time in the rounds.
+// ratios returns the median of the ratios of CPU time in the rounds of each run,
+// none if to takes nothing within what can be measured.
+func (r row) ratios(to row) (runs []float64) {
+	if c, _ := to.median(); c.CPU <= 0 {
+		return nil
+	}
+	for i, rounds := range r.runs {
+		all := make([]float64, len(rounds))
+		for j := range all {
+			all[j] = rounds[j].Cost.CPU / to.runs[i][j].Cost.CPU
+		}
+		runs = append(runs, quantile(all, 0.5))
+	}
+	return runs
+}
+
+// ratio is the median of the ratios of the runs.
 func ratio(r, to row) string {
 	if r.library == to.library {
 		return "1"
 	}
-	if c, _ := to.median(); c.CPU <= 0 {
-		return "–" // nothing, within what can be measured
+	runs := r.ratios(to)
+	if runs == nil {
+		return "–"
 	}
-	all := make([]float64, len(r.rounds))
-	for i := range all {
-		all[i] = r.rounds[i].Cost.CPU / to.rounds[i].Cost.CPU
-	}
-	return fmt.Sprintf("%.1f", quantile(all, 0.5))
+	return fmt.Sprintf("%.1f", quantile(runs, 0.5))
 }
 
 // quantile sorts all.

@@ -38,7 +38,7 @@ type message struct {
 // work runs a round of one case and one library for each line of standard input.
 func work(s settings) error {
 	runtime.GOMAXPROCS(s.CPU)
-	caseName, libraryName, _ := strings.Cut(s.Worker, "/")
+	caseName, libraryName, _ := strings.Cut(strings.TrimPrefix(s.Worker, "case:"), "/")
 	bench, err := findCase(caseName)
 	if err != nil {
 		return err
@@ -54,16 +54,11 @@ func work(s settings) error {
 	if bench.base != nil {
 		base = w.prepare(bench.base(l))
 	}
-	if s.Profile != "" {
-		f, err := os.Create(s.Profile)
-		if err != nil {
-			return err
-		}
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := s.profile()
+	if err != nil {
+		return err
 	}
+	defer stop()
 	out := json.NewEncoder(os.Stdout)
 	if err := out.Encode(message{}); err != nil { // ready
 		return err
@@ -80,6 +75,18 @@ func work(s settings) error {
 		}
 	}
 	return nil
+}
+
+// profile begins the profile that was asked for.
+func (s settings) profile() (stop func(), err error) {
+	if s.Profile == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(s.Profile)
+	if err != nil {
+		return nil, err
+	}
+	return pprof.StopCPUProfile, pprof.StartCPUProfile(f)
 }
 
 func findCase(name string) (benchmark, error) {

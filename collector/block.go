@@ -130,7 +130,7 @@ type pattern struct {
 	at     uint32
 	n      uint32 // 0: there is none
 	texts  uint32 // which of the values are texts, one bit for each
-	keys   [maxPattern]place
+	keys   [maxPattern]string
 	values [maxPattern]uint64 // a place, or what scalar returns
 }
 
@@ -391,7 +391,8 @@ func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 	for i := range attrs {
 		key, v := attrs[i].Key, attrs[i].Value
 		e.keys.add(hashText(key))
-		b, p.keys[i] = e.textPlace(b, key)
+		b = e.text(b, key)
+		p.keys[i] = key
 		if v.Kind() == slog.KindString {
 			var at place
 			b, at = e.textPlace(b, v.String())
@@ -422,7 +423,7 @@ func (p *pattern) like(b []byte, attrs []slog.Attr) (same uint64, ok bool) {
 		return 0, false
 	}
 	for i := range attrs {
-		if !p.keys[i].is(b, attrs[i].Key) {
+		if p.keys[i] != attrs[i].Key { // usually the same memory, which is not even read
 			return 0, false
 		}
 		v := attrs[i].Value

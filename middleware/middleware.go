@@ -18,6 +18,8 @@ package middleware
 import (
 	"context"
 	"net/http"
+	"reflect"
+	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
 
@@ -48,7 +50,7 @@ type Options struct {
 func New(o Options) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		mux, _ := next.(*chi.Mux)
-		return &handler{o, next, mux}
+		return &handler{Options: o, next: next, mux: mux}
 	}
 }
 
@@ -59,6 +61,8 @@ type handler struct {
 	Options
 	next http.Handler
 	mux  *chi.Mux // next, if it is one
+	// seen is the last type of response writer: a server has one or two.
+	seen atomic.Pointer[writerType]
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -81,8 +85,25 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(ctx, span, w, r, h.mux)
 	x.describeRequest(method)
 	defer x.finish(name)
-	h.next.ServeHTTP(x.writer.exact(), &x.request)
+	h.next.ServeHTTP(x.writer.with(h.interfaces(w)), &x.request)
 	x.returned = true
+}
+
+// writerType is the optional interfaces of a type of response writer.
+type writerType struct {
+	of  reflect.Type
+	has uint8
+}
+
+// interfaces is optionalInterfaces.
+func (h *handler) interfaces(w http.ResponseWriter) uint8 {
+	of := reflect.TypeOf(w)
+	t := h.seen.Load()
+	if t == nil || t.of != of {
+		t = &writerType{of, optionalInterfaces(w)}
+		h.seen.Store(t)
+	}
+	return t.has
 }
 
 // start begins the span of r. above is the span that is in its context.

@@ -25,9 +25,6 @@ type writer struct {
 // flushErrorer is what [http.ResponseController] looks for.
 type flushErrorer interface{ FlushError() error }
 
-// exact returns w with the optional interfaces of w.next.
-func (w *writer) exact() http.ResponseWriter { return w.with(optionalInterfaces(w.next)) }
-
 // Unwrap lets [http.ResponseController] reach deadlines and full duplex.
 func (w *writer) Unwrap() http.ResponseWriter { return w.next }
 

@@ -40,10 +40,16 @@ func HTTPVersion(major, minor int) string {
 // is zero if there is none.
 func SplitHostPort(s string) (host string, port int) {
 	host = s
-	if i := strings.LastIndexByte(s, ':'); i >= 0 && (strings.IndexByte(s, ':') == i || s[i-1] == ']') {
-		if n, err := strconv.ParseUint(s[i+1:], 10, 16); err == nil {
-			host, port = s[:i], int(n)
-		}
+	i := len(s)
+	for unit := 1; i > 0 && '0' <= s[i-1] && s[i-1] <= '9' && len(s)-i < 5; unit *= 10 {
+		i--
+		port += unit * int(s[i]-'0')
+	}
+	i-- // to the colon, if this is a port
+	if i >= 0 && i < len(s)-1 && s[i] == ':' && port <= 0xffff && (strings.IndexByte(s[:i], ':') < 0 || s[i-1] == ']') {
+		host = s[:i]
+	} else {
+		port = 0
 	}
 	if n := len(host); n >= 2 && host[0] == '[' && host[n-1] == ']' {
 		host = host[1 : n-1]

@@ -21,17 +21,15 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// e2eLibraries trace the server, the client and the database.
-var e2eLibraries = []string{
+// requestLibraries trace the server, the client and the database.
+var requestLibraries = []string{
 	"bare", "dendro", "dendro, remote", "dendro, never sampled", "OpenTelemetry", "OpenTelemetry, one span", "OpenTelemetry, NeverSample",
 }
 
 const (
 	stockPath = "/stock"
-	// e2eClients is how many requests are under way.
-	e2eClients = 2
-	// e2eWindow is how many times the length of a round a window takes.
-	e2eWindow = 25
+	// clients is how many requests are under way.
+	clients = 2
 )
 
 // usage is what a server has used since it began.
@@ -42,16 +40,16 @@ type usage struct {
 	Delivered     uint64
 }
 
-// serveE2E is a server whose requests each make a query and a call. It writes its
-// address, and its usage for each line of standard input.
-func serveE2E(s settings) error {
+// serveRequests is a server whose requests each make a query and a call. It writes
+// its address, and its usage for each line of standard input.
+func serveRequests(s settings) error {
 	runtime.GOMAXPROCS(s.CPU)
-	opened, err := libraries[s.Worker](environment{s.Sink, int64(s.Heap) << 20})
+	opened, err := libraries[strings.TrimPrefix(s.Worker, "requests:")](environment{s.Sink, int64(s.Heap) << 20})
 	if err != nil {
 		return err
 	}
 	ballast := make([]byte, s.Heap<<20)
-	handler, err := e2eHandler(opened, s.Sink)
+	handler, err := requestHandler(opened, s.Sink)
 	if err != nil {
 		return err
 	}
@@ -59,6 +57,11 @@ func serveE2E(s settings) error {
 	if err != nil {
 		return err
 	}
+	stop, err := s.profile()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	go func() { _ = http.Serve(l, handler) }()
 	fmt.Println("http://" + l.Addr().String())
 	out := json.NewEncoder(os.Stdout)
@@ -74,7 +77,7 @@ func serveE2E(s settings) error {
 	return nil
 }
 
-func e2eHandler(l library, stock string) (http.Handler, error) {
+func requestHandler(l library, stock string) (http.Handler, error) {
 	plain, err := sql.Open("sqlite", "")
 	if err != nil {
 		return nil, err
@@ -91,7 +94,7 @@ func e2eHandler(l library, stock string) (http.Handler, error) {
 			return nil, err
 		}
 	}
-	client := http.Client{Transport: l.(clienter).wrapTransport(context.Background(), &http.Transport{MaxIdleConnsPerHost: e2eClients})}
+	client := http.Client{Transport: l.(clienter).wrapTransport(context.Background(), &http.Transport{MaxIdleConnsPerHost: clients})}
 	return l.(serverer).serve(route, func(w http.ResponseWriter, r *http.Request) {
 		var id, total int64
 		if err := db.QueryRowContext(r.Context(), statement, 42).Scan(&id, &total); err != nil {
@@ -126,19 +129,60 @@ func (c fileConnector) Connect(context.Context) (driver.Conn, error) { return c.
 func (c fileConnector) Driver() driver.Driver                        { return c.driver }
 
 // window is what was seen of one server for a while, per request but for the
-// first and the last.
+// first four and the last.
 type window struct {
 	rate               float64 // requests per second
-	p50, p99           float64 // microseconds
+	mean, p50, p99     float64 // microseconds
 	cpu, bytes, allocs float64 // of the server, CPU in microseconds
 	spans              float64 // delivered
 	gcs                float64
 }
 
-// measureE2E loads one server after the other and returns the table.
-func measureE2E(s settings, match *regexp.Regexp) (string, error) {
-	var names []string
-	var windows [][]window
+// server is what was seen of a library.
+type server struct {
+	library string
+	runs    [][]window
+}
+
+// windows are those of all runs.
+func (s server) windows() []window { return slices.Concat(s.runs...) }
+
+// ratios returns the median of the ratios of a figure in each run.
+func (s server) ratios(to server, figure func(window) float64) (runs []float64) {
+	for i, windows := range s.runs {
+		all := make([]float64, len(windows))
+		for j := range all {
+			all[j] = figure(windows[j]) / figure(to.runs[i][j])
+		}
+		runs = append(runs, quantile(all, 0.5))
+	}
+	return runs
+}
+
+func cpuOf(w window) float64  { return w.cpu }
+func rateOf(w window) float64 { return w.rate }
+func meanOf(w window) float64 { return w.mean }
+
+// loadServers loads servers of libraries that match in turn.
+func loadServers(s settings, names []string, match *regexp.Regexp) ([]server, error) {
+	var out []server
+	for run := range s.Runs {
+		windows, matched, err := loadOnce(s, names, match)
+		if err != nil {
+			return nil, err
+		}
+		for i, name := range matched {
+			if run == 0 {
+				out = append(out, server{library: name})
+			}
+			out[i].runs = append(out[i].runs, windows[i])
+		}
+	}
+	return out, nil
+}
+
+// loadOnce is one run.
+func loadOnce(s settings, names []string, match *regexp.Regexp) (windows [][]window, matched []string, err error) {
 	var servers []*child
 	var urls []string
 	defer func() {
@@ -146,36 +190,36 @@ func measureE2E(s settings, match *regexp.Regexp) (string, error) {
 			c.stop()
 		}
 	}()
-	for _, name := range e2eLibraries {
-		if !match.MatchString("e2e/" + name) {
+	for _, name := range names {
+		if !match.MatchString("request/" + name) {
 			continue
 		}
-		c, err := startChild(s.args(name)...)
+		c, err := startChild(s.args("requests:" + name)...)
 		if err != nil {
-			return "", err
+			return nil, nil, err
 		}
 		servers = append(servers, c)
 		url, err := c.line()
 		if err != nil {
-			return "", err
+			return nil, nil, err
 		}
-		names, urls = append(names, name), append(urls, url)
+		matched, urls = append(matched, name), append(urls, url)
 	}
-	windows = make([][]window, len(names))
+	windows = make([][]window, len(matched))
 	for round := -1; round < s.Rounds; round++ { // the first warms up
 		for i := range servers {
 			at := (max(round, 0) + i) % len(servers)
-			w, err := load(servers[at], urls[at], e2eWindow*s.Time)
+			w, err := load(servers[at], urls[at], s.Window)
 			if err != nil {
-				return "", err
+				return nil, nil, err
 			}
 			if round >= 0 {
 				windows[at] = append(windows[at], w)
-				fmt.Fprintf(os.Stderr, "%2d %-32s %6.0f requests/s %6.1f µs CPU\n", round, names[at], w.rate, w.cpu)
+				fmt.Fprintf(os.Stderr, "%2d %-32s %6.0f requests/s %6.1f µs CPU\n", round, matched[at], w.rate, w.cpu)
 			}
 		}
 	}
-	return e2eTable(s, names, windows), nil
+	return windows, matched, nil
 }
 
 // load sends requests, one after the other from each client.
@@ -185,12 +229,12 @@ func load(server *child, url string, long time.Duration) (window, error) {
 		return window{}, err
 	}
 	var all sync.WaitGroup
-	took := make([][]float64, e2eClients)
-	errs := make([]error, e2eClients)
-	transport := &http.Transport{MaxIdleConnsPerHost: e2eClients}
+	took := make([][]float64, clients)
+	errs := make([]error, clients)
+	transport := &http.Transport{MaxIdleConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
 	began := time.Now()
-	for i := range e2eClients {
+	for i := range clients {
 		all.Go(func() {
 			for time.Since(began) < long && errs[i] == nil {
 				start := time.Now()
@@ -211,6 +255,7 @@ func load(server *child, url string, long time.Duration) (window, error) {
 	n := float64(len(requests))
 	return window{
 		rate:   n / lasted.Seconds(),
+		mean:   sum(requests) / n,
 		p50:    quantile(requests, 0.5),
 		p99:    quantile(requests, 0.99),
 		cpu:    float64(after.CPU-before.CPU) / 1e3 / n,
@@ -219,6 +264,13 @@ func load(server *child, url string, long time.Duration) (window, error) {
 		spans:  float64(after.Delivered-before.Delivered) / n,
 		gcs:    float64(after.GCs - before.GCs),
 	}, err
+}
+
+func sum(all []float64) (total float64) {
+	for _, x := range all {
+		total += x
+	}
+	return total
 }
 
 func get(transport http.RoundTripper, url string) error {
@@ -249,29 +301,31 @@ func (c *child) usage() (u usage, err error) {
 	return u, json.Unmarshal([]byte(line), &u)
 }
 
-func e2eTable(s settings, names []string, windows [][]window) string {
-	var b strings.Builder
-	fmt.Fprint(&b, "\n### A request: sockets, chi, a query of SQLite, a call\n\n")
-	fmt.Fprintf(&b, "%d clients, windows of %v. CPU is that of the server, per request.\n\n", e2eClients, e2eWindow*s.Time)
-	fmt.Fprintf(&b, "| library | requests/s | p50 | p99 | CPU | ÷ %s [range] | B | allocs | GCs | spans |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", names[0])
-	for i, name := range names {
-		median := func(f func(window) float64) float64 {
-			all := make([]float64, len(windows[i]))
-			for j, w := range windows[i] {
-				all[j] = f(w)
-			}
-			return quantile(all, 0.5)
-		}
-		ratios := make([]float64, len(windows[i]))
-		for j, w := range windows[i] {
-			ratios[j] = w.cpu / windows[0][j].cpu
-		}
-		fmt.Fprintf(&b, "| %s | %.0f | %.0f µs | %.0f µs | %.0f µs | %.2f [%.2f–%.2f] | %.0f | %.0f | %.0f | %.1f |\n", name,
-			median(func(w window) float64 { return w.rate }), median(func(w window) float64 { return w.p50 }),
-			median(func(w window) float64 { return w.p99 }), median(func(w window) float64 { return w.cpu }),
-			quantile(ratios, 0.5), quantile(ratios, 0), quantile(ratios, 1),
-			median(func(w window) float64 { return w.bytes }), median(func(w window) float64 { return w.allocs }),
-			median(func(w window) float64 { return w.gcs }), median(func(w window) float64 { return w.spans }))
+func measureRequests(s settings, match *regexp.Regexp, r *results) (string, error) {
+	servers, err := loadServers(s, requestLibraries, match)
+	if err != nil || len(servers) == 0 {
+		return "", err
 	}
-	return b.String()
+	r.requests = servers
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%d clients, windows of %v. CPU is that of the server, per request; its ratio is the median of the runs, with the least and the largest.\n\n", clients, s.Window)
+	fmt.Fprintf(&b, "| library | requests/s | p50 | p99 | CPU | ÷ %s | B | allocs | GCs | spans |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", servers[0].library)
+	for _, l := range servers {
+		m := func(f func(window) float64) float64 { return median(l.windows(), f) }
+		fmt.Fprintf(&b, "| %s | %.0f | %.0f µs | %.0f µs | %.0f µs | %s | %.0f | %.0f | %.1f | %.1f |\n", l.library,
+			m(rateOf), m(func(w window) float64 { return w.p50 }), m(func(w window) float64 { return w.p99 }), m(cpuOf),
+			withRange("%.3f", l.ratios(servers[0], cpuOf)),
+			m(func(w window) float64 { return w.bytes }), m(func(w window) float64 { return w.allocs }),
+			m(func(w window) float64 { return w.gcs }), m(func(w window) float64 { return w.spans }))
+	}
+	return b.String(), nil
+}
+
+// withRange returns the median of the runs, and the least and the largest.
+func withRange(format string, runs []float64) string {
+	text := fmt.Sprintf(format, quantile(slices.Clone(runs), 0.5))
+	if len(runs) > 1 {
+		text += fmt.Sprintf(" ["+format+"–"+format+"]", slices.Min(runs), slices.Max(runs))
+	}
+	return text
 }

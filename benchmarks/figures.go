@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// figure is what dendro is to reach in a case.
+type figure struct {
+	work, name string // name of the case
+	own        []string
+	peer       string
+	// factor is how many times the CPU time of dendro the peer is to take at
+	// least, ns what dendro takes at most; 0 is no bound. allocs is what dendro
+	// allocates at most.
+	factor, ns, allocs float64
+}
+
+var delivering = []string{"dendro", "dendro, remote"}
+
+var figures = []figure{
+	{"root span", "root span", delivering, "OpenTelemetry", 6, 0, 1},
+	{"child span", "child span", delivering, "OpenTelemetry", 6, 0, 1},
+	{"root span, 5 attributes", "root span, 5 attributes", delivering, "OpenTelemetry", 8, 0, 2},
+	{"child span, 5 attributes", "child span, 5 attributes", delivering, "OpenTelemetry", 8, 0, 2},
+	{"root span and 10 children, 5 attributes each", "root span and 10 children, 5 attributes each", delivering, "OpenTelemetry", 8, 0, 22},
+	{"span without a tracer", "span without a tracer", []string{"dendro, no tracer"}, "OpenTelemetry, no-op API", 0, 10, 0},
+	{"root span, not sampled", "root span, not sampled", []string{"dendro, never sampled"}, "OpenTelemetry, NeverSample", 0, 120, 1},
+	{"child span, not sampled", "child span, not sampled", []string{"dendro, never sampled"}, "OpenTelemetry, NeverSample", 0, 20, 0},
+	{"an attribute", "one of 8 attributes", delivering, "OpenTelemetry", 0, 40, 0},
+	{"server middleware over chi", "server, sampled", delivering, "OpenTelemetry", 8, 0, 6},
+	{"server middleware over chi", "server, sampled", delivering, "zipkin-go", 1, 0, 6},
+	{"RoundTripper", "client, sampled", delivering, "OpenTelemetry", 7, 0, 8},
+	{"database/sql QueryRow", "QueryRow and Scan, sampled", delivering, "OpenTelemetry", 8, 0, 5},
+	{"database/sql QueryRow", "QueryRow and Scan, sampled", delivering, "OpenTelemetry, one span", 5, 0, 5},
+	{"OTLP encoding, 11 attributes", "OTLP encoding of a span with 11 attributes", []string{"dendro"}, "OpenTelemetry, discarding", 10, 0, 0},
+}
+
+// requestFactor is the CPU time of a whole request to that without tracing, at most.
+const requestFactor = 1.06
+
+// writeFigures is the table of what was to be reached.
+func writeFigures(_ settings, _ *regexp.Regexp, r *results) (string, error) {
+	var b strings.Builder
+	fmt.Fprint(&b, "\n| work | dendro | against | to reach | measured | allocs | |\n|---|---|---|--:|--:|--:|---|\n")
+	rows := 0
+	for _, f := range figures {
+		peer := find(r.cases[f.name], f.peer)
+		for _, name := range f.own {
+			own := find(r.cases[f.name], name)
+			if own == nil || peer == nil {
+				continue
+			}
+			rows++
+			c, _ := own.median()
+			p, _ := peer.median()
+			var goal, measured string
+			met := c.Allocs < f.allocs+0.5
+			if f.factor > 0 {
+				runs := peer.ratios(*own)
+				goal, measured = fmt.Sprintf("%.0f× less", f.factor), withRange("%.1f×", runs)
+				met = met && quantile(slices.Clone(runs), 0.5) >= f.factor
+			} else {
+				goal, measured = fmt.Sprintf("%.0f ns", f.ns), fmt.Sprintf("%s, against %s", nanos(c.CPU), nanos(p.CPU))
+				met = met && c.CPU <= f.ns
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %.1f | %s |\n", f.work, strings.TrimPrefix(name, "dendro, "), f.peer, goal, measured, c.Allocs, mark(met))
+		}
+	}
+	if len(r.requests) > 0 && r.requests[0].library == "bare" {
+		for _, l := range r.requests[1:] {
+			if slices.Contains(delivering, l.library) {
+				rows++
+				runs := l.ratios(r.requests[0], cpuOf)
+				fmt.Fprintf(&b, "| whole request | %s | bare | %.2f× | %s | – | %s |\n", strings.TrimPrefix(l.library, "dendro, "), requestFactor,
+					withRange("%.3f×", runs), mark(quantile(slices.Clone(runs), 0.5) <= requestFactor))
+			}
+		}
+	}
+	if rows == 0 {
+		return "", nil
+	}
+	return b.String(), nil
+}
+
+func mark(met bool) string {
+	if met {
+		return "met"
+	}
+	return "missed"
+}
+
+func find(rows []row, library string) *row {
+	for i := range rows {
+		if rows[i].library == library {
+			return &rows[i]
+		}
+	}
+	return nil
+}
