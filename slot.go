@@ -27,9 +27,9 @@ const inlineAttributes = 8
 // What a slot keeps for its next use at most. Larger ones are left to the garbage
 // collector.
 const (
-	maxIdleAttributes = 32
-	maxIdleEvents     = 16
-	maxIdleEventAttrs = 64
+	maxIdleAttributes = 64
+	maxIdleEvents     = 32
+	maxIdleEventAttrs = 128
 )
 
 // release makes s ready for another span.

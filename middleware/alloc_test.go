@@ -67,10 +67,10 @@ func TestAllocations(t *testing.T) {
 		request *http.Request
 		budget  float64
 	}{
-		"new trace":          {router(trace), plainRequest(), 6},
-		"remote parent":      {router(trace), tracedRequest(sampled), 6},
-		"query":              {router(trace), queried, 6},
-		"around the router":  {trace(router()), tracedRequest(sampled), 6},
+		"new trace":          {router(trace), plainRequest(), 3},
+		"remote parent":      {router(trace), tracedRequest(sampled), 3},
+		"query":              {router(trace), queried, 4},
+		"around the router":  {trace(router()), tracedRequest(sampled), 3},
 		"not sampled":        {router(trace), tracedRequest(unsampled), 2},
 		"without any tracer": {router(middleware.Trace), plainRequest(), 0},
 	} {

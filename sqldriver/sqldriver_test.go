@@ -215,6 +215,10 @@ func (d *quietDriver) Open(string) (driver.Conn, error) {
 
 type quietConn struct{ fakeConn }
 
+func (c *quietConn) ExecContext(context.Context, string, []driver.NamedValue) (driver.Result, error) {
+	return driver.RowsAffected(1), nil
+}
+
 func (c *quietConn) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
 	return &fakeRows{d: c.d, left: 1}, nil
 }
@@ -226,25 +230,37 @@ func TestAllocations(t *testing.T) {
 	tracer := dendro.New(dendro.Options{Collector: discard{}, Sampler: dendro.AlwaysSample})
 	traced, span := tracer.Start(context.Background(), "request")
 	defer span.End()
+	never := dendro.New(dendro.Options{Sampler: dendro.NeverSample})
+	unsampled, _ := never.Start(context.Background(), "request")
 	dest := new(int)
-	count := func(ctx context.Context, db *sql.DB) float64 {
-		return testing.AllocsPerRun(100, func() {
-			if err := queryRow(ctx, db, dest); err != nil {
-				t.Fatal(err)
-			}
-		})
+	for _, c := range []struct {
+		name   string
+		ctx    context.Context
+		budget float64
+		call   func(ctx context.Context, db *sql.DB) error
+	}{
+		{"QueryRow", traced, 2, func(ctx context.Context, db *sql.DB) error { return queryRow(ctx, db, dest) }},
+		{"QueryRow without a span", context.Background(), 0, func(ctx context.Context, db *sql.DB) error { return queryRow(ctx, db, dest) }},
+		{"QueryRow, not sampled", unsampled, 0, func(ctx context.Context, db *sql.DB) error { return queryRow(ctx, db, dest) }},
+		{"Exec", traced, 1, execute},
+		{"Exec without a span", context.Background(), 0, execute},
+	} {
+		count := func(db *sql.DB) float64 {
+			return testing.AllocsPerRun(100, func() {
+				if err := c.call(c.ctx, db); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		if got := count(wrapped) - count(bare); got > c.budget {
+			t.Errorf("%s: %v allocations over bare, want at most %v", c.name, got, c.budget)
+		}
 	}
-	base := count(context.Background(), bare)
-	without := count(context.Background(), wrapped) - base
-	baseTraced := count(traced, bare)
-	with := count(traced, wrapped) - baseTraced
-	t.Logf("QueryRow: %v allocations, wrapped %+v without and %+v with a span", base, without, with)
-	if without > 0 {
-		t.Errorf("%v allocations without a span, want none", without)
-	}
-	if with > 5 {
-		t.Errorf("%v allocations with a span, want at most 5", with)
-	}
+}
+
+func execute(ctx context.Context, db *sql.DB) error {
+	_, err := db.ExecContext(ctx, "UPDATE orders SET state = 'paid'")
+	return err
 }
 
 func BenchmarkQueryRow(b *testing.B) {
