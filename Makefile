@@ -3,7 +3,6 @@
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-bench: ## compare with the peers; writes docs/performance-table.md and docs/performance-requests.md
+bench: ## compare with the peers for half an hour; writes the tables of docs/performance.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .
-	bin/benchmarks -o docs/performance-table.md
-	bin/benchmarks -e2e -o docs/performance-requests.md
+	bin/benchmarks -o docs/performance.md

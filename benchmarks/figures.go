@@ -85,6 +85,34 @@ func writeFigures(_ settings, _ *regexp.Regexp, r *results) (string, error) {
 	return b.String(), nil
 }
 
+// dapper is table 1 of the Dapper paper, in section 4.1: "2.2GHz x86", 2010.
+var dapper = []struct {
+	work, ns, name, library string
+}{
+	{"root span, begun and ended", "204 ns", "root span", "dendro"},
+	{"other span, begun and ended", "176 ns", "child span", "dendro"},
+	{"annotation, sampled", "40 ns", "one of 8 attributes", "dendro"},
+	{"annotation, not sampled", "9 ns", "one of 8 attributes, not sampled", "dendro, never sampled"},
+}
+
+// writeDapper is that table, with what dendro takes.
+func writeDapper(_ settings, _ *regexp.Regexp, r *results) (string, error) {
+	var b strings.Builder
+	fmt.Fprint(&b, "\n| work | Dapper, 2010 | dendro, stored in the process |\n|---|--:|--:|\n")
+	rows := 0
+	for _, d := range dapper {
+		if own := find(r.cases[d.name], d.library); own != nil {
+			rows++
+			c, _ := own.median()
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", d.work, d.ns, nanos(c.CPU))
+		}
+	}
+	if rows == 0 {
+		return "", nil
+	}
+	return b.String(), nil
+}
+
 func mark(met bool) string {
 	if met {
 		return "met"

@@ -64,6 +64,7 @@ var parts = []part{
 	{"sampling", measureSampling},
 	{"memory", measureMemory},
 	{"figures", writeFigures},
+	{"dapper", writeDapper},
 }
 
 func main() {
@@ -125,7 +126,7 @@ func run(s settings) error {
 		if table == "" {
 			continue
 		}
-		table = header(s) + table
+		table = header(s, p.name == "cases") + table
 		fmt.Printf("\n## %s\n\n%s", p.name, table)
 		if s.Output != "" {
 			if err := replacePart(s.Output, p.name, table); err != nil {

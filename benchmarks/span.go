@@ -119,6 +119,7 @@ func spanCases() []benchmark {
 		{name: "root span and 10 children, 5 attributes each, 2 processors", libraries: full, op: spans(spanWork{five: true, children: 10}), cpu: 2},
 		{name: "one of 8 attributes", libraries: below, op: spans(spanWork{below: true, attributes: 8}), base: spans(spanWork{below: true}), baseName: "the span", per: 8},
 		{name: "one of 8 events", libraries: below, op: spans(spanWork{below: true, events: 8}), base: spans(spanWork{below: true}), baseName: "the span", per: 8},
+		{name: "one of 8 attributes, not sampled", libraries: never[:2], op: spans(spanWork{below: true, attributes: 8}), base: spans(spanWork{below: true}), baseName: "the span", per: 8},
 		{name: "root span, not sampled", libraries: never, op: spans(spanWork{}), base: loop, baseName: "the loop"},
 		{name: "child span, not sampled", libraries: never, op: spans(spanWork{below: true}), base: loop, baseName: "the loop"},
 		{name: "span without a tracer", libraries: []string{"dendro, no tracer", "OpenTelemetry, no-op API"}, op: spans(spanWork{}), base: loop, baseName: "the loop"},

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// header says what was compared, and where.
-func header(s settings) string {
+// header says where it was measured, and if asked with which peers.
+func header(s settings, peers bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s, GOMAXPROCS=%d and %d MiB of live heap unless said otherwise, %d runs of %d rounds.\n\n", processor(), runtime.Version(), s.CPU, s.Heap, s.Runs, s.Rounds)
-	if info, ok := debug.ReadBuildInfo(); ok {
+	fmt.Fprintf(&b, "%s, %s, GOMAXPROCS=%d and %d MiB of live heap unless said otherwise, %d runs of %d rounds.\n", processor(), runtime.Version(), s.CPU, s.Heap, s.Runs, s.Rounds)
+	if info, ok := debug.ReadBuildInfo(); ok && peers {
 		var list []string
 		for _, m := range info.Deps {
 			if slices.Contains(versions, m.Path) {
 				list = append(list, m.Path+" "+m.Version)
 			}
 		}
-		fmt.Fprintf(&b, "Peers: %s.\n", strings.Join(list, ", "))
+		fmt.Fprintf(&b, "\nPeers: %s.\n", strings.Join(list, ", "))
 	}
 	return b.String()
 }

@@ -170,24 +170,31 @@ func appendAttributes(dst []byte, num byte, attrs []slog.Attr) []byte {
 }
 
 func appendAttribute(dst []byte, num byte, a slog.Attr) []byte {
-	// Most are short texts and integers, whose lengths take a byte each.
-	const maxLength = 0x7f
-	switch key := validText(a.Key); a.Value.Kind() {
+	const maxLength = 0x7f // that takes a byte
+	key, kind := validText(a.Key), a.Value.Kind()
+	var text string
+	size := maxLength // of the AnyValue
+	switch kind {
 	case slog.KindString:
-		text := validText(a.Value.String())
-		if n := 4 + len(key) + 2 + len(text); n <= maxLength {
-			dst = append(dst, num<<3|length, byte(n), keyValueKey<<3|length, byte(len(key)))
-			dst = append(dst, key...)
-			dst = append(dst, keyValueValue<<3|length, byte(2+len(text)), anyString<<3|length, byte(len(text)))
-			return append(dst, text...)
-		}
+		text = validText(a.Value.String())
+		size = 2 + len(text)
 	case slog.KindInt64:
-		size := protowire.SizeVarint(uint64(a.Value.Int64()))
-		if n := 4 + len(key) + 1 + size; n <= maxLength {
-			dst = append(dst, num<<3|length, byte(n), keyValueKey<<3|length, byte(len(key)))
-			dst = append(dst, key...)
-			dst = append(dst, keyValueValue<<3|length, byte(1+size), anyInt<<3|varint)
+		size = 1 + protowire.SizeVarint(uint64(a.Value.Int64()))
+	case slog.KindBool:
+		size = 2
+	}
+	if n := 4 + len(key) + size; n <= maxLength { // as most are: all at once
+		dst = append(dst, num<<3|length, byte(n), keyValueKey<<3|length, byte(len(key)))
+		dst = append(dst, key...)
+		switch kind {
+		case slog.KindString:
+			dst = append(dst, keyValueValue<<3|length, byte(size), anyString<<3|length, byte(len(text)))
+			return append(dst, text...)
+		case slog.KindInt64:
+			dst = append(dst, keyValueValue<<3|length, byte(size), anyInt<<3|varint)
 			return protowire.AppendVarint(dst, uint64(a.Value.Int64()))
+		default:
+			return append(dst, keyValueValue<<3|length, byte(size), anyBool<<3|varint, bit(a.Value.Bool()))
 		}
 	}
 	dst, message := begin(dst, num, 1)
