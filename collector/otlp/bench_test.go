@@ -74,17 +74,6 @@ func BenchmarkAppendTraces(b *testing.B) {
 	perSpan(b, func(batch *dendro.Batch) { buf = AppendTraces(buf[:0], batch) })
 }
 
-func BenchmarkAppendResourceSpans(b *testing.B) {
-	var buf, spans []byte
-	perSpan(b, func(batch *dendro.Batch) {
-		spans = spans[:0]
-		for _, s := range batch.Spans {
-			spans = AppendSpan(spans, s)
-		}
-		buf = AppendResourceSpans(buf[:0], batch.Resource, batch.Scope, spans)
-	})
-}
-
 func BenchmarkAppendTracesJSON(b *testing.B) {
 	var buf []byte
 	perSpan(b, func(batch *dendro.Batch) { buf = AppendTracesJSON(buf[:0], batch) })

@@ -19,19 +19,23 @@ import (
 func AppendTraces(dst []byte, batches ...*dendro.Batch) []byte {
 	for len(batches) > 0 {
 		same := sameResource(batches)
-		dst = appendResourceSpans(dst, batches[:same], nil, 3)
+		dst = appendResourceSpans(dst, batches[:same])
 		batches = batches[same:]
 	}
 	return dst
 }
 
 // AppendResourceSpans appends one resource_spans field of an
-// ExportTraceServiceRequest to dst, around spans that [AppendSpan] has encoded.
-// Several in a row are a request. r and sc may be nil.
-func AppendResourceSpans(dst []byte, r *dendro.Resource, sc *dendro.Scope, spans []byte) []byte {
+// ExportTraceServiceRequest to dst, but for its spans: they have to follow, in n
+// bytes that [AppendSpan] has made. Several in a row are a request. r and sc may be
+// nil.
+func AppendResourceSpans(dst []byte, r *dendro.Resource, sc *dendro.Scope, n int) []byte {
 	const others = 256 // about the size of r and sc
-	width := protowire.SizeVarint(uint64(len(spans) + others))
-	return appendResourceSpans(dst, []*dendro.Batch{{Resource: r, Scope: sc}}, spans, width)
+	width := protowire.SizeVarint(uint64(n + others))
+	dst, message := beginResourceSpans(dst, r, width)
+	dst, scopeSpans := beginScopeSpans(dst, sc, width)
+	dst = endBefore(dst, scopeSpans, width, n)
+	return endBefore(dst, message, width, n)
 }
 
 // sameResource returns how many of the first batches have one resource.
@@ -43,36 +47,42 @@ func sameResource(batches []*dendro.Batch) int {
 	return n
 }
 
-// appendResourceSpans appends batches of one resource, each with its own spans
-// and those that are encoded. Width is a guess at the length of the length.
-func appendResourceSpans(dst []byte, batches []*dendro.Batch, encoded []byte, width int) []byte {
+// appendResourceSpans appends batches of one resource.
+func appendResourceSpans(dst []byte, batches []*dendro.Batch) []byte {
+	const width = 3 // a guess at the length of a length
+	dst, message := beginResourceSpans(dst, batches[0].Resource, width)
+	for _, b := range batches {
+		var scopeSpans int
+		dst, scopeSpans = beginScopeSpans(dst, b.Scope, width)
+		for _, s := range b.Spans {
+			dst = AppendSpan(dst, s)
+		}
+		dst = end(dst, scopeSpans, width)
+	}
+	return end(dst, message, width)
+}
+
+// beginResourceSpans is begin, and appends what is not spans.
+func beginResourceSpans(dst []byte, r *dendro.Resource, width int) ([]byte, int) {
 	dst, message := begin(dst, requestResourceSpans, width)
-	r := batches[0].Resource
 	if r != nil {
 		var resource int
 		dst, resource = begin(dst, resourceSpansResource, 2)
 		dst = appendAttributes(dst, resourceAttributes, r.Attributes)
 		dst = end(dst, resource, 2)
-	}
-	for _, b := range batches {
-		var scopeSpans int
-		dst, scopeSpans = begin(dst, resourceSpansScopeSpans, width)
-		if b.Scope != nil {
-			dst = appendScope(dst, b.Scope)
-		}
-		dst = append(dst, encoded...)
-		for _, s := range b.Spans {
-			dst = AppendSpan(dst, s)
-		}
-		if b.Scope != nil {
-			dst = appendText(dst, scopeSpansSchemaURL, b.Scope.SchemaURL)
-		}
-		dst = end(dst, scopeSpans, width)
-	}
-	if r != nil {
 		dst = appendText(dst, resourceSpansSchemaURL, r.SchemaURL)
 	}
-	return end(dst, message, width)
+	return dst, message
+}
+
+// beginScopeSpans is begin, and appends what is not spans.
+func beginScopeSpans(dst []byte, s *dendro.Scope, width int) ([]byte, int) {
+	dst, message := begin(dst, resourceSpansScopeSpans, width)
+	if s != nil {
+		dst = appendScope(dst, s)
+		dst = appendText(dst, scopeSpansSchemaURL, s.SchemaURL)
+	}
+	return dst, message
 }
 
 func appendScope(dst []byte, s *dendro.Scope) []byte {
@@ -277,8 +287,11 @@ func begin(dst []byte, num byte, width int) ([]byte, int) {
 
 // end fills in the length of the message that began at start. It moves the
 // message if the length takes more or less than width bytes.
-func end(dst []byte, start, width int) []byte {
-	n := len(dst) - start
+func end(dst []byte, start, width int) []byte { return endBefore(dst, start, width, 0) }
+
+// endBefore is end for a message of which more bytes follow.
+func endBefore(dst []byte, start, width, more int) []byte {
+	n := len(dst) - start + more
 	if width == 1 && n < 1<<7 {
 		dst[start-1] = byte(n)
 		return dst

@@ -31,7 +31,7 @@ func ExampleDecodeTracesJSON() {
 }
 
 // A sender that must not keep the spans encodes them as they come, and puts
-// the resource around them when it sends.
+// the resource before them when it sends.
 func ExampleAppendResourceSpans() {
 	var spans []byte
 	for id := range byte(3) {
@@ -40,7 +40,8 @@ func ExampleAppendResourceSpans() {
 			Name:        "work",
 		})
 	}
-	request := otlp.AppendResourceSpans(nil, &dendro.Resource{}, &dendro.Scope{Name: "example"}, spans)
+	request := otlp.AppendResourceSpans(nil, &dendro.Resource{}, &dendro.Scope{Name: "example"}, len(spans))
+	request = append(request, spans...)
 
 	batches, err := otlp.DecodeTraces(request)
 	fmt.Println(len(batches), len(batches[0].Spans), err)

@@ -153,10 +153,11 @@ func TestAppendResourceSpans(t *testing.T) {
 			spans = AppendSpan(spans, s)
 		}
 		prefix := []byte("kept")
-		got := AppendResourceSpans(bytes.Clone(prefix), b.Resource, b.Scope, spans)
+		got := append(AppendResourceSpans(bytes.Clone(prefix), b.Resource, b.Scope, len(spans)), spans...)
 		testkit.Equal(t, fmt.Sprint(n, " spans are the same"), bytes.Equal(got, AppendTraces(prefix, b)), true)
 	}
-	got, err := DecodeTraces(AppendResourceSpans(nil, nil, nil, AppendSpan(nil, serverSpan())))
+	span := AppendSpan(nil, serverSpan())
+	got, err := DecodeTraces(append(AppendResourceSpans(nil, nil, nil, len(span)), span...))
 	testkit.NoError(t, err)
 	equal(t, "nil resource and scope", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}, Spans: []*dendro.SpanData{serverSpan()}}})
 }
@@ -202,7 +203,7 @@ func TestAllocations(t *testing.T) {
 	for what, encode := range map[string]func(dst []byte) []byte{
 		"AppendSpan": func(dst []byte) []byte { return AppendSpan(dst, span) },
 		"AppendResourceSpans": func(dst []byte) []byte {
-			return AppendResourceSpans(dst, batches[0].Resource, batches[0].Scope, dst[:0:0])
+			return AppendResourceSpans(dst, batches[0].Resource, batches[0].Scope, 1000)
 		},
 		"AppendTraces":      func(dst []byte) []byte { return AppendTraces(dst, batches...) },
 		"AppendTracesJSON":  func(dst []byte) []byte { return AppendTracesJSON(dst, batches...) },

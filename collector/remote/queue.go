@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -37,6 +38,7 @@ type batch struct {
 	done         chan struct{} // closed when they are delivered or dropped
 	groups       []group
 	bytes, spans int
+	readers      atomic.Int32 // of requests, which may have its memory
 }
 
 // batches are empty, with memory from earlier use.
@@ -195,7 +197,7 @@ func (q *queue) finish(b *batch) {
 	q.bytes -= b.bytes
 	q.spans -= b.spans
 	close(b.done)
-	if b.room() <= 2*q.batchBytes {
+	if b.room() <= 2*q.batchBytes && b.readers.Load() == 0 {
 		b.reset()
 		batches.Put(b)
 	}
@@ -250,7 +252,7 @@ func (b *batch) group(r *dendro.Resource, sc *dendro.Scope) *group {
 			return g
 		}
 	}
-	b.bytes += len(otlp.AppendResourceSpans(nil, r, sc, nil))
+	b.bytes += len(otlp.AppendResourceSpans(nil, r, sc, 0))
 	if n < cap(b.groups) {
 		b.groups = b.groups[:n+1] // with the memory of its spans
 	} else {
@@ -274,14 +276,15 @@ func (b *batch) reset() {
 	for i := range b.groups {
 		b.groups[i] = group{spans: b.groups[i].spans[:0]}
 	}
-	*b = batch{groups: b.groups[:0]}
+	b.groups, b.bytes, b.spans = b.groups[:0], 0, 0
 }
 
-// appendTo appends b as an ExportTraceServiceRequest.
-func (b *batch) appendTo(dst []byte) []byte {
+// parts returns b as an ExportTraceServiceRequest, in parts of which most are the
+// memory of b.
+func (b *batch) parts() (parts [][]byte) {
 	for i := range b.groups {
 		g := &b.groups[i]
-		dst = otlp.AppendResourceSpans(dst, g.resource, g.scope, g.spans)
+		parts = append(parts, otlp.AppendResourceSpans(nil, g.resource, g.scope, len(g.spans)), g.spans)
 	}
-	return dst
+	return parts
 }

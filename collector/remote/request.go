@@ -45,51 +45,68 @@ var gzipWriters = sync.Pool{New: func() any {
 	return w
 }}
 
-// encode returns the content of a request with b.
-func (s *sender) encode(b *batch) *content {
-	c := s.content
-	if c == nil || c.readers.Load() > 0 {
-		c = new(content)
-		s.content = c
-	}
-	if !s.gzip {
-		c.bytes = b.appendTo(c.bytes[:0])
-		return c
-	}
-	s.plain = b.appendTo(s.plain[:0])
-	compressed := bytes.NewBuffer(c.bytes[:0])
-	w := gzipWriters.Get().(*gzip.Writer)
-	defer gzipWriters.Put(w)
-	w.Reset(compressed)
-	_, _ = w.Write(s.plain) // a bytes.Buffer takes everything
-	_ = w.Close()
-	c.bytes = compressed.Bytes()
-	return c
+// content is what a request carries.
+type content struct {
+	parts [][]byte
+	size  int
+	// batch, if not nil, has the memory of parts. A transport may read it for
+	// longer than the request takes.
+	batch *batch
 }
 
-// content is what a request carries. A transport may read it for longer than the
-// request takes: the memory may be used again when there are no readers left.
-type content struct {
-	bytes   []byte
-	readers atomic.Int32
+// encode returns the content of a request with b.
+func (s *sender) encode(b *batch) *content {
+	c := &content{parts: b.parts(), batch: b}
+	if s.gzip {
+		var compressed bytes.Buffer
+		w := gzipWriters.Get().(*gzip.Writer)
+		defer gzipWriters.Put(w)
+		w.Reset(&compressed)
+		for _, part := range c.parts {
+			_, _ = w.Write(part) // a bytes.Buffer takes everything
+		}
+		_ = w.Close()
+		c = &content{parts: [][]byte{compressed.Bytes()}}
+	}
+	for _, part := range c.parts {
+		c.size += len(part)
+	}
+	return c
 }
 
 // body returns a reader of c, which the transport closes.
 func (c *content) body() (io.ReadCloser, error) {
-	c.readers.Add(1)
-	return &body{Reader: bytes.NewReader(c.bytes), content: c}, nil
+	if c.batch != nil {
+		c.batch.readers.Add(1)
+	}
+	return &body{left: c.parts, batch: c.batch}, nil
 }
 
 type body struct {
-	*bytes.Reader
-	content *content
-	closed  atomic.Bool
+	left   [][]byte
+	at     int // in the first of them
+	batch  *batch
+	closed atomic.Bool
+}
+
+func (b *body) Read(p []byte) (n int, err error) {
+	for n < len(p) && len(b.left) > 0 {
+		k := copy(p[n:], b.left[0][b.at:])
+		n += k
+		if b.at += k; b.at == len(b.left[0]) {
+			b.left, b.at = b.left[1:], 0
+		}
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // Close may be called more than once.
 func (b *body) Close() error {
-	if b.closed.CompareAndSwap(false, true) {
-		b.content.readers.Add(-1)
+	if b.closed.CompareAndSwap(false, true) && b.batch != nil {
+		b.batch.readers.Add(-1)
 	}
 	return nil
 }
@@ -105,7 +122,7 @@ func (s *sender) post(parent context.Context, c *content) answer {
 	}
 	req.Header = s.header.Clone()
 	req.Body, _ = c.body()
-	req.GetBody, req.ContentLength = c.body, int64(len(c.bytes))
+	req.GetBody, req.ContentLength = c.body, int64(c.size)
 	res, err := s.client.Do(req)
 	if err != nil {
 		var in *url.Error // repeats the URL

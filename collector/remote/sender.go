@@ -39,8 +39,6 @@ type sender struct {
 	hurry               chan struct{} // holds a token when somebody waits in Flush
 
 	// Only the sending goroutine uses these.
-	plain    []byte    // a batch before compression
-	content  *content  // of the last request, or nil
 	failures int       // attempts since the collector was reached
 	next     time.Time // when another one is due, if failures > 0
 	asked    bool      // the collector has asked to wait until then
@@ -139,7 +137,7 @@ func (s *sender) deliver(ctx context.Context, b *batch) {
 		switch {
 		case a.err == nil:
 			s.reached()
-			s.delivered(b, len(c.bytes), a)
+			s.delivered(b, c.size, a)
 			return
 		case ctx.Err() != nil: // goes around to be dropped
 		case !a.retry:
