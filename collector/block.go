@@ -304,7 +304,7 @@ func (e *encoder) textAt(b []byte, s string) ([]byte, int) {
 }
 
 func appendLiteral(b []byte, s string) []byte {
-	return append(appendUvarint(b, uint64(len(s))<<tagBits|tagLiteral), s...)
+	return append(appendUvarint(b, uint64(len(s))<<tagBits|tagLiteral), s...) //nolint:staticcheck // the tag is 0
 }
 
 func appendReference(b []byte, at int) []byte {

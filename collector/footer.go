@@ -1,21 +1,10 @@
 package collector
 
-import (
-	"cmp"
-
-	"github.com/dendrotrace/dendro"
-)
+import "github.com/dendrotrace/dendro"
 
 // ref is where a block is: the number of its segment, from 1 on, and the offset
 // in it. The zero value is nowhere.
 type ref struct{ segment, offset uint32 }
-
-// compare orders by when the blocks were written.
-func (r ref) compare(other ref) int {
-	return cmp.Or(cmp.Compare(r.segment, other.segment), cmp.Compare(r.offset, other.offset))
-}
-
-func (r ref) before(other ref) bool { return r.compare(other) < 0 }
 
 // footer is what a block says of its spans as a whole.
 type footer struct {

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -135,9 +136,11 @@ func inject(r *http.Request) {
 	if r.Header == nil {
 		return
 	}
-	header := make(http.Header, len(r.Header)+1)
-	for name, values := range r.Header {
-		header[name] = slices.Clip(values) // an append must not reach the original
+	header := maps.Clone(r.Header)
+	for name, values := range header {
+		if len(values) < cap(values) {
+			header[name] = slices.Clip(values) // an append must not reach the original
+		}
 	}
 	dendro.Inject(r.Context(), header)
 	r.Header = header
