@@ -49,13 +49,13 @@ func RatioSample(ratio float64) Sampler {
 }
 
 // ParentSample returns a [Sampler] that follows the decision of the caller and
-// asks root about new traces; nil means [AlwaysSample].
+// asks root about new traces, and where the caller has deferred; nil means [AlwaysSample].
 func ParentSample(root Sampler) Sampler {
 	if root == nil {
 		root = AlwaysSample
 	}
 	return func(p SamplingParameters) bool {
-		if p.Parent.IsValid() {
+		if p.Parent.IsValid() && !p.Parent.Deferred {
 			return p.Parent.Flags.Sampled()
 		}
 		return root(p)

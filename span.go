@@ -25,13 +25,14 @@ type Span struct {
 
 // common is what all spans of a local trace have in common. It never changes.
 type common struct {
-	tracer  *Tracer
-	trace   *localTrace // nil: not recorded
-	use     uint64      // of trace, that is this one
-	clock   clock
-	traceID TraceID
-	flags   TraceFlags
-	state   TraceState
+	tracer   *Tracer
+	trace    *localTrace // nil: not recorded
+	use      uint64      // of trace, that is this one
+	clock    clock
+	traceID  TraceID
+	flags    TraceFlags
+	deferred bool // by the caller; we have not decided either
+	state    TraceState
 }
 
 // edit locks the local trace of s for writing to its slot. It returns nil,
@@ -55,7 +56,15 @@ func (s *Span) Context() SpanContext {
 		return SpanContext{}
 	}
 	c := s.common
-	return SpanContext{TraceID: c.traceID, SpanID: s.id, Flags: c.flags, State: c.state}
+	return SpanContext{TraceID: c.traceID, SpanID: s.id, Flags: c.flags, Deferred: c.deferred, State: c.state}
+}
+
+// Tracer returns the one that made s, nil for a nil span.
+func (s *Span) Tracer() *Tracer {
+	if s == nil {
+		return nil
+	}
+	return s.common.tracer
 }
 
 // IsRecording reports whether what is set on s will be kept: s is sampled and

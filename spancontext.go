@@ -27,6 +27,9 @@ type SpanContext struct {
 	TraceID TraceID
 	SpanID  SpanID
 	Flags   TraceFlags
+	// Deferred says that whoever sent this left it to the receiver whether
+	// the trace is recorded, as B3 and Datadog can. Flags are not sampled then.
+	Deferred bool
 	// State is the vendor data that came with the trace; it travels along
 	// unchanged.
 	State TraceState

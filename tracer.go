@@ -26,6 +26,9 @@ type Options struct {
 	// Sampler decides which traces are recorded. Default: what
 	// OTEL_TRACES_SAMPLER says, else ParentSample(AlwaysSample).
 	Sampler Sampler
+	// Propagator is the format of the headers that the wrappers read and write.
+	// Default: what OTEL_PROPAGATORS says, as far as W3C has it, else W3C{}.
+	Propagator Propagator
 	// ErrorStacks makes [Span.RecordError] keep the stack of its caller: some
 	// microseconds and kilobytes for each error.
 	ErrorStacks bool
@@ -37,6 +40,7 @@ type Tracer struct {
 	resource    *Resource
 	collector   Collector
 	sampler     Sampler // nil: ParentSample(AlwaysSample)
+	propagator  Propagator
 	errorStacks bool
 	off         atomic.Bool // OTEL_SDK_DISABLED, or shut down
 
@@ -48,12 +52,12 @@ type Tracer struct {
 }
 
 // New returns a tracer. It reads the environment: OTEL_SERVICE_NAME,
-// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG and
-// OTEL_SDK_DISABLED ("true": no spans, but the caller's span context is passed
-// on). What is wrong there is logged by [slog.Default] and replaced by the
-// default.
+// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG,
+// OTEL_PROPAGATORS and OTEL_SDK_DISABLED ("true": no spans, but the caller's
+// span context is passed on). What is wrong there is logged by [slog.Default]
+// and replaced by the default.
 func New(o Options) *Tracer {
-	t := &Tracer{collector: o.Collector, sampler: o.Sampler, errorStacks: o.ErrorStacks}
+	t := &Tracer{collector: o.Collector, sampler: o.Sampler, propagator: o.Propagator, errorStacks: o.ErrorStacks}
 	t.traces.New = func() any { return newLocalTrace(t, &t.shards[t.made.Add(1)%shardCount]) }
 	var err error
 	if t.resource, err = newResource(o.Service, o.Resource, os.Getenv); err != nil {
@@ -61,6 +65,11 @@ func New(o Options) *Tracer {
 	}
 	if t.sampler == nil {
 		if t.sampler, err = samplerFromEnv(os.Getenv); err != nil {
+			slog.Warn("dendro: " + err.Error())
+		}
+	}
+	if t.propagator == nil {
+		if t.propagator, err = propagatorFromEnv(os.Getenv); err != nil {
 			slog.Warn("dendro: " + err.Error())
 		}
 	}
@@ -175,7 +184,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	if !below {
 		n.common.traceID, n.common.flags = newTraceID(), FlagRandom
 	}
-	sampled := late || !below || parent.Flags.Sampled() // ParentSample(AlwaysSample)
+	sampled := late || !below || parent.Deferred || parent.Flags.Sampled() // ParentSample(AlwaysSample)
 	if t.sampler != nil && !late {
 		sampled = t.sampler(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
 	}
@@ -202,7 +211,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 
 // startUnrecorded returns a span that only carries sc.
 func startUnrecorded(ctx context.Context, t *Tracer, sc *SpanContext) (context.Context, *Span) {
-	n := &rootNode{common: common{tracer: t, traceID: sc.TraceID, flags: sc.Flags, state: sc.State}}
+	n := &rootNode{common: common{tracer: t, traceID: sc.TraceID, flags: sc.Flags, deferred: sc.Deferred, state: sc.State}}
 	n.node = node{ctx, Span{common: &n.common, id: sc.SpanID}}
 	return n, &n.span
 }

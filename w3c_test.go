@@ -2,6 +2,7 @@ package dendro_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -281,4 +282,98 @@ func TestExtractMalformed(t *testing.T) {
 		testkit.Equal(t, c.name+": state", sc.State.String(), c.state)
 		testkit.Equal(t, c.name+": baggage", baggage.Len(), 0)
 	}
+}
+
+// shout is a format of its own.
+type shout struct{}
+
+func (shout) Inject(header map[string][]string, sc dendro.SpanContext, _ dendro.Baggage) {
+	header["X-Shout"] = []string{sc.Traceparent()}
+}
+
+func (shout) Extract(header map[string][]string) (sc dendro.SpanContext, _ dendro.Baggage) {
+	if v := header["X-Shout"]; len(v) == 1 {
+		sc, _ = dendro.ParseTraceparent(v[0])
+	}
+	return sc, dendro.Baggage{}
+}
+
+func TestPropagatorOfTheTracer(t *testing.T) {
+	tracer := dendro.New(dendro.Options{Propagator: shout{}})
+	ctx, span := tracer.Start(background, "x")
+	defer span.End()
+	header := http.Header{}
+	dendro.Inject(ctx, header)
+	testkit.Equal(t, "the span's tracer writes", header, http.Header{"X-Shout": {span.Context().Traceparent()}})
+	sc, _ := tracer.Propagator().Extract(header)
+	testkit.Equal(t, "and reads", sc, span.Context())
+
+	sc, _ = dendro.Extract(header)
+	testkit.Equal(t, "without a default tracer W3C", sc.IsValid(), false)
+	dendro.SetDefault(tracer)
+	defer dendro.SetDefault(nil)
+	sc, _ = dendro.Extract(header)
+	testkit.Equal(t, "the default tracer reads", sc, span.Context())
+}
+
+func TestPropagatorFromEnvironment(t *testing.T) {
+	var log strings.Builder
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	both := dendro.W3C{}
+	for list, want := range map[string]dendro.W3C{
+		"":                        both,
+		"tracecontext,baggage":    both,
+		"baggage, tracecontext":   both,
+		"tracecontext":            {NoBaggage: true},
+		"baggage":                 {NoTraceContext: true},
+		"none":                    {NoBaggage: true, NoTraceContext: true},
+		"tracecontext,b3,baggage": both,
+	} {
+		log.Reset()
+		t.Setenv("OTEL_PROPAGATORS", list)
+		testkit.Equal(t, list, dendro.New(dendro.Options{}).Propagator(), dendro.Propagator(want))
+		testkit.Equal(t, list+": warns", strings.Contains(log.String(), "propagation.FromEnv"), strings.Contains(list, "b3"))
+	}
+}
+
+func TestPropagatorParts(t *testing.T) {
+	sc, err := dendro.ParseTraceparent("00-" + traceID + "-" + spanID + "-03")
+	testkit.NoError(t, err)
+	baggage, err := dendro.ParseBaggage("a=1")
+	testkit.NoError(t, err)
+	all := http.Header{}
+	dendro.W3C{}.Inject(all, sc, baggage)
+	for _, w := range []dendro.W3C{{}, {NoBaggage: true}, {NoTraceContext: true}} {
+		header := http.Header{}
+		w.Inject(header, sc, baggage)
+		testkit.Equal(t, "traceparent", header.Get("Traceparent") == "", w.NoTraceContext)
+		testkit.Equal(t, "baggage", header.Get("Baggage") == "", w.NoBaggage)
+		parent, b := w.Extract(all)
+		testkit.Equal(t, "reads traceparent", parent.IsValid(), !w.NoTraceContext)
+		testkit.Equal(t, "reads baggage", b.Len() == 1, !w.NoBaggage)
+	}
+}
+
+func TestDeferredDecision(t *testing.T) {
+	sc, err := dendro.ParseTraceparent("00-" + traceID + "-" + spanID + "-00")
+	testkit.NoError(t, err)
+	sc.Deferred = true
+	for _, c := range []struct {
+		sampler dendro.Sampler
+		want    bool
+	}{
+		{nil, true},
+		{dendro.ParentSample(dendro.AlwaysSample), true},
+		{dendro.ParentSample(dendro.NeverSample), false},
+	} {
+		tracer := dendro.New(dendro.Options{Sampler: c.sampler})
+		_, span := tracer.StartWith(background, "x", dendro.StartOptions{Parent: sc})
+		testkit.Equal(t, "sampled", span.Context().Flags.Sampled(), c.want)
+		testkit.Equal(t, "decided", span.Context().Deferred, false)
+		span.End()
+	}
+	t.Setenv("OTEL_SDK_DISABLED", "true")
+	_, span := dendro.New(dendro.Options{}).StartWith(background, "x", dendro.StartOptions{Parent: sc})
+	testkit.Equal(t, "disabled: travels on as it came", span.Context(), sc)
 }
