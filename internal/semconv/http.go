@@ -60,13 +60,13 @@ func SplitHostPort(s string) (host string, port int) {
 // redacted stands for a value that must not be recorded.
 const redacted = "REDACTED"
 
-// maxQueryBytes is how much of a query is looked at.
-const maxQueryBytes = 4 << 10
+// maxRedactedBytes is how much of a text with redacted values is looked at.
+const maxRedactedBytes = 4 << 10
 
 // AppendRedactedQuery appends the raw query of a URL to dst, with REDACTED in
 // place of every value. Only the first 4 KiB are kept.
 func AppendRedactedQuery(dst []byte, query string) []byte {
-	query = query[:min(len(query), maxQueryBytes)]
+	query = query[:min(len(query), maxRedactedBytes)]
 	for more := query != ""; more; {
 		var parameter string
 		parameter, query, more = strings.Cut(query, "&")
@@ -80,4 +80,21 @@ func AppendRedactedQuery(dst []byte, query string) []byte {
 		}
 	}
 	return dst
+}
+
+// RedactedURL returns rawURL without credentials, fragment and the values of query
+// parameters.
+func RedactedURL(rawURL string) string {
+	rest, _, _ := strings.Cut(rawURL, "#")
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	b := make([]byte, 0, len(rest)+1+len(query))
+	if i := strings.Index(rest, "//"); i >= 0 {
+		b, rest = append(b, rest[:i+2]...), rest[i+2:]
+	}
+	authority, _, _ := strings.Cut(rest, "/")
+	b = append(b, rest[strings.LastIndexByte(authority, '@')+1:]...)
+	if hasQuery {
+		b = AppendRedactedQuery(append(b, '?'), query)
+	}
+	return string(b)
 }

@@ -65,7 +65,28 @@ func TestAppendRedactedQuery(t *testing.T) {
 	for i := range long {
 		long[i] = "&="[i%2]
 	}
-	if got := AppendRedactedQuery(nil, string(long)); len(got) > 6*maxQueryBytes {
+	if got := AppendRedactedQuery(nil, string(long)); len(got) > 6*maxRedactedBytes {
 		t.Errorf("a query of %d bytes becomes %d", len(long), len(got))
+	}
+}
+
+func TestRedactedURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                             "",
+		"https://a.example":            "https://a.example",
+		"https://a:s3cr3t@b.example/c": "https://b.example/c",
+		"//a:s3cr3t@b.example":         "//b.example",
+		"https://a:s3c@r3t@b.example":  "https://b.example",
+		"https://b.example/c@d//e@f":   "https://b.example/c@d//e@f",
+		"mailto:a:s3cr3t@b.example":    "b.example",
+		"/c@d":                         "/c@d",
+		"https://b.example?t=s3cr3t":   "https://b.example?t=REDACTED",
+		"/c?t=s3cr3t#s3cr3t?s3cr3t":    "/c?t=REDACTED",
+		"https://a#@s3cr3t":            "https://a",
+		"?":                            "?",
+	} {
+		if got := RedactedURL(in); got != want {
+			t.Errorf("RedactedURL(%q) = %q, want %q", in, got, want)
+		}
 	}
 }
