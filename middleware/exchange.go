@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -15,32 +15,62 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// aborted is the error.type of a request whose handler gave up on the
-// connection.
-const aborted = "aborted"
+// The error.type of requests that end without an answer.
+const (
+	// aborted: the handler gave up on the connection.
+	aborted = "aborted"
+	// clientDisconnected: the client did not wait for the end.
+	clientDisconnected = "client_disconnected"
+)
 
-// exchange is all that one traced request needs, in one allocation.
+// exchange is all that one traced request needs, in one allocation. It is also
+// the context of the handlers inside.
 type exchange struct {
-	span    *dendro.Span
-	outer   *http.Request // as it came
-	request http.Request  // as the next handler gets it
-	body    body          // of request, unless its length is known
-	writer  writer
-	route   route
+	context.Context // with the span
+	h               *handler
+	span            *dendro.Span
+	name            string        // of the span, without a route
+	began           time.Time     // if a hook wants to know
+	outer           *http.Request // as it came
+	request         http.Request  // as the next handler gets it
+	body            body          // of request, if it has one
+	writer          writer
+	route           route
 	// returned says that the next handler did not panic.
 	returned bool
 }
 
-func newExchange(ctx context.Context, span *dendro.Span, w http.ResponseWriter, r *http.Request, mux *chi.Mux) *exchange {
-	x := &exchange{span: span, outer: r, writer: writer{next: w, span: span}}
-	ctx = x.route.enter(ctx, mux)
-	x.request = *r.WithContext(ctx)
-	if r.ContentLength < 0 && r.Body != nil && r.Body != http.NoBody {
+func (h *handler) newExchange(ctx context.Context, span *dendro.Span, name string, w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{Context: ctx, h: h, span: span, name: name, outer: r}
+	if h.hooked() {
+		x.began = time.Now()
+	}
+	x.writer.next, x.writer.x = w, x
+	x.route.enter(ctx, h.mux)
+	x.request = *r.WithContext(x)
+	if r.Body != nil && r.Body != http.NoBody {
 		x.body.ReadCloser = r.Body
 		x.request.Body = &x.body
 	}
 	return x
 }
+
+// exchangeKey is the context key of the exchange.
+type exchangeKey struct{}
+
+// Value implements [context.Context].
+func (x *exchange) Value(key any) any {
+	switch {
+	case key == any(exchangeKey{}):
+		return x
+	case x.route.ours && key == any(chi.RouteCtxKey):
+		return x.route.chi
+	}
+	return x.Context.Value(key)
+}
+
+// String keeps fmt from reading what is being written.
+func (x *exchange) String() string { return fmt.Sprint(x.Context) }
 
 // describeRequest sets the attributes that are known before the next handler,
 // which may change the request.
@@ -49,6 +79,11 @@ func (x *exchange) describeRequest(method string) {
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
+	}
+	peer, port := semconv.SplitHostPort(r.RemoteAddr)
+	client := peer
+	if len(x.h.TrustedProxies) > 0 {
+		client, scheme = x.h.forwarded(r.Header, peer, scheme)
 	}
 	attrs := append(make([]slog.Attr, 0, 13),
 		slog.String(semconv.HTTPRequestMethod, method),
@@ -69,40 +104,38 @@ func (x *exchange) describeRequest(method string) {
 			attrs = append(attrs, slog.Int(semconv.ServerPort, port))
 		}
 	}
-	if peer, port := semconv.SplitHostPort(r.RemoteAddr); port != 0 {
+	if port != 0 {
 		attrs = append(attrs,
-			slog.String(semconv.ClientAddress, peer),
+			slog.String(semconv.ClientAddress, client),
 			slog.String(semconv.NetworkPeerAddress, peer),
 			slog.Int(semconv.NetworkPeerPort, port))
-	} else if _, err := netip.ParseAddr(peer); err == nil { // a header told a handler outside, as chi's RealIP
-		attrs = append(attrs, slog.String(semconv.ClientAddress, peer))
+	} else if isAddr(client) { // a header told a handler outside, as chi's RealIP
+		attrs = append(attrs, slog.String(semconv.ClientAddress, client))
 	}
 	if agent := r.Header["User-Agent"]; len(agent) > 0 {
 		attrs = append(attrs, slog.String(semconv.UserAgentOriginal, agent[0]))
 	}
 	x.span.SetAttributes(attrs...)
+	if len(x.h.requestHeaders) > 0 {
+		x.span.SetAttributes(x.h.requestHeaders.Append(nil, r.Header)...)
+	}
 }
 
-// finish is deferred around the next handler. It ends the span of a request
-// whose name without a route is name, and lets a panic go on.
-func (x *exchange) finish(name string) {
+// finish is deferred around the next handler. It ends the span and lets a panic
+// go on.
+func (x *exchange) finish() {
 	p := recover()
-	attrs := make([]slog.Attr, 0, 5)
-	status := x.writer.status
-	switch {
-	case p == http.ErrAbortHandler, p == nil && !x.returned: //nolint:errorlint // as net/http compares; the latter is runtime.Goexit
-		attrs = append(attrs, slog.String(semconv.ErrorType, aborted))
-		x.span.SetStatus(dendro.StatusError, aborted)
-	case p != nil:
-		attrs = append(attrs, slog.String(semconv.ErrorType, x.recordPanic(p)))
-		if status == 0 && !x.writer.hijacked {
-			status = http.StatusInternalServerError
-		}
-	case status == 0 && !x.writer.hijacked:
-		status = http.StatusOK // as net/http does
-	case status >= 500:
-		attrs = append(attrs, slog.String(semconv.ErrorType, strconv.Itoa(status)))
-		x.span.SetStatus(dendro.StatusError, "")
+	w := &x.writer
+	if w.open != nil {
+		w.open.end()
+	}
+	if p == nil && x.returned {
+		w.begin() // net/http sends the header now
+	}
+	status, errorType := x.outcome(p)
+	attrs := make([]slog.Attr, 0, 6)
+	if errorType != "" {
+		attrs = append(attrs, slog.String(semconv.ErrorType, errorType))
 	}
 	if status != 0 {
 		attrs = append(attrs, slog.Int(semconv.HTTPResponseStatusCode, status))
@@ -110,20 +143,98 @@ func (x *exchange) finish(name string) {
 	if n := x.requestSize(); n > 0 {
 		attrs = append(attrs, slog.Int64(semconv.HTTPRequestBodySize, n))
 	}
-	if x.outer.Method != http.MethodHead && !x.writer.hijacked {
-		attrs = append(attrs, slog.Int64(semconv.HTTPResponseBodySize, x.writer.bytes))
+	if x.outer.Method != http.MethodHead && !w.hijacked {
+		attrs = append(attrs, slog.Int64(semconv.HTTPResponseBodySize, w.bytes.Load()))
 	}
-	if pattern := x.route.pattern(&x.request); pattern != "" {
+	if w.open != nil {
+		if n := w.open.flushes.Load(); n > 0 {
+			attrs = append(attrs, slog.Int64(semconv.HTTPResponseFlushes, n))
+		}
+	}
+	pattern := x.route.pattern(&x.request)
+	if pattern != "" {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, pattern))
-		x.span.SetName(name + " " + pattern)
+		x.span.SetName(spanName(x.name, pattern))
 	}
 	x.span.SetAttributes(attrs...)
-	x.span.End()
+	x.conclude(pattern, status, errorType)
 	giveBack(x.outer, &x.request)
 	if p != nil {
 		panic(p)
 	}
 	x.route.leave()
+}
+
+// spanName returns the name of the span of a method on a route.
+func spanName(method, route string) string {
+	if route == "" {
+		return method
+	}
+	return method + " " + route
+}
+
+// conclude asks the hooks, and ends the span.
+func (x *exchange) conclude(pattern string, status int, errorType string) {
+	defer x.span.End()
+	if !x.h.hooked() {
+		return
+	}
+	h := x.h
+	result := Result{Request: &x.request, Route: pattern, Status: status, ErrorType: errorType, Duration: time.Since(x.began)}
+	if h.SpanName != nil {
+		if name := h.SpanName(result); name != "" {
+			x.span.SetName(name)
+		}
+	}
+	if h.Attributes != nil {
+		x.span.SetAttributes(h.Attributes(result)...)
+	}
+	if h.Keep != nil && !h.Keep(result) {
+		x.span.Discard()
+	}
+}
+
+// outcome returns the status that was sent or will be, 0 if there is none, and the
+// error.type, "" if all is well. It sets the status of the span. p is the panic of
+// the handler.
+func (x *exchange) outcome(p any) (status int, errorType string) {
+	status = x.writer.status
+	switch {
+	case (p == nil || p == http.ErrAbortHandler) && x.clientGone(): //nolint:errorlint // as net/http compares
+		return status, clientDisconnected
+	case p == http.ErrAbortHandler, p == nil && !x.returned: //nolint:errorlint // the latter is runtime.Goexit
+		x.span.SetStatus(dendro.StatusError, aborted)
+		return status, aborted
+	case p != nil:
+		if status == 0 && !x.writer.hijacked {
+			status = http.StatusInternalServerError
+		}
+		return status, x.recordPanic(p)
+	case status == 0 && !x.writer.hijacked:
+		status = http.StatusOK // as net/http does
+	}
+	if x.isError(status) {
+		x.span.SetStatus(dendro.StatusError, "")
+		errorType = strconv.Itoa(status)
+	}
+	return status, errorType
+}
+
+func (x *exchange) isError(status int) bool {
+	if x.h.IsError != nil {
+		return x.h.IsError(status)
+	}
+	return status >= 500
+}
+
+// clientGone reports whether the client has left before it had the whole
+// response: net/http cancels the context of the request then.
+func (x *exchange) clientGone() bool {
+	if x.Err() != context.Canceled || x.writer.hijacked { //nolint:errorlint // never wrapped
+		return false
+	}
+	length, err := strconv.ParseInt(x.writer.next.Header().Get("Content-Length"), 10, 64)
+	return err != nil || x.writer.bytes.Load() < length
 }
 
 // requestSize is what the client announced, or what was read.

@@ -2,24 +2,41 @@
 // chi and of [http.ServeMux].
 //
 // A traced request is one span of kind server, below the span of the caller
-// that W3C traceparent names. Handlers find it in the context of the request,
-// and the baggage of the caller too. Its name is the method and the route
-// pattern, "GET /orders/{id}", or the method alone for a request that no route
+// that the headers name, see [dendro.Propagator]. Handlers find it in the context
+// of the request, and the baggage of the caller too. Its name is the method and the
+// route pattern, "GET /orders/{id}", or the method alone for a request that no route
 // matched; its attributes follow the stable HTTP conventions of OpenTelemetry.
 // Values of query parameters are redacted.
+//
+// The span says how the request ended. A panic is an error with its value and
+// stack, and status 500 if no other was sent. A handler that gives up on the
+// connection, by a panic with [http.ErrAbortHandler], has error.type "aborted". If
+// the context of the request was canceled before the response was complete, which
+// net/http does when the client has gone, error.type is "client_disconnected", and
+// the span has no error: so it is, too, when the server's BaseContext is canceled.
+//
+// A response that takes long is visible while it is open: after five seconds, and
+// then at growing intervals up to a minute, a span below that of the request
+// says what has been sent so far. It is named as the other, with " (open)" at the
+// end.
 //
 // Handlers see no other difference: the http.ResponseWriter has the optional
 // interfaces of the one it wraps and no other, panics go on, and the forms and
 // the pattern that they set on their request are there for the handlers outside.
-// One thing no wrapper can keep: [http.MaxBytesReader] does not recognise a
-// wrapped writer, and so does not close the connection when a body is too large.
+// One thing no wrapper can keep whole: [http.MaxBytesReader] does not recognise a
+// wrapped writer. When a body is too large the connection is closed all the same,
+// unless the reader was put on a copy of the request, as by [http.MaxBytesHandler],
+// or the header had gone before.
 package middleware
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -27,16 +44,62 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// Options configures [New]. The zero value works.
+// Options configures [New]. The zero value works. Its functions are called by many
+// goroutines at once, on the path of the request; their panics are those of the
+// handler.
 type Options struct {
 	// Tracer makes the spans. Default: that of the span in the context of the
 	// request, else [dendro.Default] at the time of the request; without
 	// either, requests are not traced.
 	Tracer *dendro.Tracer
 	// Filter returns false for requests that are not to be traced: they reach
-	// the next handler as they are. It is called by many goroutines at once.
-	// Default: all requests are traced.
+	// the next handler as they are. Default: all requests are traced.
 	Filter func(*http.Request) bool
+	// PublicEndpoint returns true for requests of callers that are not trusted:
+	// the span does not belong to their trace but begins one of its own, with a
+	// link to theirs, and their baggage is ignored. Default: all are trusted.
+	PublicEndpoint func(*http.Request) bool
+	// TrustedProxies are the addresses whose X-Forwarded-For, else Forwarded,
+	// tells the address of the client, and X-Forwarded-Proto the scheme.
+	// Default: none; client.address is the peer of the connection, unless a
+	// handler outside has changed RemoteAddr.
+	TrustedProxies []netip.Prefix
+	// RequestHeaders and ResponseHeaders name headers to record, as attributes
+	// http.request.header.<name> and http.response.header.<name>. Of those
+	// that carry credentials only the scheme or the names of cookies are kept.
+	RequestHeaders, ResponseHeaders []string
+	// TraceResponse adds the header traceresponse of W3C Trace Context level 2
+	// to responses: the ids of the span, in the form of a traceparent.
+	TraceResponse bool
+	// ServerTiming adds the same to the header Server-Timing, as metric
+	// "traceparent", where scripts of a page can read it.
+	ServerTiming bool
+	// IsError tells which response status makes the span an error. Default:
+	// 500 and above.
+	IsError func(status int) bool
+	// SpanName returns the name of the span, when the handler has returned; ""
+	// leaves the name as it is.
+	SpanName func(Result) string
+	// Attributes returns more attributes, when the handler has returned.
+	Attributes func(Result) []slog.Attr
+	// Keep returns false for requests that nobody wants to see, now that route
+	// and outcome are known: the spans that this process has made for them are
+	// given up, as by [dendro.Span.Discard].
+	Keep func(Result) bool
+}
+
+// Result is what is known of a request when its handler has returned.
+type Result struct {
+	// Request is that of the handler. It must not be kept.
+	Request *http.Request
+	// Route is the pattern that matched, "" if none did or it is not known.
+	Route string
+	// Status is that of the response, 0 if none was sent.
+	Status int
+	// ErrorType is error.type of the span, "" if all is well.
+	ErrorType string
+	// Duration is how long the handler took.
+	Duration time.Duration
 }
 
 // New returns a middleware that traces requests.
@@ -44,13 +107,20 @@ type Options struct {
 // The route is known when the middleware is in a chi router (Use, With, Group),
 // directly around a [chi.Mux], directly around an [http.ServeMux], or around a
 // handler within them. With handlers of others between it and the router it is
-// known unless they copy the request.
+// known unless they copy the request: see [Route].
 //
 // Mounted twice it makes two spans, the inner below the outer.
 func New(o Options) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		mux, _ := next.(*chi.Mux)
-		return &handler{Options: o, next: next, mux: mux}
+		return &handler{
+			Options:         o,
+			next:            next,
+			mux:             mux,
+			firstPart:       firstPart,
+			requestHeaders:  semconv.RequestHeaders(o.RequestHeaders),
+			responseHeaders: semconv.ResponseHeaders(o.ResponseHeaders),
+		}
 	}
 }
 
@@ -61,9 +131,16 @@ type handler struct {
 	Options
 	next http.Handler
 	mux  *chi.Mux // next, if it is one
+
+	requestHeaders, responseHeaders semconv.HeaderList
+	firstPart                       time.Duration
+
 	// seen is the last type of response writer: a server has one or two.
 	seen atomic.Pointer[writerType]
 }
+
+// hooked reports whether something wants to know the [Result].
+func (h *handler) hooked() bool { return h.SpanName != nil || h.Attributes != nil || h.Keep != nil }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	above := dendro.SpanFromContext(r.Context())
@@ -76,17 +153,35 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	shareTrailer(r)
 	method, name := semconv.HTTPMethod(r.Method)
 	ctx, span := h.start(r, above, name)
+	h.answer(w.Header, span)
 	if !span.IsRecording() {
 		inner := r.WithContext(ctx)
 		defer giveBack(r, inner)
 		h.next.ServeHTTP(w, inner)
 		return
 	}
-	x := newExchange(ctx, span, w, r, h.mux)
+	x := h.newExchange(ctx, span, name, w, r)
 	x.describeRequest(method)
-	defer x.finish(name)
+	defer x.finish()
 	h.next.ServeHTTP(x.writer.with(h.interfaces(w)), &x.request)
 	x.returned = true
+}
+
+// answer tells the client which span is its request.
+func (h *handler) answer(header func() http.Header, span *dendro.Span) {
+	if !h.TraceResponse && !h.ServerTiming {
+		return
+	}
+	id := span.Context().Traceparent()
+	if id == "" {
+		return
+	}
+	if h.TraceResponse {
+		header().Set("Traceresponse", id)
+	}
+	if h.ServerTiming {
+		header().Add("Server-Timing", `traceparent;desc="`+id+`"`)
+	}
 }
 
 // writerType is the optional interfaces of a type of response writer.
@@ -110,12 +205,22 @@ func (h *handler) interfaces(w http.ResponseWriter) uint8 {
 func (h *handler) start(r *http.Request, above *dendro.Span, name string) (context.Context, *dendro.Span) {
 	ctx := r.Context()
 	o := dendro.StartOptions{Tracer: h.Tracer, Kind: dendro.KindServer}
-	if above == nil {
-		var baggage dendro.Baggage
-		o.Parent, baggage = dendro.Extract(r.Header)
+	if above != nil {
+		return dendro.StartWith(ctx, name, o)
+	}
+	tracer := h.Tracer
+	if tracer == nil {
+		tracer = dendro.Default()
+	}
+	caller, baggage := tracer.Propagator().Extract(r.Header)
+	switch {
+	case h.PublicEndpoint == nil || !h.PublicEndpoint(r):
+		o.Parent = caller
 		if baggage.Len() > 0 {
 			ctx = dendro.ContextWithBaggage(ctx, baggage)
 		}
+	case caller.IsValid():
+		o.Links = []dendro.Link{{SpanContext: caller}}
 	}
 	return dendro.StartWith(ctx, name, o)
 }

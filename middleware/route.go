@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
 )
@@ -12,35 +13,47 @@ import (
 // route finds the pattern that a router chose.
 type route struct {
 	chi  *chi.Context
-	ours bool // chi is of chiContexts
+	ours bool                   // chi is of chiContexts
+	told atomic.Pointer[string] // by SetRoute
 }
 
 var chiContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
-// enter returns the context for the handlers inside. A chi router makes its
-// context below the middleware that is around it, out of sight. If it finds one
-// it takes that: so for mux, unless it is nil, enter makes the one that mux
+// chiContext returns a context for the routes of mux.
+func chiContext(mux *chi.Mux) *chi.Context {
+	c := chiContexts.Get().(*chi.Context)
+	c.Reset()
+	c.Routes = mux
+	return c
+}
+
+// enter looks for the context of the chi router that ctx is of. A chi router makes
+// its context below the middleware that is around it, out of sight. If it finds
+// one it takes that: so for mux, unless it is nil, enter makes the one that mux
 // would make.
-func (t *route) enter(ctx context.Context, mux *chi.Mux) context.Context {
+func (t *route) enter(ctx context.Context, mux *chi.Mux) {
 	t.chi = chi.RouteContext(ctx)
-	if t.chi != nil || mux == nil {
-		return ctx
+	if t.chi == nil && mux != nil {
+		t.chi, t.ours = chiContext(mux), true
 	}
-	t.chi, t.ours = chiContexts.Get().(*chi.Context), true
-	t.chi.Reset()
-	t.chi.Routes = mux
-	return context.WithValue(ctx, chi.RouteCtxKey, t.chi)
 }
 
 // pattern returns the path pattern that matched r, "" if none did. It is known
 // when the handlers inside have returned.
 func (t *route) pattern(r *http.Request) string {
+	if told := t.told.Load(); told != nil {
+		return *told
+	}
 	if pattern := t.chi.RoutePattern(); pattern != "" {
 		return pattern
 	}
-	// Of http.ServeMux: "[METHOD ][HOST]/[PATH]".
-	if path := strings.IndexByte(r.Pattern, '/'); path >= 0 {
-		return r.Pattern[path:]
+	return pathOf(r.Pattern)
+}
+
+// pathOf returns the path of a pattern of [http.ServeMux]: "[METHOD ][HOST]/[PATH]".
+func pathOf(pattern string) string {
+	if path := strings.IndexByte(pattern, '/'); path >= 0 {
+		return pattern[path:]
 	}
 	return ""
 }
@@ -51,4 +64,38 @@ func (t *route) leave() {
 	if t.ours {
 		chiContexts.Put(t.chi)
 	}
+}
+
+// SetRoute tells the span of the request in ctx which route pattern matched, such
+// as "/orders/{id}": for routers that the middleware does not know. The method and
+// the host that a pattern of [http.ServeMux] may have are left out. It does nothing
+// if ctx is not of a traced request, or pattern has no path.
+func SetRoute(ctx context.Context, pattern string) {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	if path := pathOf(pattern); x != nil && path != "" {
+		x.route.told.Store(&path)
+	}
+}
+
+// Route returns a handler that does as router, a [chi.Mux] or [http.ServeMux], and
+// tells the middleware which route matched, as [SetRoute]. It is needed where
+// handlers between the middleware and the router pass a copy of the request on,
+// as most do that put a value into its context.
+func Route(router http.Handler) http.Handler {
+	mux, _ := router.(*chi.Mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		switch c := chi.RouteContext(ctx); {
+		case ctx.Value(exchangeKey{}) == nil, mux != nil && c != nil:
+			router.ServeHTTP(w, r)
+		case mux != nil:
+			c = chi.NewRouteContext()
+			c.Routes = mux
+			defer func() { SetRoute(ctx, c.RoutePattern()) }()
+			router.ServeHTTP(w, r.WithContext(context.WithValue(ctx, chi.RouteCtxKey, c)))
+		default:
+			defer func() { SetRoute(ctx, r.Pattern) }()
+			router.ServeHTTP(w, r)
+		}
+	})
 }

@@ -5,8 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-
-	"github.com/dendrotrace/dendro"
+	"sync/atomic"
 )
 
 //go:generate go run ./internal/gen
@@ -16,10 +15,11 @@ import (
 // of them is a lower-case method here.
 type writer struct {
 	next     http.ResponseWriter
-	span     *dendro.Span
-	status   int   // final status sent, 0 before
-	bytes    int64 // of the body
+	x        *exchange
+	status   int          // final status sent, 0 before
+	bytes    atomic.Int64 // of the body
 	hijacked bool
+	open     *stream // nil unless it takes long
 }
 
 // flushErrorer is what [http.ResponseController] looks for.
@@ -31,9 +31,27 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.next }
 func (w *writer) Header() http.Header { return w.next.Header() }
 
 func (w *writer) WriteHeader(status int) {
+	final := status >= 200 || status == http.StatusSwitchingProtocols
+	if final {
+		w.begin()
+	}
 	w.next.WriteHeader(status)
-	if status >= 200 || status == http.StatusSwitchingProtocols {
+	if final {
 		w.sent(status)
+	}
+}
+
+// begin is called before the header goes.
+func (w *writer) begin() {
+	x := w.x
+	if w.status != 0 || w.hijacked {
+		return
+	}
+	if x.body.ReadCloser != nil && x.outer.ProtoMajor == 1 && x.body.tooLarge(x.request.Body) {
+		w.next.Header().Set("Connection", "close") // as http.MaxBytesReader asks of a writer of net/http
+	}
+	if len(x.h.responseHeaders) > 0 {
+		x.span.SetAttributes(x.h.responseHeaders.Append(nil, w.next.Header())...)
 	}
 }
 
@@ -47,16 +65,20 @@ func (w *writer) sent(status int) {
 // wrote notes that n bytes of the body have gone.
 func (w *writer) wrote(n int64) {
 	w.sent(http.StatusOK)
-	w.bytes += n
+	if w.bytes.Add(n) > streamBytes {
+		w.stream()
+	}
 }
 
 func (w *writer) Write(p []byte) (int, error) {
+	w.begin()
 	n, err := w.next.Write(p)
 	w.wrote(int64(n))
 	return n, err
 }
 
 func (w *writer) writeString(s string) (int, error) {
+	w.begin()
 	n, err := w.next.(io.StringWriter).WriteString(s)
 	w.wrote(int64(n))
 	return n, err
@@ -64,6 +86,10 @@ func (w *writer) writeString(s string) (int, error) {
 
 // readFrom leaves it to next how to copy: with sendfile, for example.
 func (w *writer) readFrom(src io.Reader) (int64, error) {
+	w.begin()
+	if limited, ok := src.(*io.LimitedReader); !ok || limited.N > streamBytes { // of io.CopyN, for example
+		w.stream()
+	}
 	n, err := w.next.(io.ReaderFrom).ReadFrom(src)
 	if n > 0 { // else the header has not gone: the handler may still answer with an error
 		w.wrote(n)
@@ -72,21 +98,29 @@ func (w *writer) readFrom(src io.Reader) (int64, error) {
 }
 
 func (w *writer) flush() {
+	w.begin()
 	w.next.(http.Flusher).Flush()
-	w.sent(http.StatusOK)
+	w.flushed()
 }
 
 func (w *writer) flushError() error {
+	w.begin()
 	err := w.next.(flushErrorer).FlushError()
-	w.sent(http.StatusOK)
+	w.flushed()
 	return err
+}
+
+func (w *writer) flushed() {
+	w.sent(http.StatusOK)
+	w.stream().flushes.Add(1)
 }
 
 func (w *writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := w.next.(http.Hijacker).Hijack()
 	if err == nil {
 		w.hijacked = true
-		w.span.AddEvent("hijacked")
+		w.x.span.AddEvent("hijacked")
+		w.stream()
 	}
 	return conn, buf, err
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -74,6 +75,18 @@ func callAll(w http.ResponseWriter) (names []string, bytes int64) {
 	return names, bytes
 }
 
+// watch returns a writer of a traced request.
+func watch(t *testing.T, next http.ResponseWriter) *writer {
+	x := &exchange{Context: t.Context(), h: new(handler), outer: httptest.NewRequest("GET", "/", nil)}
+	x.writer.next, x.writer.x = next, x
+	t.Cleanup(func() {
+		if x.writer.open != nil {
+			x.writer.open.end()
+		}
+	})
+	return &x.writer
+}
+
 // Every combination of optional interfaces comes through wrapping as it is, and
 // every call reaches the writer inside.
 func TestEveryCombination(t *testing.T) {
@@ -90,15 +103,15 @@ func TestEveryCombination(t *testing.T) {
 		}
 		// A writer with this combination: a wrapper that was made to have it.
 		var inside calls
-		bare := (&writer{next: &inside}).with(uint8(has))
+		bare := watch(t, &inside).with(uint8(has))
 		testkit.Equal(t, "combination", optionalInterfaces(bare), uint8(has))
 
-		x := &writer{next: bare}
+		x := watch(t, bare)
 		wrapped := x.with(h.interfaces(bare))
 		got, bytes := callAll(wrapped)
 		testkit.Equal(t, "methods", got, want)
 		testkit.Equal(t, "calls inside", inside.got, want)
-		testkit.Equal(t, "bytes", x.bytes, bytes)
+		testkit.Equal(t, "bytes", x.bytes.Load(), bytes)
 		testkit.Equal(t, "status", x.status, http.StatusAccepted)
 		if u, ok := wrapped.(interface{ Unwrap() http.ResponseWriter }); !ok || u.Unwrap() != bare {
 			t.Errorf("Unwrap of combination %d does not lead inside", has)

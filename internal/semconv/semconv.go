@@ -62,6 +62,11 @@ const (
 
 // Names of dendro itself.
 const (
+	// FirstByteEvent is when the first byte of a streamed response goes.
+	FirstByteEvent = "first byte"
+	// HTTPResponseFlushes counts how often a handler has flushed: the messages
+	// of an event stream.
+	HTTPResponseFlushes = "dendro.http.response.flushes"
 	// EventDuration is how long an event took, in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
 )

@@ -1,0 +1,93 @@
+package middleware
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// A response is a stream from the first flush, copy from a reader or hijack
+// on, or when it is longer than this.
+const streamBytes = 64 << 10
+
+// While a stream is open a span tells of it after firstPart, then each time after
+// twice as long, up to lastPart.
+const (
+	firstPart = 5 * time.Second
+	lastPart  = time.Minute
+)
+
+// stream makes a response that takes long visible while it is open, as spans
+// below that of the request, one after the other. The collector gets them as they
+// end; the span of the request comes last.
+type stream struct {
+	x       *exchange
+	route   string // when the stream began
+	status  int    // that was sent, 0 after a hijack
+	flushes atomic.Int64
+
+	mu    sync.Mutex // guards what follows
+	since time.Time  // when the next part began
+	wait  time.Duration
+	timer *time.Timer // nil: the response has ended
+}
+
+// stream returns that of w, which it begins.
+func (w *writer) stream() *stream {
+	if w.open != nil {
+		return w.open
+	}
+	s := &stream{x: w.x, route: w.x.route.pattern(&w.x.request), since: time.Now(), wait: w.x.h.firstPart}
+	w.open = s
+	if !w.hijacked {
+		s.status = cmp.Or(w.status, http.StatusOK)
+		if w.bytes.Load() <= streamBytes { // else some have gone before
+			w.x.span.AddEventAt(s.since, 0, semconv.FirstByteEvent)
+		}
+	}
+	s.mu.Lock() // the part may come before its timer is known
+	defer s.mu.Unlock()
+	s.timer = time.AfterFunc(s.wait, s.part)
+	return s
+}
+
+// part tells of the time since the last part. It runs in a goroutine of its own,
+// while the handler goes on.
+func (s *stream) part() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer == nil {
+		return
+	}
+	x := s.x
+	name := spanName(x.name, s.route) + " (open)"
+	_, span := dendro.StartWith(x, name, dendro.StartOptions{Time: s.since})
+	attrs := append(make([]slog.Attr, 0, 4), slog.Int64(semconv.HTTPResponseFlushes, s.flushes.Load()))
+	if s.status != 0 {
+		attrs = append(attrs,
+			slog.Int(semconv.HTTPResponseStatusCode, s.status),
+			slog.Int64(semconv.HTTPResponseBodySize, x.writer.bytes.Load()))
+	}
+	if s.route != "" {
+		attrs = append(attrs, slog.String(semconv.HTTPRoute, s.route))
+	}
+	span.SetAttributes(attrs...)
+	s.since = time.Now()
+	span.EndAt(s.since)
+	s.wait = min(2*s.wait, lastPart)
+	s.timer.Reset(s.wait)
+}
+
+// end is called when the handler has returned. No part begins after it.
+func (s *stream) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer.Stop()
+	s.timer = nil
+}
