@@ -16,7 +16,9 @@ const (
 	maxAttributes = 128
 	maxEvents     = 128
 	maxLinks      = 128
-	// maxValueBytes is the longest value that is kept whole. An element of a
+	// maxSteps bounds what groups and LogValuers in one call unfold to.
+	maxSteps = 1024
+	// maxValueBytes is the longest value, key or name that is kept whole. An element of a
 	// slice counts elementBytes, and the bytes of a string come on top.
 	maxValueBytes = 16 << 10
 	elementBytes  = 8
@@ -27,7 +29,7 @@ type attrSet struct {
 	attrs     []slog.Attr
 	keys      keySet // of attrs
 	dropped   uint32
-	truncated uint32 // values cut to maxValueBytes
+	truncated uint32
 }
 
 // keySet is a filter: a key that it may have has to be looked for, any other is
@@ -43,34 +45,27 @@ func (k *keySet) add(key string) bool {
 	return had
 }
 
-// set adds a, or replaces the attribute of the same key. A group becomes its
-// members with dotted keys, and a LogValuer what it resolves to.
-func (s *attrSet) set(a slog.Attr) {
-	if isPlain(a.Value) {
-		s.put(a)
-	} else {
-		s.setSlow(a)
-	}
-}
-
-// isPlain reports whether v can be kept as it is.
-func isPlain(v slog.Value) bool {
-	switch v.Kind() {
-	case slog.KindInt64, slog.KindBool, slog.KindFloat64:
-		return true
-	case slog.KindString:
-		return len(v.String()) <= maxValueBytes
-	}
-	return false
-}
-
+// plain reports whether attrs can be kept as they are.
 func plain(attrs []slog.Attr) bool {
 	for i := range attrs {
-		if !isPlain(attrs[i].Value) {
+		if !isPlain(&attrs[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+func isPlain(a *slog.Attr) bool {
+	if len(a.Key) > maxValueBytes {
+		return false
+	}
+	switch a.Value.Kind() {
+	case slog.KindInt64, slog.KindBool, slog.KindFloat64:
+		return true
+	case slog.KindString:
+		return len(a.Value.String()) <= maxValueBytes
+	}
+	return false
 }
 
 // putAll adds plain attributes, or replaces those of the same keys.
@@ -103,15 +98,40 @@ func (s *attrSet) put(a slog.Attr) {
 	s.attrs = append(s.attrs, a)
 }
 
-func (s *attrSet) setSlow(a slog.Attr) {
+// flat is attributes without groups, of plain values, in the order in which they
+// came.
+type flat struct {
+	attrs     []slog.Attr
+	steps     int // of the way to attrs
+	dropped   uint32
+	truncated uint32 // keys and values that were cut
+}
+
+// flatten returns attrs as flat. It may call the user's code.
+func flatten(attrs []slog.Attr) flat {
+	f := flat{attrs: make([]slog.Attr, 0, min(len(attrs), maxSteps))}
+	for _, a := range attrs {
+		f.add(a)
+	}
+	return f
+}
+
+// add adds a, of a group its members with dotted keys, and of a LogValuer what it
+// resolves to.
+func (f *flat) add(a slog.Attr) {
+	if f.steps++; f.steps > maxSteps {
+		f.dropped++
+		return
+	}
 	v := a.Value.Resolve()
 	if v.Kind() != slog.KindGroup {
-		var cut bool
+		var cut, keyCut bool
 		a.Value, cut = plainValue(v)
-		if cut {
-			s.truncated++
+		a.Key, keyCut = cutString(a.Key)
+		if cut || keyCut {
+			f.truncated++
 		}
-		s.put(a)
+		f.attrs = append(f.attrs, a)
 		return
 	}
 	for _, member := range v.Group() {
@@ -124,8 +144,20 @@ func (s *attrSet) setSlow(a slog.Attr) {
 		default:
 			member.Key = a.Key + "." + member.Key
 		}
-		s.setSlow(member)
+		if f.add(member); f.steps > maxSteps {
+			return
+		}
 	}
+}
+
+// set returns the attributes of f with unique keys.
+func (f flat) set() attrSet {
+	if len(f.attrs) == 0 {
+		return attrSet{dropped: f.dropped, truncated: f.truncated}
+	}
+	s := attrSet{attrs: make([]slog.Attr, 0, min(len(f.attrs), maxAttributes)), dropped: f.dropped, truncated: f.truncated}
+	s.putAll(f.attrs)
+	return s
 }
 
 // plainValue turns a resolved value that is no group into one of the kinds of
@@ -135,7 +167,7 @@ func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 	case slog.KindInt64, slog.KindFloat64, slog.KindBool:
 		return v, false
 	case slog.KindString:
-		return cutString(v.String())
+		return cutValue(v.String())
 	case slog.KindUint64:
 		if n := v.Uint64(); n > math.MaxInt64 {
 			return slog.StringValue(strconv.FormatUint(n, 10)), false
@@ -152,10 +184,10 @@ func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 		room := maxValueBytes
 		for i, s := range x {
 			value, c := cutString(s)
-			if room -= elementBytes + len(value.String()); room < 0 && i > 0 {
+			if room -= elementBytes + len(value); room < 0 && i > 0 {
 				return slog.AnyValue(out), true
 			}
-			out, cut = append(out, value.String()), cut || c
+			out, cut = append(out, value), cut || c
 		}
 		return slog.AnyValue(out), cut
 	case []int64:
@@ -173,11 +205,11 @@ func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 	case []byte:
 		return cutSlice(x, 1)
 	case error:
-		return cutString(textOf(x, x.Error))
+		return cutValue(textOf(x, x.Error))
 	case fmt.Stringer:
-		return cutString(textOf(x, x.String))
+		return cutValue(textOf(x, x.String))
 	default:
-		return cutString(fmt.Sprintf("%+v", x))
+		return cutValue(fmt.Sprintf("%+v", x))
 	}
 }
 
@@ -198,25 +230,18 @@ func cutSlice[T any](x []T, bytes int) (_ slog.Value, cut bool) {
 	return slog.AnyValue(slices.Clone(x[:n])), n < len(x)
 }
 
-func cutString(s string) (_ slog.Value, cut bool) {
+func cutValue(s string) (_ slog.Value, cut bool) {
+	s, cut = cutString(s)
+	return slog.StringValue(s), cut
+}
+
+func cutString(s string) (_ string, cut bool) {
 	if len(s) <= maxValueBytes {
-		return slog.StringValue(s), false
+		return s, false
 	}
 	n := maxValueBytes
 	for n > maxValueBytes-utf8.UTFMax && !utf8.RuneStart(s[n]) {
 		n--
 	}
-	return slog.StringValue(strings.Clone(s[:n])), true
-}
-
-// plainAttrs returns a copy of attrs in the form of [SpanData].
-func plainAttrs(attrs []slog.Attr) attrSet {
-	if len(attrs) == 0 {
-		return attrSet{}
-	}
-	s := attrSet{attrs: make([]slog.Attr, 0, len(attrs))}
-	for _, a := range attrs {
-		s.set(a)
-	}
-	return s
+	return strings.Clone(s[:n]), true
 }

@@ -18,7 +18,8 @@ const (
 	// own, moreSlots how many slots come at a time after that.
 	firstSlots = 4
 	moreSlots  = 16
-	// maxIdleSlots is the largest local trace that is used again.
+	// maxIdleSlots is how many slots a local trace keeps for spans to come. One
+	// that had more is not used again.
 	maxIdleSlots = 64
 )
 
@@ -48,8 +49,9 @@ type localTrace struct {
 	inSight     bool  // was brought into sight of Tracer.Flush: something waited
 	discarded   bool
 
-	free  *slot // list
-	slots int
+	free  *slot  // list
+	slots int    // in use, waiting or free
+	large bool   // there were more than maxIdleSlots
 	batch *Batch // for the next part, unless one is leaving
 	own   [firstSlots]slot
 }
@@ -66,6 +68,7 @@ func (t *localTrace) addSlots(slots []slot) {
 		slots[i].next, t.free = t.free, &slots[i]
 	}
 	t.slots += len(slots)
+	t.large = t.large || t.slots > maxIdleSlots
 }
 
 func (t *localTrace) counters() *counters { return &t.shard.counters }
@@ -194,14 +197,23 @@ func (t *localTrace) handOver(p part) {
 	for s := p.first; s != nil; {
 		next := s.next
 		s.release()
-		s.next, t.free = t.free, s
+		if t.slots > maxIdleSlots {
+			t.slots--
+			s.next = nil
+		} else {
+			s.next, t.free = t.free, s
+		}
 		s = next
 	}
 	if p.batch != nil {
 		t.batch = p.batch
 	}
 	t.leaving--
-	if p.last = p.last || t.leaving == 0 && t.close(); p.last && t.slots <= maxIdleSlots {
+	switch p.last = p.last || t.leaving == 0 && t.close(); {
+	case !p.last:
+	case t.large:
+		t.free, t.batch = nil, nil // handles may hold on to t for long
+	default:
 		t.tracer.traces.Put(t)
 	}
 }

@@ -20,27 +20,23 @@ const modulePath = "github.com/dendrotrace/dendro"
 // code wins over OTEL_SERVICE_NAME, and that over OTEL_RESOURCE_ATTRIBUTES.
 func newResource(service string, attrs []slog.Attr, getenv func(string) string) (*Resource, error) {
 	var set attrSet
-	set.set(slog.String("service.name", "unknown_service:"+filepath.Base(os.Args[0])))
-	set.set(slog.String("telemetry.sdk.name", "dendro"))
-	set.set(slog.String("telemetry.sdk.language", "go"))
-	set.set(slog.String("telemetry.sdk.version", Version))
-	set.set(slog.String("process.runtime.version", runtime.Version()))
-	set.set(slog.Int("process.pid", os.Getpid()))
+	set.put(slog.String("service.name", "unknown_service:"+filepath.Base(os.Args[0])))
+	set.put(slog.String("telemetry.sdk.name", "dendro"))
+	set.put(slog.String("telemetry.sdk.language", "go"))
+	set.put(slog.String("telemetry.sdk.version", Version))
+	set.put(slog.String("process.runtime.version", runtime.Version()))
+	set.put(slog.Int("process.pid", os.Getpid()))
 	if host, err := os.Hostname(); err == nil {
-		set.set(slog.String("host.name", host))
+		set.put(slog.String("host.name", host))
 	}
 	env, err := parseResourceAttributes(getenv("OTEL_RESOURCE_ATTRIBUTES"))
-	for _, a := range env {
-		set.set(a)
-	}
+	set.putAll(flatten(env).attrs)
 	if name := getenv("OTEL_SERVICE_NAME"); name != "" {
-		set.set(slog.String("service.name", name))
+		set.put(slog.String("service.name", name))
 	}
-	for _, a := range attrs {
-		set.set(a)
-	}
+	set.putAll(flatten(attrs).attrs)
 	if service != "" {
-		set.set(slog.String("service.name", service))
+		set.put(slog.String("service.name", service))
 	}
 	return &Resource{Attributes: set.attrs}, err
 }

@@ -56,7 +56,11 @@ func (s *slot) setAttributes(attrs []slog.Attr) {
 	}
 	if need := len(set.attrs) + len(attrs); need > cap(set.attrs) {
 		// Once, with room for what is known at the end.
-		set.attrs = slices.Grow(set.attrs, max(0, min(need+4, maxAttributes)-len(set.attrs)))
+		before := set.attrs
+		set.attrs = slices.Grow(before, max(0, min(need+4, maxAttributes)-len(before)))
+		if cap(set.attrs) > cap(before) {
+			clear(before) // inline holds on to nothing
+		}
 	}
 	set.putAll(attrs)
 	s.data.Attributes, s.keys = set.attrs, set.keys
@@ -69,6 +73,17 @@ func (s *slot) countTruncated(n uint32) {
 	}
 }
 
+// cut returns what is kept of a text.
+func (s *slot) cut(text string) string {
+	out, cut := cutString(text)
+	if cut {
+		s.countTruncated(1)
+	}
+	return out
+}
+
+func (s *slot) setName(name string) { s.data.Name = s.cut(name) }
+
 // addEvent adds e with the attributes in set.
 func (s *slot) addEvent(e Event, set attrSet) {
 	s.countTruncated(set.truncated)
@@ -76,6 +91,7 @@ func (s *slot) addEvent(e Event, set attrSet) {
 		s.data.DroppedEvents++
 		return
 	}
+	e.Name = s.cut(e.Name)
 	e.Attributes, e.DroppedAttributes = set.attrs, set.dropped
 	s.data.Events = append(s.data.Events, e)
 }
@@ -85,7 +101,7 @@ func (s *slot) eventAttributes(attrs []slog.Attr) attrSet {
 	if len(attrs) == 0 || len(s.data.Events) >= maxEvents {
 		return attrSet{}
 	}
-	if n := len(attrs); cap(s.eventAttrs)-len(s.eventAttrs) < n {
+	if n := min(len(attrs), maxAttributes); cap(s.eventAttrs)-len(s.eventAttrs) < n {
 		s.eventAttrs = make([]slog.Attr, 0, max(2*cap(s.eventAttrs), 2*n))
 	}
 	start := len(s.eventAttrs)
@@ -106,9 +122,5 @@ func (s *slot) setStatus(code StatusCode, message string) {
 	case message == "":
 		message = s.data.Status.Message
 	}
-	value, cut := cutString(message)
-	if cut {
-		s.countTruncated(1)
-	}
-	s.data.Status = Status{code, value.String()}
+	s.data.Status = Status{code, s.cut(message)}
 }

@@ -271,3 +271,51 @@ func TestIdleMemoryIsEmpty(t *testing.T) {
 		t.Error("keys are kept")
 	}
 }
+
+// A burst of spans at once leaves little memory behind: while the root is open,
+// and when a handle is kept for good.
+func TestBurstIsForgotten(t *testing.T) {
+	tracer := New(Options{Collector: new(kept)})
+	ctx, root := tracer.Start(context.Background(), "root")
+	for round := range 2 {
+		var spans []*Span
+		for range 1000 {
+			_, s := Start(ctx, "child")
+			spans = append(spans, s)
+		}
+		for _, s := range spans {
+			s.End()
+		}
+		if err := tracer.Flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if n := root.common.trace.slots; n > maxIdleSlots {
+			t.Errorf("round %d: %d slots after the burst", round, n)
+		}
+	}
+	root.End()
+	if root.common.trace.free != nil {
+		t.Error("the handle of the root holds on to the other slots")
+	}
+}
+
+// What a span had does not live on in memory that is used again.
+func TestSlotHoldsOnToNothing(t *testing.T) {
+	tracer := New(Options{Collector: new(kept)})
+	_, span := tracer.Start(context.Background(), "x")
+	for i := range inlineAttributes + 1 {
+		span.SetAttributes(slog.String(fmt.Sprint("k", i), "secret"))
+	}
+	slot := span.slot
+	span.End()
+	for _, a := range slot.inline {
+		if a.Key != "" {
+			t.Errorf("%v is still there", a)
+		}
+	}
+	for _, a := range slot.data.Attributes[:cap(slot.data.Attributes)] {
+		if a.Key != "" {
+			t.Errorf("%v is still there", a)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,8 +15,8 @@ import (
 // nothing. After End they do nothing but count, see [Stats].
 //
 // Of one span at most 128 attributes, events and links are kept; [SpanData]
-// counts what was dropped. Of a value and of the message of the status at most
-// 16 KiB are kept; [Stats] counts what was cut.
+// counts what was dropped. Of a name, a key, a value and the message of the status
+// at most 16 KiB are kept; [Stats] counts what was cut.
 type Span struct {
 	common *common
 	slot   *slot  // nil: not recorded
@@ -23,7 +24,7 @@ type Span struct {
 	id     SpanID
 }
 
-// common is what all spans of a local trace have in common. It never changes.
+// common is what all spans of a local trace have in common. It does not change.
 type common struct {
 	tracer   *Tracer
 	trace    *localTrace // nil: not recorded
@@ -33,6 +34,8 @@ type common struct {
 	flags    TraceFlags
 	deferred bool // by the caller; we have not decided either
 	state    TraceState
+
+	discarded atomic.Bool // the exception: also for what begins below when trace is over
 }
 
 // edit locks the local trace of s for writing to its slot. It returns nil,
@@ -85,7 +88,7 @@ func (s *Span) SetName(name string) {
 		return
 	}
 	if slot := s.edit(); slot != nil {
-		slot.data.Name = name
+		slot.setName(name)
 		s.unlock()
 	}
 }
@@ -111,11 +114,11 @@ func (s *Span) SetAttributes(attrs ...slog.Attr) {
 
 // setSlow may call the user's code: not under the lock.
 func (s *Span) setSlow(attrs []slog.Attr) {
-	set := plainAttrs(attrs)
+	f := flatten(attrs)
 	if slot := s.edit(); slot != nil {
-		slot.data.DroppedAttributes += set.dropped
-		slot.countTruncated(set.truncated)
-		slot.setAttributes(set.attrs)
+		slot.data.DroppedAttributes += f.dropped
+		slot.countTruncated(f.truncated)
+		slot.setAttributes(f.attrs)
 		s.unlock()
 	}
 }
@@ -179,7 +182,7 @@ func (s *Span) addEvent(e Event, attrs []slog.Attr) {
 		}
 		return
 	}
-	set := plainAttrs(attrs) // may call the user's code: not under the lock
+	set := flatten(attrs).set() // may call the user's code: not under the lock
 	if slot := s.edit(); slot != nil {
 		slot.addEvent(e, set)
 		s.unlock()
@@ -192,7 +195,7 @@ func (s *Span) AddLink(to SpanContext, attrs ...slog.Attr) {
 	if s == nil || s.slot == nil || !to.IsValid() {
 		return
 	}
-	set := plainAttrs(attrs)
+	set := flatten(attrs).set()
 	slot := s.edit()
 	if slot == nil {
 		return
@@ -236,7 +239,7 @@ func (s *Span) RecordError(err error, attrs ...slog.Attr) {
 		all = append(all, slog.String("exception.stacktrace", string(debug.Stack())))
 	}
 	e := Event{Name: "exception", Time: s.common.clock.now()}
-	set := plainAttrs(append(all, attrs...))
+	set := flatten(append(all, attrs...)).set()
 	if slot := s.edit(); slot != nil {
 		slot.addEvent(e, set)
 		if !slot.status {
@@ -270,6 +273,7 @@ func (s *Span) Discard() {
 	if s == nil || s.slot == nil {
 		return
 	}
+	s.common.discarded.Store(true)
 	t := s.common.trace
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,6 +15,9 @@ type Stats struct {
 	// Unfinished is Started - Ended: spans at work, and spans that nobody
 	// will ever end.
 	Unfinished uint64
+	// Waiting counts ended spans that are none of the following: they wait for
+	// the root of their local trace, or are on their way to the collector.
+	Waiting uint64
 	// Delivered counts spans that the collector took.
 	Delivered uint64
 	// Dropped counts spans that ended and did not get that far, by reason.
@@ -66,21 +69,22 @@ func (t *Tracer) Stats() Stats {
 		return Stats{}
 	}
 	var s Stats
-	s.Delivered = t.delivered.Load()
+	s.Delivered = t.delivered.Load() // these before ended, so that the difference is not negative
+	t.drops.mu.Lock()
+	s.Dropped = maps.Clone(t.drops.byReason)
+	t.drops.mu.Unlock()
 	for i := range t.shards {
 		c := &t.shards[i].counters
+		s.Discarded += c.discarded.Load()
 		s.Ended += c.ended.Load() // before started, so that the difference is not negative
 		s.Started += c.started.Load()
-		s.Discarded += c.discarded.Load()
 		s.NotSampled += c.unsampled.Load()
 		s.EndedTwice += c.endedTwice.Load()
 		s.WrittenAfterEnd += c.afterEnd.Load()
 		s.Truncated += c.truncated.Load()
 	}
 	s.Unfinished = s.Started - s.Ended
-	t.drops.mu.Lock()
-	s.Dropped = maps.Clone(t.drops.byReason)
-	t.drops.mu.Unlock()
+	s.Waiting = s.Ended - s.Delivered - s.Discarded - s.DroppedSpans()
 	return s
 }
 
@@ -89,6 +93,7 @@ func (s Stats) Add(o Stats) Stats {
 	s.Started += o.Started
 	s.Ended += o.Ended
 	s.Unfinished += o.Unfinished
+	s.Waiting += o.Waiting
 	s.Delivered += o.Delivered
 	s.Discarded += o.Discarded
 	s.NotSampled += o.NotSampled

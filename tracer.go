@@ -186,7 +186,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	}
 	sampled := late || !below || parent.Deferred || parent.Flags.Sampled() // ParentSample(AlwaysSample)
 	if t.sampler != nil && !late {
-		sampled = t.sampler(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
+		sampled = t.sample(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
 	}
 	if !sampled {
 		t.shards[n.span.id[0]%shardCount].unsampled.Add(1)
@@ -200,6 +200,9 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	n.common.trace = trace
 	n.span.slot, n.common.use = trace.begin(n.common.clock, now)
 	n.span.use = n.span.slot.use
+	if late && above.common.discarded.Load() {
+		n.span.Discard()
+	}
 	d := &n.span.slot.data
 	d.ParentID, d.Remote, d.Start = parent.SpanID, below && !late, now
 	n.start(name, o, attrs)
@@ -207,6 +210,16 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 		n.span.AddLink(origin.sc)
 	}
 	return n, &n.span
+}
+
+// sample asks the sampler. It keeps a panic of it from reaching the request.
+func (t *Tracer) sample(p SamplingParameters) (sampled bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("dendro: sampler panicked", "panic", p)
+		}
+	}()
+	return t.sampler(p)
 }
 
 // startUnrecorded returns a span that only carries sc.
@@ -231,7 +244,8 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 	s := &n.span
 	d := &s.slot.data
 	d.SpanContext = s.Context()
-	d.Name, d.Kind = name, o.Kind
+	s.slot.setName(name)
+	d.Kind = o.Kind
 	if !o.Time.IsZero() {
 		d.Start = s.common.clock.nanos(o.Time)
 	}
@@ -295,11 +309,19 @@ func (t *Tracer) Flush(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
+	t.flushOpen()
+	return t.flushCollector(ctx)
+}
+
+func (t *Tracer) flushOpen() {
 	for i := range t.shards {
 		for _, open := range t.shards[i].traces() {
 			open.flush()
 		}
 	}
+}
+
+func (t *Tracer) flushCollector(ctx context.Context) error {
 	if f, ok := t.collector.(Flusher); ok {
 		return f.Flush(ctx)
 	}
@@ -313,7 +335,7 @@ func (t *Tracer) Shutdown(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
-	err := t.Flush(ctx)
-	t.off.Store(true)
-	return err
+	t.flushOpen()
+	t.off.Store(true) // before the collector is flushed: nothing comes after that
+	return t.flushCollector(ctx)
 }

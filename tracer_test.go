@@ -219,6 +219,50 @@ func TestLimits(t *testing.T) {
 	span.SetAttributes(many...)
 	span.End()
 	testkit.Equal(t, "dropped at once", recorder.Spans()[2].DroppedAttributes, uint32(2))
+
+	_, span = tracer.Start(background, "last holds", slog.String("status", "old"))
+	span.SetAttributes(append(many[:128:128], slog.String("status", "new"))...)
+	span.End()
+	testkit.Equal(t, "of a key given twice", recorder.Spans()[3].Attr("status"), any("new"))
+
+	huge := strings.Repeat("x", 1<<20)
+	before := tracer.Stats().Truncated
+	_, span = tracer.Start(background, huge, slog.Int(huge, 1))
+	span.AddEvent(huge)
+	span.End()
+	got = recorder.Spans()[4]
+	testkit.Equal(t, "name, key, event", []int{len(got.Name), len(got.Attributes[0].Key), len(got.Events[0].Name)}, []int{16384, 16384, 16384})
+	_, span = tracer.Start(background, "x")
+	span.SetName(huge)
+	span.End()
+	testkit.Equal(t, "SetName", len(recorder.Spans()[5].Name), 16384)
+	testkit.Equal(t, "truncated", tracer.Stats().Truncated-before, uint64(4))
+}
+
+// endless is a value that holds itself, twice.
+type endless struct{}
+
+func (endless) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("n", 1), slog.Any("a", endless{}), slog.Any("b", endless{}))
+}
+
+func TestEndlessValue(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	_, span := tracer.Start(background, "x", slog.Any("value", endless{}))
+	span.AddEvent("event", slog.Any("value", endless{}))
+	span.End()
+	got := recorder.Spans()[0]
+	testkit.Equal(t, "kept", got.Attr("value.n"), any(int64(1)))
+	testkit.Equal(t, "bounded", len(got.Attributes) <= 128 && got.DroppedAttributes > 0, true)
+	testkit.Equal(t, "event", len(got.Events[0].Attributes) <= 128 && got.Events[0].DroppedAttributes > 0, true)
+}
+
+func TestSamplerPanics(t *testing.T) {
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	tracer := dendro.New(dendro.Options{Sampler: func(dendro.SamplingParameters) bool { panic("x") }})
+	_, span := tracer.Start(background, "x")
+	testkit.Equal(t, "sampled", span.Context().Flags.Sampled(), false)
 }
 
 // selfish is a value that uses the span on which it is set.
@@ -474,8 +518,10 @@ func TestNeverEnded(t *testing.T) {
 	dendro.Start(ctx, "forgotten")
 	done.End()
 	testkit.Equal(t, "held back", len(recorder.spans), 0)
+	testkit.Equal(t, "waiting", tracer.Stats().Waiting, uint64(1))
 	testkit.NoError(t, tracer.Flush(background))
 	testkit.Equal(t, "flushed although the root is open", len(recorder.spans), 1)
+	testkit.Equal(t, "waiting", tracer.Stats().Waiting, uint64(0))
 	for range 10_000 { // what is over does not push out what is open
 		_, span := tracer.Start(background, "short")
 		span.End()
@@ -516,9 +562,13 @@ func TestDiscard(t *testing.T) {
 	root.End()
 	_, other := tracer.Start(background, "other")
 	other.End()
+	late, span := dendro.Start(ctx, "began when all was over")
+	_, below := dendro.Start(late, "below")
+	below.End()
+	span.End()
 	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"other"})
 	stats := tracer.Stats()
-	testkit.Equal(t, "discarded, delivered, dropped", []uint64{stats.Discarded, stats.Delivered, stats.DroppedSpans()}, []uint64{3, 1, 0})
+	testkit.Equal(t, "discarded, delivered, dropped", []uint64{stats.Discarded, stats.Delivered, stats.DroppedSpans()}, []uint64{5, 1, 0})
 }
 
 func TestLongTraceInParts(t *testing.T) {
@@ -597,6 +647,24 @@ func TestCollectorPanics(t *testing.T) {
 	testkit.Equal(t, "dropped", tracer.Stats().Dropped, map[string]uint64{"collector_panic": 1})
 }
 
+// stopped is a collector with a buffer that takes what comes while it is flushed.
+type stopped struct {
+	collect
+	during func()
+}
+
+func (s stopped) Flush(context.Context) error { s.during(); return nil }
+
+// What ends while Shutdown flushes the collector is counted, not left behind.
+func TestShutdownLosesNothingInSilence(t *testing.T) {
+	var span *dendro.Span
+	tracer := dendro.New(dendro.Options{Collector: stopped{func(*dendro.Batch) error { return nil }, func() { span.End() }}})
+	_, span = tracer.Start(background, "x")
+	testkit.NoError(t, tracer.Shutdown(background))
+	stats := tracer.Stats()
+	testkit.Equal(t, "delivered, dropped", []uint64{stats.Delivered, stats.Dropped["shutdown"]}, []uint64{0, 1})
+}
+
 type flusher struct {
 	collect
 	err error
@@ -611,11 +679,11 @@ func TestFlushOfTheCollector(t *testing.T) {
 }
 
 func TestAddStats(t *testing.T) {
-	a := dendro.Stats{Started: 1, Ended: 2, Unfinished: 3, Delivered: 4, Dropped: map[string]uint64{"x": 1},
+	a := dendro.Stats{Started: 1, Ended: 2, Unfinished: 3, Waiting: 10, Delivered: 4, Dropped: map[string]uint64{"x": 1},
 		Discarded: 9, NotSampled: 5, EndedTwice: 6, WrittenAfterEnd: 7, Truncated: 8}
-	b := dendro.Stats{Started: 10, Ended: 20, Unfinished: 30, Delivered: 40, Dropped: map[string]uint64{"x": 2, "y": 3},
+	b := dendro.Stats{Started: 10, Ended: 20, Unfinished: 30, Waiting: 100, Delivered: 40, Dropped: map[string]uint64{"x": 2, "y": 3},
 		Discarded: 90, NotSampled: 50, EndedTwice: 60, WrittenAfterEnd: 70, Truncated: 80}
-	want := dendro.Stats{Started: 11, Ended: 22, Unfinished: 33, Delivered: 44, Dropped: map[string]uint64{"x": 3, "y": 3},
+	want := dendro.Stats{Started: 11, Ended: 22, Unfinished: 33, Waiting: 110, Delivered: 44, Dropped: map[string]uint64{"x": 3, "y": 3},
 		Discarded: 99, NotSampled: 55, EndedTwice: 66, WrittenAfterEnd: 77, Truncated: 88}
 	testkit.Equal(t, "sum", a.Add(b), want)
 	testkit.Equal(t, "sum with nothing before", dendro.Stats{}.Add(b), b)
