@@ -56,8 +56,9 @@
 //
 // # Formats
 //
-// [Inject] and [Extract] speak W3C Trace Context level 2 and W3C Baggage. The
-// environment variables OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
-// OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG and OTEL_SDK_DISABLED mean what
-// they mean to OpenTelemetry.
+// [Inject] and [Extract] speak W3C Trace Context level 2 and W3C Baggage, unless
+// [Options.Propagator] has another format; package propagation has those of Zipkin,
+// Datadog and Appdash. The environment variables OTEL_SERVICE_NAME,
+// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG,
+// OTEL_PROPAGATORS and OTEL_SDK_DISABLED mean what they mean to OpenTelemetry.
 package dendro

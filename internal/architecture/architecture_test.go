@@ -19,6 +19,7 @@ var allowed = map[string][]string{
 	"":                    nil,
 	"middleware":          {"", "internal/semconv", "github.com/go-chi/chi/v5"},
 	"transport":           {"", "internal/semconv"},
+	"propagation":         {""},
 	"sqldriver":           {"", "internal/semconv"},
 	"sqldriver/sqlxdb":    {"", "sqldriver", "github.com/jmoiron/sqlx"},
 	"collector":           {"", "internal/semconv"},
