@@ -34,6 +34,9 @@
 // [Span.RecordEvent] takes any [slog.LogValuer], for events with a type of
 // their own.
 //
+// [NewLogHandler] wraps a [slog.Handler]: records then name the span in their
+// context.
+//
 // # Local traces
 //
 // The spans that one request makes in one process are a local trace. They are

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -88,4 +89,30 @@ func ExampleDetach() {
 	// Output:
 	// shop internal send mail unset []
 	// shop internal place order unset []
+}
+
+func ExampleNewLogHandler() {
+	text := slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch a.Key {
+		case slog.TimeKey:
+			return slog.Attr{}
+		case "span_id":
+			return slog.String("span_id", "…")
+		}
+		return a
+	}})
+	logger := slog.New(dendro.NewLogHandler(text, dendro.LogOptions{Events: true}))
+
+	tracer := dendro.New(dendro.Options{Service: "shop", Collector: printer{}})
+	caller, err := dendro.ParseTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	if err != nil {
+		panic(err)
+	}
+	ctx, span := tracer.StartWith(context.Background(), "place order", dendro.StartOptions{Parent: caller})
+	logger.WithGroup("order").InfoContext(ctx, "paid", "id", 42)
+	span.End()
+	// Output:
+	// level=INFO msg=paid trace_id=4bf92f3577b34da6a3ce929d0e0e4736 span_id=… order.id=42
+	// shop internal place order unset []
+	//   event paid 0s [log.severity=INFO order.id=42]
 }
