@@ -40,17 +40,16 @@
 // # Local traces
 //
 // The spans that one request makes in one process are a local trace. They are
-// gathered without a lock that requests share and handed to the collector in
-// one [Batch] when the first of them, the root, ends. A local trace hands over
-// what has ended so far when that is 512 spans, when a span ends two seconds
-// after the last handing over, and in [Tracer.Flush]. What ends after the root
-// follows by itself.
+// gathered under a lock of their own and handed to the collector in one [Batch]
+// when the first of them, the root, ends. A local trace hands over what has ended
+// so far when that is 512 spans, when a span ends two seconds after the last
+// handing over, and in [Tracer.Flush]. What ends after the root follows by itself.
 //
 // # Nothing is lost in silence
 //
 // Recording never blocks, never fails a request and does not care whether a
 // context is cancelled. Everything is bounded, and [Tracer.Stats] counts what
-// was sampled away, dropped and why, cut, never ended, or ended twice.
+// was sampled away, dropped and why, cut, never ended, ended twice, or waits.
 //
 // # Concurrency
 //

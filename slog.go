@@ -147,10 +147,6 @@ func (h *logHandler) addEvent(s *Span, r slog.Record) {
 	if s == nil || s.slot == nil {
 		return
 	}
-	name, cut := cutString(r.Message)
-	if cut {
-		s.slot.countTruncated(1)
-	}
 	var room [inlineAttributes]slog.Attr
 	attrs := append(room[:0], slog.String("log.severity", r.Level.String()))
 	attrs = append(attrs, h.attrs...)
@@ -162,7 +158,7 @@ func (h *logHandler) addEvent(s *Span, r slog.Record) {
 	} else {
 		attrs = append(attrs, grouped(h.prefix, recordAttrs(r))...)
 	}
-	s.AddEventAt(r.Time, 0, name.String(), attrs...)
+	s.AddEventAt(r.Time, 0, r.Message, attrs...)
 }
 
 func recordAttrs(r slog.Record) []slog.Attr {
