@@ -63,6 +63,15 @@ type storing struct{ *dendroLibrary }
 
 func (s storing) full() bool { return s.store.Stats().Dropped["evicted"] > 0 }
 
+// fill fills the store with the spans of requests, whatever the tracer samples.
+func (s storing) fill() {
+	defer dendro.SetDefault(s.tracer)
+	make100 := newDendro(s.store, dendro.AlwaysSample).spans(spanWork{request: true})
+	for !s.full() {
+		make100(100)
+	}
+}
+
 func (s storing) held() uint64 { return uint64(s.store.Stats().Spans) }
 
 func (l *dendroLibrary) flush(uint64) {

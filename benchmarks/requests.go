@@ -48,7 +48,12 @@ func serveRequests(s settings) error {
 	if err != nil {
 		return err
 	}
-	ballast := make([]byte, s.Heap<<20)
+	var ballast []byte
+	if l, ok := opened.(storing); ok {
+		l.fill()
+	} else {
+		ballast = make([]byte, s.Heap<<20)
+	}
 	handler, err := requestHandler(opened, s.Sink)
 	if err != nil {
 		return err
