@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"mime/multipart"
 	"net"
@@ -45,7 +46,9 @@ func everything(self func() string, base http.RoundTripper) http.Handler {
 			}
 		}
 	})
-	r.Get("/copied", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, bytes.NewReader(make([]byte, 256<<10))) })
+	r.Get("/copied", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.Copy(w, bytes.NewReader(make([]byte, 256<<10)))
+	})
 	r.Get("/events", func(w http.ResponseWriter, r *http.Request) {
 		for range 100 {
 			if _, err := io.WriteString(w, "data: x\n\n"); err != nil {
@@ -80,6 +83,7 @@ func everything(self func() string, base http.RoundTripper) http.Handler {
 	})
 	proxy := &httputil.ReverseProxy{
 		Transport: base,
+		ErrorLog:  log.New(io.Discard, "", 0),
 		Rewrite: func(p *httputil.ProxyRequest) {
 			u, err := url.Parse(self())
 			if err != nil {
