@@ -18,8 +18,10 @@ const (
 	// own, moreSlots how many slots come at a time after that.
 	firstSlots = 4
 	moreSlots  = 16
-	// maxIdleSlots is how many slots a local trace keeps for spans to come. One
-	// that had more is not used again.
+	// maxSlots is how many slots an open local trace keeps for spans to come: a
+	// long one needs those of a part again and again, a burst is forgotten.
+	maxSlots = 2 * partSpans
+	// maxIdleSlots is the largest local trace that is used again.
 	maxIdleSlots = 64
 )
 
@@ -197,7 +199,7 @@ func (t *localTrace) handOver(p part) {
 	for s := p.first; s != nil; {
 		next := s.next
 		s.release()
-		if t.slots > maxIdleSlots {
+		if t.slots > maxSlots {
 			t.slots--
 			s.next = nil
 		} else {

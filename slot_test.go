@@ -279,7 +279,7 @@ func TestBurstIsForgotten(t *testing.T) {
 	ctx, root := tracer.Start(context.Background(), "root")
 	for round := range 2 {
 		var spans []*Span
-		for range 1000 {
+		for range 3 * maxSlots {
 			_, s := Start(ctx, "child")
 			spans = append(spans, s)
 		}
@@ -289,7 +289,7 @@ func TestBurstIsForgotten(t *testing.T) {
 		if err := tracer.Flush(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if n := root.common.trace.slots; n > maxIdleSlots {
+		if n := root.common.trace.slots; n > maxSlots {
 			t.Errorf("round %d: %d slots after the burst", round, n)
 		}
 	}

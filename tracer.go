@@ -233,7 +233,9 @@ func startUnrecorded(ctx context.Context, t *Tracer, sc *SpanContext) (context.C
 func startChild(ctx context.Context, above *Span, slot *slot, name string, o *StartOptions, attrs []slog.Attr) (context.Context, *Span) {
 	n := &node{ctx, Span{common: above.common, slot: slot, use: slot.use, id: newSpanID()}}
 	slot.data.ParentID = above.id
-	slot.data.Start = above.common.clock.now()
+	if o.Time.IsZero() {
+		slot.data.Start = above.common.clock.now()
+	}
 	n.start(name, o, attrs)
 	return n, &n.span
 }

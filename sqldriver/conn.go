@@ -32,6 +32,7 @@ type conn struct {
 	execOld    driver.Execer  //nolint:staticcheck // drivers still have it
 	queryOld   driver.Queryer //nolint:staticcheck // drivers still have it
 
+	opening opening       // how the connection was opened, until a span tells
 	tx      *tx           // the open transaction, nil if it is not traced
 	skipped []skippedCall // calls that continue with a preparation
 }
@@ -40,20 +41,28 @@ type conn struct {
 // prepares the statement next, executes it and closes it; the span goes along.
 // In a transaction that several goroutines share, their calls may mix.
 type skippedCall struct {
-	query   string
-	current *dendro.Span // in the context of the call
-	span    *dendro.Span
+	query     string
+	current   *dendro.Span // in the context of the call
+	execution execution
+}
+
+// opening is how a connection was opened.
+type opening struct {
+	wait  *poolWait    // that came before, or nil
+	span  *dendro.Span // current where that was asked for, nil if nobody has to know
+	began time.Time
+	took  time.Duration
 }
 
 // maxSkipped is how many such calls a connection may have open.
 const maxSkipped = 256
 
 // wrapConn takes the results of the driver's Open and Connect.
-func (db *database) wrapConn(bare driver.Conn, err error) (driver.Conn, error) {
+func (db *database) wrapConn(bare driver.Conn, err error, o opening) (driver.Conn, error) {
 	if bare == nil || err != nil {
 		return bare, err
 	}
-	c := &conn{bare: bare, db: db}
+	c := &conn{bare: bare, db: db, opening: o}
 	c.prepareCtx, _ = bare.(driver.ConnPrepareContext)
 	c.beginCtx, _ = bare.(driver.ConnBeginTx)
 	c.execCtx, _ = bare.(driver.ExecerContext)
@@ -65,93 +74,135 @@ func (db *database) wrapConn(bare driver.Conn, err error) (driver.Conn, error) {
 
 func (c *conn) unwrap() any { return c.bare }
 
-// parent returns the context in which a statement's span begins, and whether
-// there is to be one.
-func (c *conn) parent(ctx context.Context) (context.Context, bool) {
+// parent returns the context in which a statement's span begins with the span in it,
+// and whether there is to be one.
+func (c *conn) parent(ctx context.Context) (context.Context, *dendro.Span, bool) {
 	current := dendro.SpanFromContext(ctx)
 	if t := c.tx; t != nil && (current == nil || current == t.outer) {
-		return dendro.ContextWithSpan(ctx, t.span), true
+		return dendro.ContextWithSpan(ctx, t.span), t.span, true
 	}
 	if current == nil {
-		return ctx, c.db.options.Roots
+		return ctx, nil, c.db.options.Roots
 	}
-	return ctx, sampled(current)
+	return ctx, current, sampled(current)
 }
 
-// start begins the span of a statement; it may be nil.
-func (c *conn) start(ctx context.Context, query string) (context.Context, *dendro.Span) {
-	ctx, ok := c.parent(ctx)
+// begin begins a span in ctx whose call of the driver is made now. It includes what
+// database/sql did before that, if it is known: waiting for a connection and opening
+// it. The span may be nil.
+func (c *conn) begin(ctx context.Context, name string, attrs []slog.Attr) (context.Context, *dendro.Span, time.Time) {
+	began := time.Now()
+	opened := c.opening
+	c.opening = opening{}
+	wait := endPoolWait(ctx)
+	if opened.span == nil && wait == nil {
+		ctx, span := c.db.startAt(ctx, began, name, attrs)
+		return ctx, span, began
+	}
+	start, waited := began, began // until then
+	if opened.span != nil && opened.span == dendro.SpanFromContext(ctx) {
+		start, waited = opened.began, opened.began
+		if wait == nil {
+			wait = opened.wait
+		}
+	}
+	if wait != nil {
+		start = wait.began
+	}
+	ctx, span := c.db.startAt(ctx, start, name, attrs)
+	wait.tell(span, waited)
+	if waited != began {
+		span.AddEventAt(opened.began, opened.took, connectEvent)
+	}
+	return ctx, span, began
+}
+
+// start begins the execution of a statement, if it is traced.
+func (c *conn) start(ctx context.Context, query string, args []driver.NamedValue) (context.Context, execution) {
+	ctx, parent, ok := c.parent(ctx)
 	if !ok {
-		return ctx, nil
+		return ctx, execution{}
 	}
 	s := c.db.statements.get(query)
-	return c.db.start(ctx, s.summary, s.attrs)
+	ctx, span, began := c.begin(ctx, s.summary, s.attrs)
+	if span == nil {
+		return ctx, execution{}
+	}
+	c.db.repeats.note(parent, s)
+	e := execution{db: c.db, span: span, statement: s, began: began}
+	if c.db.options.Args != nil {
+		e.recordArgs(args)
+	}
+	if s.explainable && c.db.options.Explain > 0 {
+		e.args = args
+	}
+	return ctx, e
 }
 
-// skip keeps span for the preparation that follows.
-func (c *conn) skip(ctx context.Context, query string, span *dendro.Span) {
+// skip keeps e for the preparation that follows.
+func (c *conn) skip(ctx context.Context, query string, e execution) {
 	if len(c.skipped) == maxSkipped { // whoever called, not through a sql.DB, does not go on
-		c.skipped[0].span.End()
+		c.skipped[0].execution.span.End()
 		c.skipped = slices.Delete(c.skipped, 0, 1)
 	}
-	c.skipped = append(c.skipped, skippedCall{query, dendro.SpanFromContext(ctx), span})
+	c.skipped = append(c.skipped, skippedCall{query, dendro.SpanFromContext(ctx), e})
 }
 
-// takeSkipped returns the span of the call whose preparation this is, or nil.
-func (c *conn) takeSkipped(ctx context.Context, query string) *dendro.Span {
+// takeSkipped returns the call whose preparation this is, if it is one.
+func (c *conn) takeSkipped(ctx context.Context, query string) (e execution) {
 	if len(c.skipped) == 0 {
-		return nil
+		return e
 	}
 	current := dendro.SpanFromContext(ctx)
 	i := slices.IndexFunc(c.skipped, func(s skippedCall) bool { return s.current == current && s.query == query })
 	if i < 0 {
-		return nil
+		return e
 	}
-	span := c.skipped[i].span
+	e = c.skipped[i].execution
 	c.skipped = slices.Delete(c.skipped, i, i+1)
-	return span
+	return e
 }
 
 func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	bare, err := c.bare.Prepare(query)
-	return c.wrapStmt(bare, err, query, nil)
+	return c.wrapStmt(bare, err, query, execution{})
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	if span := c.takeSkipped(ctx, query); span != nil {
-		return c.prepareSkipped(ctx, query, span)
+	if e := c.takeSkipped(ctx, query); e.span != nil {
+		return c.prepareSkipped(ctx, query, e)
 	}
-	ctx, ok := c.parent(ctx)
+	ctx, _, ok := c.parent(ctx)
 	if !ok {
 		bare, err := c.prepare(ctx, query)
-		return c.wrapStmt(bare, err, query, nil)
+		return c.wrapStmt(bare, err, query, execution{})
 	}
 	s := c.db.statements.get(query)
-	ctx, span := c.db.start(ctx, s.prepare, s.attrs)
+	ctx, span, _ := c.begin(ctx, s.prepare, s.attrs)
 	span.SetAttributes(slog.String(semconv.DBOperationName, "PREPARE"), slog.String(semconv.DBQuerySummary, s.prepare))
 	bare, err := call(span, func() (driver.Stmt, error) { return c.prepare(ctx, query) })
 	if err != nil {
 		c.db.fail(span, err)
 	}
 	span.End()
-	return c.wrapStmt(bare, err, query, nil)
+	return c.wrapStmt(bare, err, query, execution{})
 }
 
-// prepareSkipped prepares as a part of the call whose span that is.
-func (c *conn) prepareSkipped(ctx context.Context, query string, span *dendro.Span) (driver.Stmt, error) {
+// prepareSkipped prepares as a part of the call e.
+func (c *conn) prepareSkipped(ctx context.Context, query string, e execution) (driver.Stmt, error) {
 	began := time.Now()
-	bare, err := call(span, func() (driver.Stmt, error) {
-		return c.prepare(dendro.ContextWithSpan(ctx, span), query)
+	bare, err := call(e.span, func() (driver.Stmt, error) {
+		return c.prepare(dendro.ContextWithSpan(ctx, e.span), query)
 	})
-	span.AddEventAt(began, time.Since(began), "prepare")
+	e.span.AddEventAt(began, time.Since(began), "prepare")
 	if err != nil {
-		c.db.fail(span, err)
+		c.db.fail(e.span, err)
 	}
 	if err != nil || bare == nil {
-		span.End()
-		span = nil
+		e.span.End()
+		e = execution{}
 	}
-	return c.wrapStmt(bare, err, query, span)
+	return c.wrapStmt(bare, err, query, e)
 }
 
 func (c *conn) Begin() (driver.Tx, error) {
@@ -161,11 +212,10 @@ func (c *conn) Begin() (driver.Tx, error) {
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	current := dendro.SpanFromContext(ctx)
 	if !sampled(current) && (current != nil || !c.db.options.Roots) {
-		return c.begin(ctx, opts)
+		return c.beginTx(ctx, opts)
 	}
-	began := time.Now()
-	spanCtx, span := c.db.start(ctx, "transaction", c.db.attrs)
-	bare, err := call(span, func() (driver.Tx, error) { return c.begin(spanCtx, opts) })
+	spanCtx, span, began := c.begin(ctx, "transaction", c.db.attrs)
+	bare, err := call(span, func() (driver.Tx, error) { return c.beginTx(spanCtx, opts) })
 	if err != nil {
 		c.db.fail(span, err)
 	}
@@ -180,7 +230,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 
 func (c *conn) Close() error {
 	for _, s := range c.skipped {
-		s.span.End()
+		s.execution.span.End()
 	}
 	c.skipped = nil
 	if c.tx != nil {
@@ -193,18 +243,19 @@ func (c *conn) Close() error {
 // execer is the part of a connection that runs an exec without preparing it.
 type execer struct{ conn *conn }
 
-func (e execer) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	c := e.conn
-	spanCtx, span := c.start(ctx, query)
-	if span == nil {
+func (x execer) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c := x.conn
+	spanCtx, e := c.start(ctx, query, args)
+	if e.span == nil {
 		return c.exec(spanCtx, query, args)
 	}
-	res, err := call(span, func() (driver.Result, error) { return c.exec(spanCtx, query, args) })
+	text := c.db.comment(query, e.span)
+	res, err := call(e.span, func() (driver.Result, error) { return c.exec(spanCtx, text, args) })
 	if err == driver.ErrSkip { // as database/sql compares
-		c.skip(ctx, query, span)
+		c.skip(ctx, query, e)
 		return res, err
 	}
-	c.db.endExec(span, res, err)
+	e.endExec(res, err)
 	return res, err
 }
 
@@ -213,15 +264,15 @@ type queryer struct{ conn *conn }
 
 func (q queryer) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	c := q.conn
-	spanCtx, span := c.start(ctx, query)
-	if span == nil {
+	spanCtx, e := c.start(ctx, query, args)
+	if e.span == nil {
 		return c.query(spanCtx, query, args)
 	}
-	began := time.Now()
-	rows, err := call(span, func() (driver.Rows, error) { return c.query(spanCtx, query, args) })
+	text := c.db.comment(query, e.span)
+	rows, err := call(e.span, func() (driver.Rows, error) { return c.query(spanCtx, text, args) })
 	if err == driver.ErrSkip { // as database/sql compares
-		c.skip(ctx, query, span)
+		c.skip(ctx, query, e)
 		return rows, err
 	}
-	return c.db.endQuery(spanCtx, span, began, rows, err)
+	return e.endQuery(spanCtx, rows, err)
 }

@@ -22,7 +22,16 @@ func WrapConnector(c driver.Connector, o Options) driver.Connector {
 		c = w.unwrap().(driver.Connector)
 	}
 	d := wrapDriver(c.Driver(), "", o)
-	return exactConnector(&connector{c, d, newDatabase(d, "")})
+	return newConnector(c, d, "")
+}
+
+// newConnector wraps a connector of d for dsn, which may not be known.
+func newConnector(bare driver.Connector, d *wrappedDriver, dsn string) driver.Connector {
+	db := newDatabase(d, dsn)
+	db.connector = bare
+	own := *d
+	own.db = db
+	return exactConnector(&connector{bare, &own, db})
 }
 
 // exactConnector returns c, with a Close if the driver's connector has one.
@@ -41,14 +50,17 @@ func (c *connector) unwrap() any { return c.bare }
 // Connect makes a span only if it fails: then there is no other to tell why the
 // statement was not executed.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	wait := endPoolWait(ctx)
 	began := time.Now()
 	conn, err := c.bare.Connect(ctx)
+	took := time.Since(began)
 	if err != nil && (c.db.options.Roots || dendro.SpanFromContext(ctx) != nil) {
 		_, span := c.db.startAt(ctx, began, "connect", c.db.attrs)
+		wait.tell(span, began)
 		c.db.fail(span, err)
 		span.End()
 	}
-	return c.db.wrapConn(conn, err)
+	return c.db.wrapConn(conn, err, opening{wait, dendro.SpanFromContext(ctx), began, took})
 }
 
 func (c *connector) Driver() driver.Driver { return c.driver }

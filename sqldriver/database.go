@@ -1,11 +1,14 @@
 package sqldriver
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -17,6 +20,11 @@ const (
 	affectedRowsKey = "dendro.db.affected_rows"
 	firstRowKey     = "dendro.db.first_row_ns"
 	outcomeKey      = "dendro.db.transaction.outcome"
+	repeatedKey     = "dendro.db.repeated"
+	planKey         = "dendro.db.plan"
+	poolWaitEvent   = "pool wait"
+	connectEvent    = "connect"
+	repeatedEvent   = "repeated statement"
 )
 
 // database is what the connections to one data source have in common.
@@ -25,6 +33,9 @@ type database struct {
 	system     string
 	attrs      []slog.Attr // of every span
 	statements statements
+	repeats    repeats
+	connector  driver.Connector // the driver's own, nil if there is none
+	explained  atomic.Int64     // when that was last done, in Unix nanoseconds
 }
 
 func newDatabase(d *wrappedDriver, dsn string) *database {
@@ -126,14 +137,47 @@ func call[T any](span *dendro.Span, f func() (T, error)) (T, error) {
 	return v, err
 }
 
-// endExec ends the span of an exec with its outcome.
-func (db *database) endExec(span *dendro.Span, res driver.Result, err error) {
-	if err != nil {
-		db.fail(span, err)
-	} else if n, ok := affectedRows(res); ok {
-		span.SetAttributes(slog.Int64(affectedRowsKey, n))
+// execution is a statement on its way. The zero value is one that is not traced.
+type execution struct {
+	db        *database
+	span      *dendro.Span // nil: not traced
+	statement *statement
+	began     time.Time           // the call of the driver
+	args      []driver.NamedValue // if its plan may be asked for
+}
+
+// recordArgs records what the option lets through.
+func (e *execution) recordArgs(args []driver.NamedValue) {
+	for _, a := range args {
+		if value, ok := e.db.options.Args(e.statement.query, a); ok {
+			name := a.Name
+			if name == "" {
+				name = strconv.Itoa(a.Ordinal - 1)
+			}
+			e.span.SetAttributes(slog.String(semconv.DBQueryParameter+name, value))
+		}
 	}
-	span.End()
+}
+
+// defaultSlow is the default of Options.Slow.
+const defaultSlow = 100 * time.Millisecond
+
+// slow notes where in the program the statement came from, if it took long.
+func (e *execution) slow(took time.Duration) {
+	if threshold := e.db.options.Slow; threshold >= 0 && took >= cmp.Or(threshold, defaultSlow) {
+		e.span.SetAttributes(caller(nil)...)
+	}
+}
+
+// endExec ends the span of an exec with its outcome.
+func (e *execution) endExec(res driver.Result, err error) {
+	if err != nil {
+		e.db.fail(e.span, err)
+	} else if n, ok := affectedRows(res); ok {
+		e.span.SetAttributes(slog.Int64(affectedRowsKey, n))
+	}
+	e.slow(time.Since(e.began))
+	e.span.End()
 }
 
 // affectedRows asks res. That may be a value which fails or panics when asked,
@@ -152,13 +196,14 @@ func affectedRows(res driver.Result) (n int64, ok bool) {
 }
 
 // endQuery ends the span of a query that failed; otherwise its rows will.
-func (db *database) endQuery(ctx context.Context, span *dendro.Span, began time.Time, bare driver.Rows, err error) (driver.Rows, error) {
+func (e *execution) endQuery(ctx context.Context, bare driver.Rows, err error) (driver.Rows, error) {
 	if err != nil {
-		db.fail(span, err)
+		e.db.fail(e.span, err)
+		e.slow(time.Since(e.began))
 	}
 	if err != nil || bare == nil {
-		span.End()
+		e.span.End()
 		return bare, err
 	}
-	return exactRows(rows{bare: bare, db: db, ctx: ctx, span: span, began: began}), nil
+	return exactRows(rows{bare: bare, execution: *e, ctx: ctx}), nil
 }

@@ -13,6 +13,7 @@ type wrappedDriver struct {
 	bare    driver.Driver
 	name    string // under which it is registered, "" if that is not known
 	options Options
+	db      *database // of the connector that this is the driver of, else nil
 }
 
 // WrapDriver returns d with tracing. A driver that is wrapped already is
@@ -26,13 +27,14 @@ func wrapDriver(d driver.Driver, name string, o Options) *wrappedDriver {
 			o.System = w.options.System
 		}
 	}
-	return &wrappedDriver{d, name, o}
+	return &wrappedDriver{d, name, o, nil}
 }
 
 func (d *wrappedDriver) unwrap() any { return d.bare }
 
 func (d *wrappedDriver) Open(dsn string) (driver.Conn, error) {
-	return newDatabase(d, dsn).wrapConn(d.bare.Open(dsn))
+	bare, err := d.bare.Open(dsn)
+	return newDatabase(d, dsn).wrapConn(bare, err, opening{})
 }
 
 func (d *wrappedDriver) OpenConnector(dsn string) (driver.Connector, error) {
@@ -43,7 +45,7 @@ func (d *wrappedDriver) OpenConnector(dsn string) (driver.Connector, error) {
 			return bare, err
 		}
 	}
-	return exactConnector(&connector{bare, d, newDatabase(d, dsn)}), nil
+	return newConnector(bare, d, dsn), nil
 }
 
 // dsnConnector is the connector of a driver that has none.

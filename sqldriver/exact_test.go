@@ -144,18 +144,18 @@ func TestEveryCombination(t *testing.T) {
 	db := newDatabase(wrapDriver(&fakeDriver{}, "", Options{}), "")
 	conns, stmts, rowss := fakeConns(f), fakeStmts(f), fakeRowss(f)
 	for _, bare := range conns {
-		c, err := db.wrapConn(bare, nil)
+		c, err := db.wrapConn(bare, nil, opening{})
 		testkit.NoError(t, err)
 		checkExact(t, f, bare, c, connProbes)
 	}
 	c := &conn{db: db}
 	for _, bare := range stmts {
-		s, err := c.wrapStmt(bare, nil, "", nil)
+		s, err := c.wrapStmt(bare, nil, "", execution{})
 		testkit.NoError(t, err)
 		checkExact(t, f, bare, s, stmtProbes)
 	}
 	for _, bare := range rowss {
-		checkExact(t, f, bare, exactRows(rows{bare: bare, db: db, ctx: ctx}), rowsProbes)
+		checkExact(t, f, bare, exactRows(rows{bare: bare, execution: execution{db: db}, ctx: ctx}), rowsProbes)
 	}
 	t.Logf("combinations: %d connections, %d statements, %d rows", len(conns), len(stmts), len(rowss))
 	testkit.Equal(t, "combinations", []int{len(conns), len(stmts), len(rowss)}, []int{64, 4, 64})

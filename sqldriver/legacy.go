@@ -22,7 +22,7 @@ func (c *conn) prepare(ctx context.Context, query string) (driver.Stmt, error) {
 	return stmt, err
 }
 
-func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+func (c *conn) beginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if c.beginCtx != nil {
 		return c.beginCtx.BeginTx(ctx, opts)
 	}

@@ -8,23 +8,24 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
+
+// manyRows is how many rows are read before their reading counts as a part of how
+// long the query took.
+const manyRows = 100
 
 // rows is the part of wrapped rows that all have. It ends the span of its
 // query: when it is closed, which database/sql does at the end of the rows, at
 // an error and when the context ends.
 type rows struct {
-	bare  driver.Rows
-	db    *database
-	ctx   context.Context
-	span  *dendro.Span // nil once ended
-	began time.Time
+	execution // whose span is nil once ended
+	bare      driver.Rows
+	ctx       context.Context
 
 	count    int64
-	firstRow time.Duration
-	done     bool // the last row was read, or an error recorded
+	firstRow time.Duration // or the end, if there is none
+	done     bool          // the last row was read, or an error recorded
 }
 
 func (r *rows) unwrap() any { return r.bare }
@@ -35,7 +36,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	err := r.bare.Next(dest)
 	if err == nil {
 		if r.count++; r.count == 1 {
-			r.firstRow = time.Since(r.began)
+			r.answered()
 		}
 		return nil
 	}
@@ -43,9 +44,20 @@ func (r *rows) Next(dest []driver.Value) error {
 	return err
 }
 
+// answered notes how long it took until the first row came, or none.
+func (r *rows) answered() {
+	r.firstRow = time.Since(r.began)
+	if r.span != nil {
+		r.slow(r.firstRow)
+	}
+}
+
 // stopped notes why there was no further row.
 func (r *rows) stopped(err error) {
 	r.done = true
+	if r.count == 0 {
+		r.answered()
+	}
 	if err != io.EOF {
 		r.db.fail(r.span, err)
 	}
@@ -61,6 +73,11 @@ func (r *rows) Close() error {
 	} else if !r.done && r.ctx.Err() != nil {
 		r.db.fail(r.span, r.ctx.Err())
 	}
+	took := r.firstRow
+	if r.count > manyRows {
+		took = time.Since(r.began)
+	}
+	r.db.explain(r.span, r.statement, r.args, took)
 	if r.count > 0 {
 		r.span.SetAttributes(slog.Int64(semconv.DBResponseReturnedRows, r.count), slog.Int64(firstRowKey, int64(r.firstRow)))
 	} else {

@@ -47,6 +47,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 )
@@ -63,10 +64,36 @@ type Options struct {
 	// Roots makes a statement without a span in its context begin a new
 	// trace. Default: it is not traced.
 	Roots bool
+	// Slow is how long a statement takes that has the place in the program where
+	// it was executed on its span, as code.function.name, code.file.path and
+	// code.line.number. Default: 100 ms. With a negative value there is none.
+	Slow time.Duration
+	// Explain is how long a query takes whose plan is asked for then, as a span
+	// below that of the query: for one SELECT that locks and changes nothing,
+	// on PostgreSQL, MySQL, MariaDB and SQLite, in the background, on a
+	// connection of its own, once a second at most and once a minute for the
+	// same statement. Default: never.
+	Explain time.Duration
+	// Comments appends a comment with the traceparent of the span to what is
+	// executed, so that the logs of the database name the trace. Prepared
+	// statements and those with a comment stay as they are. Drivers that prepare
+	// each text by themselves and keep that, such as pgx, gain nothing from what
+	// they keep then: every text is another. Default: no comments.
+	Comments bool
+	// Args returns what is recorded of an argument, as db.query.parameter.<name>
+	// or <number>, the first is 0; ok false leaves it out. It is called by many
+	// goroutines at once. Default: no argument is recorded.
+	Args func(query string, arg driver.NamedValue) (value string, ok bool)
 	// RawStatements lets statements and error messages reach the spans as they
 	// are, literals included. Default: literals become "?". Either way at most
 	// 2 KiB of a statement are kept.
 	RawStatements bool
+}
+
+// equal reports whether o and p are the same. Functions never are.
+func (o Options) equal(p Options) bool {
+	return o.Args == nil && p.Args == nil && o.Tracer == p.Tracer && o.System == p.System && o.Roots == p.Roots &&
+		o.Slow == p.Slow && o.Explain == p.Explain && o.Comments == p.Comments && o.RawStatements == p.RawStatements
 }
 
 // Open is [sql.Open] with a wrapped driver. Like that it does not connect.
@@ -84,16 +111,17 @@ func Open(driverName, dsn string, o Options) (*sql.DB, error) {
 
 // Register registers the wrapped driver for [sql.Open] and returns its name:
 // "dendro:" and driverName, with a number behind if the name is taken. The
-// same driver and options get the same name again.
+// same driver and options get the same name again, unless they have Args.
 //
 // The driver is looked up with an empty data source name. Register fails if it
 // does not accept that; register a value from [WrapDriver] then.
 func Register(driverName string, o Options) (name string, err error) {
 	registry.Lock()
 	defer registry.Unlock()
-	key := registration{driverName, o}
-	if name, ok := registry.names[key]; ok {
-		return name, nil
+	for name, r := range registry.names {
+		if r.driverName == driverName && r.options.equal(o) {
+			return name, nil
+		}
 	}
 	d, err := registered(driverName, "")
 	if err != nil {
@@ -105,9 +133,9 @@ func Register(driverName string, o Options) (name string, err error) {
 	}
 	sql.Register(name, wrapDriver(d, driverName, o))
 	if registry.names == nil {
-		registry.names = map[registration]string{}
+		registry.names = map[string]registration{}
 	}
-	registry.names[key] = name
+	registry.names[name] = registration{driverName, o}
 	return name, nil
 }
 
@@ -118,7 +146,7 @@ type registration struct {
 
 var registry struct {
 	sync.Mutex
-	names map[registration]string // guarded by the mutex
+	names map[string]registration // guarded by the mutex
 }
 
 // registered returns the driver of that name. The only way to it is a

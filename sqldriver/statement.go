@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/dendrotrace/dendro/internal/semconv"
@@ -23,23 +24,32 @@ const (
 
 // statement is what spans say of a statement.
 type statement struct {
-	summary string // "SELECT orders", also the name of the span
-	prepare string // name of the span of its preparation
-	attrs   []slog.Attr
+	query       string
+	id          uint64 // of its own
+	summary     string // "SELECT orders", also the name of the span
+	prepare     string // name of the span of its preparation
+	repeated    string // key of how often it was executed, on the span above
+	attrs       []slog.Attr
+	explainable bool
+	explained   atomic.Int64 // when that was last done, in Unix nanoseconds
 }
+
+var statementIDs atomic.Uint64
 
 func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 	text, sum := redact(system, query)
 	if raw {
 		text = shorten(query)
 	}
-	s := &statement{summary: sum.String(), attrs: slices.Clip(base)}
+	s := &statement{query: query, id: statementIDs.Add(1), summary: sum.String(), attrs: slices.Clip(base)}
 	if s.summary == "" {
 		s.summary = system // OpenTelemetry: what there is, the system last
 	} else {
 		s.attrs = append(s.attrs, slog.String(semconv.DBQuerySummary, s.summary))
 	}
 	s.prepare = "PREPARE " + s.summary
+	s.repeated = repeatedKey + "." + s.summary
+	s.explainable = sum.readsOnly() && explainPrefix(system) != ""
 	if !sum.several {
 		if sum.operation != "" {
 			s.attrs = append(s.attrs, slog.String(semconv.DBOperationName, sum.operation))
@@ -56,15 +66,17 @@ func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 
 // shorten returns a copy of the first maxText bytes, or less so that no rune is
 // cut.
-func shorten(query string) string {
-	if len(query) <= maxText {
-		return strings.Clone(query)
+func shorten(query string) string { return shortenTo(query, maxText) }
+
+func shortenTo(text string, most int) string {
+	if len(text) <= most {
+		return strings.Clone(text)
 	}
-	n := maxText - len(cutMark)
-	for n > 0 && !utf8.RuneStart(query[n]) {
+	n := most - len(cutMark)
+	for n > 0 && !utf8.RuneStart(text[n]) {
 		n--
 	}
-	return query[:n] + cutMark
+	return text[:n] + cutMark
 }
 
 const cutMark = "…"

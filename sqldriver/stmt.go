@@ -3,7 +3,6 @@ package sqldriver
 import (
 	"context"
 	"database/sql/driver"
-	"time"
 
 	"github.com/dendrotrace/dendro"
 )
@@ -20,15 +19,15 @@ type stmt struct {
 	queryCtx driver.StmtQueryContext // nil if bare has none
 	conn     *conn
 	text     string
-	span     *dendro.Span // of the call that this statement was prepared for, until it runs
+	call     execution // the call that this statement was prepared for, until it runs
 }
 
 // wrapStmt takes the results of a preparation.
-func (c *conn) wrapStmt(bare driver.Stmt, err error, query string, span *dendro.Span) (driver.Stmt, error) {
+func (c *conn) wrapStmt(bare driver.Stmt, err error, query string, e execution) (driver.Stmt, error) {
 	if bare == nil || err != nil {
 		return bare, err
 	}
-	s := &stmt{bare: bare, conn: c, text: query, span: span}
+	s := &stmt{bare: bare, conn: c, text: query, call: e}
 	s.execCtx, _ = bare.(driver.StmtExecContext)
 	s.queryCtx, _ = bare.(driver.StmtQueryContext)
 	return exactStmt(s), nil
@@ -36,34 +35,32 @@ func (c *conn) wrapStmt(bare driver.Stmt, err error, query string, span *dendro.
 
 func (s *stmt) unwrap() any { return s.bare }
 
-// start begins the span of an execution, or goes on with the one that s was
-// prepared for. It may be nil.
-func (s *stmt) start(ctx context.Context) (context.Context, *dendro.Span) {
-	if span := s.span; span != nil {
-		s.span = nil
-		return dendro.ContextWithSpan(ctx, span), span
+// start begins an execution, or goes on with the call that s was prepared for.
+func (s *stmt) start(ctx context.Context, args []driver.NamedValue) (context.Context, execution) {
+	if e := s.call; e.span != nil {
+		s.call = execution{}
+		return dendro.ContextWithSpan(ctx, e.span), e
 	}
-	return s.conn.start(ctx, s.text)
+	return s.conn.start(ctx, s.text, args)
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	ctx, span := s.start(ctx)
-	if span == nil {
+	ctx, e := s.start(ctx, args)
+	if e.span == nil {
 		return s.exec(ctx, args)
 	}
-	res, err := call(span, func() (driver.Result, error) { return s.exec(ctx, args) })
-	s.conn.db.endExec(span, res, err)
+	res, err := call(e.span, func() (driver.Result, error) { return s.exec(ctx, args) })
+	e.endExec(res, err)
 	return res, err
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	ctx, span := s.start(ctx)
-	if span == nil {
+	ctx, e := s.start(ctx, args)
+	if e.span == nil {
 		return s.query(ctx, args)
 	}
-	began := time.Now()
-	rows, err := call(span, func() (driver.Rows, error) { return s.query(ctx, args) })
-	return s.conn.db.endQuery(ctx, span, began, rows, err)
+	rows, err := call(e.span, func() (driver.Rows, error) { return s.query(ctx, args) })
+	return e.endQuery(ctx, rows, err)
 }
 
 func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
@@ -77,7 +74,7 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 func (s *stmt) NumInput() int { return s.bare.NumInput() }
 
 func (s *stmt) Close() error {
-	s.span.End() // database/sql refused the arguments
-	s.span = nil
+	s.call.span.End() // database/sql refused the arguments
+	s.call = execution{}
 	return s.bare.Close()
 }

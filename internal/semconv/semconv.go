@@ -41,15 +41,24 @@ const (
 
 // Database clients.
 const (
-	DBSystemName         = "db.system.name"
-	DBNamespace          = "db.namespace"
-	DBCollectionName     = "db.collection.name"
-	DBOperationName      = "db.operation.name"
-	DBQuerySummary       = "db.query.summary"
-	DBQueryText          = "db.query.text"
+	DBSystemName     = "db.system.name"
+	DBNamespace      = "db.namespace"
+	DBCollectionName = "db.collection.name"
+	DBOperationName  = "db.operation.name"
+	DBQuerySummary   = "db.query.summary"
+	DBQueryText      = "db.query.text"
+	// DBQueryParameter is followed by the name or the number of a parameter.
+	DBQueryParameter     = "db.query.parameter."
 	DBResponseStatusCode = "db.response.status_code"
 	// DBResponseReturnedRows counts rows read.
 	DBResponseReturnedRows = "db.response.returned_rows"
+)
+
+// Source code.
+const (
+	CodeFunctionName = "code.function.name"
+	CodeFilePath     = "code.file.path"
+	CodeLineNumber   = "code.line.number"
 )
 
 // Exceptions, as an event.

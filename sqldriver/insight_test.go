@@ -1,0 +1,374 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+func TestConnectIsAnEvent(t *testing.T) {
+	db, ctx, end := open(t, &fakeDriver{rows: 1}, Options{})
+	for range 2 {
+		testkit.NoError(t, db.QueryRowContext(ctx, "SELECT a FROM orders").Scan(new(int)))
+	}
+	spans := end()
+	testkit.Equal(t, "the first", eventNames(spans[1]), []string{"connect"})
+	testkit.Equal(t, "the second", eventNames(spans[2]), []string(nil))
+	testkit.Equal(t, "begins with the connection", spans[1].Start <= spans[1].Event("connect").Time, true)
+}
+
+// A call that waits for the only connection says so.
+func TestPoolWait(t *testing.T) {
+	calls := map[string]func(ctx context.Context, db *DB) error{
+		"SELECT a": func(ctx context.Context, db *DB) error {
+			rows, err := db.QueryContext(ctx, "SELECT 1 FROM a")
+			return errors.Join(err, rows.Close())
+		},
+		"SELECT b": func(ctx context.Context, db *DB) error {
+			return db.QueryRowContext(ctx, "SELECT 1 FROM b").Scan(new(int))
+		},
+		"UPDATE c": func(ctx context.Context, db *DB) error {
+			_, err := db.ExecContext(ctx, "UPDATE c SET x = 1")
+			return err
+		},
+		"PREPARE SELECT d": func(ctx context.Context, db *DB) error {
+			stmt, err := db.PrepareContext(ctx, "SELECT 1 FROM d")
+			return errors.Join(err, stmt.Close())
+		},
+		"transaction": func(ctx context.Context, db *DB) error {
+			tx, err := db.BeginTx(ctx, nil)
+			return errors.Join(err, tx.Commit())
+		},
+		"SELECT e": func(ctx context.Context, db *DB) error {
+			conn, err := db.Conn(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = conn.ExecContext(ctx, "SELECT 1 FROM e") // which does not wait any more
+			return errors.Join(err, conn.Close())
+		},
+		"SELECT f": func(ctx context.Context, db *DB) error {
+			_, err := db.DB.ExecContext(WithPoolWait(ctx), "SELECT 1 FROM f")
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			pool, ctx, end := open(t, &fakeDriver{rows: 1}, Options{})
+			pool.SetMaxOpenConns(1)
+			db := NewDB(pool)
+			busy, err := pool.Conn(context.Background())
+			testkit.NoError(t, err)
+			done := make(chan error)
+			go func() { done <- call(ctx, db) }()
+			for pool.Stats().WaitCount == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			began := time.Now()
+			for time.Since(began) < 2*minPoolWait {
+			}
+			busy.Close()
+			testkit.NoError(t, <-done)
+			s := end()[1]
+			testkit.Equal(t, "name", s.Name, name)
+			e := s.Event("pool wait")
+			if name == "SELECT e" {
+				testkit.Equal(t, "event", e == nil, true)
+				return
+			}
+			if e == nil {
+				t.Fatal("no event")
+			}
+			testkit.Equal(t, "the span includes it", e.Time == s.Start && e.Duration >= minPoolWait && e.Duration <= time.Duration(s.End-s.Start), true)
+			if name != "SELECT f" {
+				testkit.Equal(t, "max, used", fmt.Sprint(e.Attributes[:2]), "[db.client.connection.max=1 db.client.connection.used=1]")
+			}
+		})
+	}
+}
+
+// A call that never gets a connection is not lost without a word.
+func TestPoolWaitFails(t *testing.T) {
+	pool, ctx, end := open(t, &fakeDriver{}, Options{})
+	pool.SetMaxOpenConns(1)
+	db := NewDB(pool)
+	busy, err := pool.Conn(context.Background())
+	testkit.NoError(t, err)
+	short, cancel := context.WithTimeout(ctx, 10*minPoolWait)
+	defer cancel()
+	testkit.Equal(t, "error", db.QueryRowContext(short, "SELECT 1 FROM a").Err(), context.DeadlineExceeded)
+	testkit.NoError(t, busy.Close())
+	_, err = db.ExecContext(ctx, "UPDATE b SET x = ?", struct{}{}) // the argument is refused, not the connection
+	testkit.Equal(t, "refused", err != nil, true)
+	spans := end()
+	testkit.Equal(t, "spans", testkit.Names(spans)[1], "SELECT a")
+	testkit.Equal(t, "error.type", spans[1].Attr("error.type"), any("context.DeadlineExceeded"))
+	testkit.Equal(t, "wait", spans[1].Event("pool wait") != nil, true)
+	testkit.Equal(t, "not without a span", db.PingContext(context.Background()), error(nil))
+}
+
+func TestRepeatedStatements(t *testing.T) {
+	db, ctx, end := open(t, &fakeDriver{rows: 1}, Options{})
+	item := func(ctx context.Context, id int) {
+		testkit.NoError(t, db.QueryRowContext(ctx, "SELECT a FROM items WHERE id = ?", id).Scan(new(int)))
+	}
+	for i := range 7 {
+		item(ctx, i)
+	}
+	for range repeated - 1 {
+		_, err := db.ExecContext(ctx, "UPDATE orders SET x = 1")
+		testkit.NoError(t, err)
+	}
+	below, other := dendro.Start(ctx, "other")
+	item(below, 1)
+	other.End()
+	tx, err := db.BeginTx(ctx, nil)
+	testkit.NoError(t, err)
+	for range repeated {
+		_, err := tx.ExecContext(ctx, "INSERT INTO lines VALUES (?)", 1)
+		testkit.NoError(t, err)
+	}
+	testkit.NoError(t, tx.Commit())
+
+	for _, s := range end() {
+		count := map[string]any{}
+		for _, a := range s.Attributes {
+			if strings.HasPrefix(a.Key, "dendro.db.repeated") {
+				count[a.Key] = a.Value.Any()
+			}
+		}
+		switch s.Name {
+		case "request":
+			testkit.Equal(t, "marked", count, map[string]any{"dendro.db.repeated": true, "dendro.db.repeated.SELECT items": int64(7)})
+			e := s.Event("repeated statement")
+			text := fmt.Sprint(e.Attributes)
+			for _, want := range []string{"SELECT a FROM items WHERE id = ?", "TestRepeatedStatements", "insight_test.go", "code.line.number"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("the event has no %q: %s", want, text)
+				}
+			}
+			testkit.Equal(t, "once", len(s.Events), 1)
+		case "transaction":
+			testkit.Equal(t, "marked", count, map[string]any{"dendro.db.repeated": true, "dendro.db.repeated.INSERT lines": int64(repeated)})
+		default:
+			testkit.Equal(t, s.Name, count, map[string]any{})
+		}
+	}
+}
+
+func TestRepeatsAreCountedExactly(t *testing.T) {
+	var r repeats
+	s := &statement{id: 1}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 1000 {
+				r.add(dendro.SpanID{1}, s)
+			}
+		})
+	}
+	all.Wait()
+	testkit.Equal(t, "count", r.add(dendro.SpanID{1}, s), uint64(8001))
+	testkit.Equal(t, "of another span", r.add(dendro.SpanID{2}, s), uint64(1))
+	testkit.Equal(t, "of another statement", r.add(dendro.SpanID{1}, &statement{id: 2}), uint64(1))
+	for range maxCount {
+		r.add(dendro.SpanID{1}, s)
+	}
+	testkit.Equal(t, "bounded", r.add(dendro.SpanID{1}, s), uint64(maxCount))
+}
+
+func TestSlowStatements(t *testing.T) {
+	for name, c := range map[string]struct {
+		slow time.Duration
+		want bool
+	}{"default": {0, false}, "always": {1, true}, "never": {-1, false}} {
+		db, ctx, end := open(t, &fakeDriver{rows: 1}, Options{Slow: c.slow})
+		testkit.NoError(t, db.QueryRowContext(ctx, "SELECT a FROM orders").Scan(new(int)))
+		rows, err := db.QueryContext(ctx, "SELECT b FROM orders")
+		testkit.NoError(t, errors.Join(err, rows.Close()))
+		_, err = db.ExecContext(ctx, "UPDATE orders SET a = 1")
+		testkit.NoError(t, err)
+		for i, s := range end()[1:] {
+			place, _ := s.Attr("code.function.name").(string)
+			want := c.want && i != 1 // nobody has waited for the rows of the second
+			testkit.Equal(t, name+": "+s.Name, strings.HasSuffix(place, "sqldriver.TestSlowStatements"), want)
+			file, _ := s.Attr("code.file.path").(string)
+			testkit.Equal(t, name+": file", strings.HasSuffix(file, "insight_test.go"), want)
+		}
+	}
+}
+
+func TestComments(t *testing.T) {
+	for query, want := range map[string]string{
+		"SELECT a FROM orders":          "SELECT a FROM orders /*traceparent='%s'*/",
+		"SELECT a FROM orders; ":        "SELECT a FROM orders /*traceparent='%s'*/; ",
+		"SELECT a /* mine */ FROM b":    "SELECT a /* mine */ FROM b",
+		"SELECT a FROM b -- the end":    "SELECT a FROM b -- the end",
+		"SELECT a FROM b # the end":     "SELECT a FROM b # the end",
+		"SELECT '--' FROM b":            "SELECT '--' FROM b",
+		";":                             ";",
+		"INSERT INTO a VALUES (1)\n;\n": "INSERT INTO a VALUES (1) /*traceparent='%s'*/\n;\n",
+	} {
+		var seen string
+		d := &fakeDriver{rows: 1, answer: func(call, query string) error {
+			if query != "" {
+				seen = query
+			}
+			return nil
+		}}
+		db, ctx, end := open(t, d, Options{Comments: true})
+		testkit.NoError(t, db.QueryRowContext(ctx, query).Scan(new(int)))
+		queried := seen
+		_, err := db.ExecContext(ctx, query)
+		testkit.NoError(t, err)
+		executed := seen
+		stmt, err := db.PrepareContext(ctx, query)
+		testkit.NoError(t, err)
+		testkit.Equal(t, "prepared", seen, query)
+		testkit.NoError(t, stmt.Close())
+		testkit.NoError(t, db.QueryRowContext(context.Background(), query).Scan(new(int)))
+		testkit.Equal(t, "without a span", seen, query)
+		spans := end()
+		for i, text := range []string{queried, executed} {
+			id := spans[i+1].SpanContext.Traceparent()
+			testkit.Equal(t, query, text, strings.ReplaceAll(want, "%s", id))
+		}
+		if text, _ := spans[1].Attr("db.query.text").(string); strings.Contains(text, "traceparent") {
+			t.Errorf("the span has the comment: %s", text)
+		}
+	}
+}
+
+func TestArgs(t *testing.T) {
+	args := func(query string, a driver.NamedValue) (string, bool) {
+		return fmt.Sprint(len(query), ":", a.Value), a.Value != "secret"
+	}
+	d := &fakeDriver{rows: 1}
+	db, ctx, end := open(t, d, Options{Args: args})
+	_, err := db.ExecContext(ctx, "UPDATE a SET b = ?, c = ?, d = ?", 7, "secret", true)
+	testkit.NoError(t, err)
+	stmt, err := db.PrepareContext(ctx, "SELECT 1")
+	testkit.NoError(t, err)
+	testkit.NoError(t, stmt.QueryRowContext(ctx, 8).Scan(new(int)))
+	testkit.NoError(t, stmt.Close())
+	spans := end()
+	testkit.Equal(t, "first", spans[1].Attr("db.query.parameter.0"), any("32:7"))
+	testkit.Equal(t, "left out", spans[1].Attr("db.query.parameter.1"), nil)
+	testkit.Equal(t, "third", spans[1].Attr("db.query.parameter.2"), any("32:true"))
+	testkit.Equal(t, "prepared", spans[3].Attr("db.query.parameter.0"), any("8:8"))
+
+	db, ctx, end = open(t, d, Options{})
+	_, err = db.ExecContext(ctx, "UPDATE a SET b = ?", 7)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "by default none", end()[1].Attr("db.query.parameter.0"), nil)
+
+	named := execution{db: &database{options: Options{Args: args}}, statement: &statement{}}
+	tracer, recorder := testkit.NewTracer(t)
+	_, named.span = tracer.Start(context.Background(), "x")
+	named.recordArgs([]driver.NamedValue{{Name: "id", Ordinal: 1, Value: 5}})
+	named.span.End()
+	testkit.Equal(t, "named", recorder.Spans()[0].Attr("db.query.parameter.id"), any("0:5"))
+}
+
+func TestReadsOnly(t *testing.T) {
+	for query, want := range map[string]bool{
+		"SELECT a FROM b WHERE c = 1":                           true,
+		"select a from (select 1) x join y on z order by a":     true,
+		"WITH x AS (SELECT 1) SELECT * FROM x":                  true,
+		"WITH x AS (DELETE FROM y RETURNING *) SELECT * FROM x": false,
+		"SELECT a INTO b FROM c":                                false,
+		"SELECT a FROM b FOR UPDATE":                            false,
+		"SELECT a FROM b FOR SHARE":                             false,
+		"SELECT a FROM b LOCK IN SHARE MODE":                    false,
+		"SELECT 1; DELETE FROM a":                               false,
+		"INSERT INTO a SELECT 1":                                false,
+		"UPDATE a SET b = 1":                                    false,
+		"CALL f()":                                              false,
+		"EXPLAIN SELECT 1":                                      false,
+		"":                                                      false,
+	} {
+		_, sum := redact("postgresql", query)
+		testkit.Equal(t, query, sum.readsOnly(), want)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	var mu sync.Mutex
+	var explained []string
+	d := &fakeDriver{rows: 1, answer: func(call, query string) error {
+		if strings.HasPrefix(query, "EXPLAIN") {
+			mu.Lock()
+			defer mu.Unlock()
+			explained = append(explained, call+": "+query)
+		}
+		return nil
+	}}
+	tracer, recorder := testkit.NewTracer(t)
+	db := sql.OpenDB(WrapConnector(dsnConnector{"", d}, Options{System: "postgresql", Explain: 1}))
+	defer db.Close()
+	ctx, request := tracer.Start(context.Background(), "request")
+	query := func(text string) {
+		rows, err := db.QueryContext(ctx, text, 7)
+		testkit.NoError(t, err)
+		for rows.Next() {
+		}
+		testkit.NoError(t, rows.Close())
+	}
+	query("UPDATE orders SET a = 1 RETURNING b")
+	query("SELECT a FROM orders WHERE id = $1")
+	query("SELECT a FROM orders WHERE id = $1") // again
+	query("SELECT b FROM orders WHERE id = $1") // soon after
+	request.End()
+	spans := recorder.Wait(t, 6)
+	testkit.Equal(t, "explained", explained, []string{"query: EXPLAIN SELECT a FROM orders WHERE id = $1"})
+	for _, s := range spans {
+		if s.Name == "EXPLAIN SELECT orders" {
+			testkit.Equal(t, "plan", s.Attr("dendro.db.plan"), any("0"))
+			testkit.Equal(t, "below the query", s.ParentID, spans[2].SpanID)
+			testkit.Equal(t, "query", spans[2].Name, "SELECT orders")
+			return
+		}
+	}
+	t.Errorf("no plan: %v", testkit.Names(spans))
+}
+
+func TestExplainNever(t *testing.T) {
+	for name, o := range map[string]Options{
+		"by default":     {},
+		"fast":           {Explain: time.Hour},
+		"unknown system": {Explain: 1, System: "trino"},
+	} {
+		d := &fakeDriver{rows: 1}
+		db, ctx, end := open(t, d, o)
+		rows, err := db.QueryContext(ctx, "SELECT a FROM orders")
+		testkit.NoError(t, err)
+		for rows.Next() {
+		}
+		testkit.NoError(t, errors.Join(rows.Close(), db.Close()))
+		testkit.Equal(t, name, tree(end()), []string{"request > SELECT orders"})
+	}
+}
+
+func TestRedactPlan(t *testing.T) {
+	for _, c := range [][3]string{
+		{"postgresql", "Seq Scan on orders  (cost=0.00..35.50 rows=10 width=4)\n  Filter: ((name = 'Alice'::text) AND (id > 42))",
+			"Seq Scan on orders  (cost=0.00..35.50 rows=10 width=4)\n  Filter: ((name = ?::text) AND (id > ?))"},
+		{"mysql", "{\n  \"rows_examined_per_scan\": 10,\n  \"attached_condition\": \"(`shop`.`orders`.`id` = 42)\",\n}",
+			"{\n  \"rows_examined_per_scan\": 10,\n  \"attached_condition\": \"(`shop`.`orders`.`id` = ?)\",\n}"},
+		{"sqlite", "SEARCH orders USING INDEX by_name (name=?)", "SEARCH orders USING INDEX by_name (name=?)"},
+	} {
+		testkit.Equal(t, c[0], redactPlan(c[0], c[1]), c[2])
+	}
+	if n := len(redactPlan("sqlite", strings.Repeat("SCAN x\n", 10_000))); n > maxPlan {
+		t.Errorf("a plan of %d bytes", n)
+	}
+}

@@ -1,0 +1,165 @@
+package sqldriver
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// poolWait is a context that knows when a call of database/sql began. The driver
+// is called when there is a connection: what lies between is the wait.
+type poolWait struct {
+	context.Context
+	began time.Time
+	db    *sql.DB // or nil
+	ended atomic.Bool
+}
+
+type poolWaitKey struct{}
+
+func (w *poolWait) Value(key any) any {
+	if key == any(poolWaitKey{}) {
+		return w
+	}
+	return w.Context.Value(key)
+}
+
+// poolWaits says that some program measures: nobody else looks for the key.
+var poolWaits atomic.Bool
+
+// WithPoolWait returns a context for one call of a [sql.DB] that begins now. The
+// span of the call then begins now, too, and has an event "pool wait" if
+// database/sql had to wait for a connection. [DB] does it by itself; this is for
+// whatever else is around a sql.DB, sqlx for example.
+func WithPoolWait(ctx context.Context) context.Context { return withPoolWait(ctx, nil) }
+
+func withPoolWait(ctx context.Context, db *sql.DB) *poolWait {
+	poolWaits.Store(true)
+	return &poolWait{Context: ctx, began: time.Now(), db: db}
+}
+
+// endPoolWait returns the wait of the call with ctx, once. It is nil if nobody
+// measures it.
+func endPoolWait(ctx context.Context) *poolWait {
+	if !poolWaits.Load() {
+		return nil
+	}
+	if w, _ := ctx.Value(poolWaitKey{}).(*poolWait); w != nil && w.ended.CompareAndSwap(false, true) {
+		return w
+	}
+	return nil
+}
+
+// minPoolWait is the shortest wait that is told: what database/sql takes to get a
+// connection that is there is less.
+const minPoolWait = 100 * time.Microsecond
+
+// tell adds the event to span, whose call got what it waited for at that time.
+func (w *poolWait) tell(span *dendro.Span, ended time.Time) {
+	if w == nil {
+		return
+	}
+	took := ended.Sub(w.began)
+	if took < minPoolWait {
+		return
+	}
+	if w.db == nil {
+		span.AddEventAt(w.began, took, poolWaitEvent)
+		return
+	}
+	s := w.db.Stats()
+	span.AddEventAt(w.began, took, poolWaitEvent,
+		slog.Int("db.client.connection.max", s.MaxOpenConnections),
+		slog.Int("db.client.connection.used", s.InUse),
+		slog.Int("db.client.connection.idle", s.Idle),
+		slog.Int64("db.client.connection.waits", s.WaitCount))
+}
+
+// DB is a [sql.DB] whose spans include the wait for a connection, with the
+// numbers of the pool: see [WithPoolWait]. A call that never gets a connection has
+// a span as well, with the error. Methods without a context are those of the
+// sql.DB, and so are those that do not need a connection.
+type DB struct{ *sql.DB }
+
+// NewDB returns a DB for db, whose driver is wrapped by this package.
+func NewDB(db *sql.DB) *DB { return &DB{db} }
+
+// PingContext is [sql.DB.PingContext].
+func (db *DB) PingContext(ctx context.Context) error {
+	w := withPoolWait(ctx, db.DB)
+	err := db.DB.PingContext(w)
+	w.failed("ping", err)
+	return err
+}
+
+// ExecContext is [sql.DB.ExecContext].
+func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	w := withPoolWait(ctx, db.DB)
+	res, err := db.DB.ExecContext(w, query, args...)
+	w.failed(query, err)
+	return res, err
+}
+
+// QueryContext is [sql.DB.QueryContext].
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	w := withPoolWait(ctx, db.DB)
+	rows, err := db.DB.QueryContext(w, query, args...)
+	w.failed(query, err)
+	return rows, err
+}
+
+// QueryRowContext is [sql.DB.QueryRowContext].
+func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	w := withPoolWait(ctx, db.DB)
+	row := db.DB.QueryRowContext(w, query, args...)
+	w.failed(query, row.Err())
+	return row
+}
+
+// PrepareContext is [sql.DB.PrepareContext].
+func (db *DB) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	w := withPoolWait(ctx, db.DB)
+	stmt, err := db.DB.PrepareContext(w, query)
+	w.failed(query, err)
+	return stmt, err
+}
+
+// BeginTx is [sql.DB.BeginTx].
+func (db *DB) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
+	w := withPoolWait(ctx, db.DB)
+	tx, err := db.DB.BeginTx(w, opts)
+	w.failed("BEGIN", err)
+	return tx, err
+}
+
+// Conn is [sql.DB.Conn].
+func (db *DB) Conn(ctx context.Context) (*sql.Conn, error) {
+	w := withPoolWait(ctx, db.DB)
+	conn, err := db.DB.Conn(w)
+	w.failed("", err)
+	return conn, err
+}
+
+// failed makes the span of a call that has failed before it reached the driver.
+func (w *poolWait) failed(query string, err error) {
+	if err == nil || !w.ended.CompareAndSwap(false, true) {
+		return
+	}
+	d, ok := w.db.Driver().(*wrappedDriver)
+	if !ok || d.db == nil {
+		return
+	}
+	current := dendro.SpanFromContext(w.Context)
+	if !sampled(current) && (current != nil || !d.options.Roots) {
+		return
+	}
+	s := d.db.statements.get(query)
+	_, span := d.db.startAt(w.Context, w.began, s.summary, s.attrs)
+	w.tell(span, time.Now())
+	d.db.fail(span, err)
+	span.End()
+}
