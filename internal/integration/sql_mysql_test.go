@@ -15,6 +15,9 @@ func TestMariaDB(t *testing.T) {
 		driver: "mysql", dsn: dsn + "?multiStatements=true", system: "mysql", namespace: "test", uniqueCode: "1062",
 		slow: "SELECT SLEEP(30)", preparesArgs: true,
 	})
+	t.Run("explain", func(t *testing.T) {
+		testExplain(t, "mysql", dsn, "SELECT name FROM plans WHERE id = ? AND name <> 'secret!'", `"table_name": "plans"`)
+	})
 	t.Run("several result sets", func(t *testing.T) {
 		var got []int
 		spans := s.request(t, func(ctx context.Context) {

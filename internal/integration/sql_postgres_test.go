@@ -14,6 +14,8 @@ import (
 	"github.com/dendrotrace/dendro/sqldriver"
 )
 
+const explained = "SELECT name FROM plans WHERE id = $1 AND name <> 'secret!'"
+
 func TestPostgres(t *testing.T) {
 	dsn := startPostgres(t)
 	c := sqlCase{dsn: dsn, system: "postgresql", namespace: "postgres", uniqueCode: "23505", slow: "SELECT pg_sleep(30)"}
@@ -21,6 +23,7 @@ func TestPostgres(t *testing.T) {
 		c := c
 		c.driver = "pgx"
 		s := testSQL(t, c)
+		t.Run("explain", func(t *testing.T) { testExplain(t, c.driver, dsn, explained, "on plans", "Cond: (id = ") })
 		t.Run("CopyFrom", func(t *testing.T) {
 			conn, err := s.db.Conn(context.Background())
 			testkit.NoError(t, err)
@@ -45,6 +48,7 @@ func TestPostgres(t *testing.T) {
 		c := c
 		c.driver = "postgres"
 		s := testSQL(t, c)
+		t.Run("explain", func(t *testing.T) { testExplain(t, c.driver, dsn, explained, "on plans", "Cond: (id = ") })
 		t.Run("CopyIn", func(t *testing.T) {
 			spans := s.request(t, func(ctx context.Context) {
 				tx, err := s.db.BeginTx(ctx, nil)

@@ -1,0 +1,55 @@
+package integration
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dendrotrace/dendro/internal/testkit"
+	"github.com/dendrotrace/dendro/sqldriver"
+)
+
+// testExplain checks the plan of a query and the comment behind statements on a
+// real database. query has one parameter, in the form of the driver; the plan has
+// to contain the words of plan.
+func testExplain(t *testing.T, driver, dsn, query string, plan ...string) {
+	t.Helper()
+	tracer, recorder := testkit.NewTracer(t)
+	db, err := sqldriver.Open(driver, dsn, sqldriver.Options{Tracer: tracer, Explain: 1, Comments: true})
+	testkit.NoError(t, err)
+	defer db.Close()
+	for _, q := range []string{"DROP TABLE IF EXISTS plans", "CREATE TABLE plans (id INTEGER PRIMARY KEY, name VARCHAR(40))",
+		"INSERT INTO plans VALUES (4711, 'secret'), (2, 'b')"} {
+		_, err := db.Exec(q)
+		testkit.NoError(t, err)
+	}
+	ctx, request := tracer.Start(context.Background(), "request")
+	var name string
+	testkit.NoError(t, db.QueryRowContext(ctx, query, 4711).Scan(&name))
+	testkit.Equal(t, "row", name, "secret")
+	_, err = db.ExecContext(ctx, "UPDATE plans SET name = 'b'") // with a comment
+	testkit.NoError(t, err)
+	request.End()
+	for _, s := range recorder.Wait(t, 4) {
+		if s.Name != "EXPLAIN SELECT plans" {
+			continue
+		}
+		got, _ := s.Attr("dendro.db.plan").(string)
+		for _, want := range plan {
+			if !strings.Contains(got, want) {
+				t.Errorf("the plan has no %q:\n%s\n%v", want, got, s.Status)
+			}
+		}
+		if strings.Contains(got, "4711") || strings.Contains(got, "secret") {
+			t.Errorf("the plan has literals:\n%s", got)
+		}
+		return
+	}
+	t.Errorf("no plan: %v", testkit.Names(recorder.Spans()))
+}
+
+func TestExplainSQLite(t *testing.T) {
+	testExplain(t, "sqlite", filepath.Join(t.TempDir(), "plans.db"),
+		"SELECT name FROM plans WHERE id = ? AND name <> 'x'", "SEARCH plans", "PRIMARY KEY")
+}
