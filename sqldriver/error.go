@@ -18,17 +18,23 @@ func (db *database) fail(span *dendro.Span, err error) {
 	if span == nil {
 		return
 	}
-	message := fmt.Sprint(err) // survives a panic of Error
-	code := statusCode(err, message)
+	code := statusCode(err, fmt.Sprint(err))
 	if code != "" {
 		span.SetAttributes(slog.String(semconv.DBResponseStatusCode, code))
 	}
-	if !db.options.RawStatements {
-		message = redactMessage(message)
-	}
+	message := db.message(err)
 	span.SetAttributes(slog.String(semconv.ErrorType, errorType(err, code)))
 	span.SetStatus(dendro.StatusError, message)
 	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))
+}
+
+// message returns what is recorded of the message of err.
+func (db *database) message(err error) string {
+	message := fmt.Sprint(err) // survives a panic of Error
+	if !db.options.RawStatements {
+		message = redactMessage(message)
+	}
+	return message
 }
 
 // errorType returns the attribute error.type: the code of the database if there

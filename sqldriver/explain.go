@@ -59,11 +59,10 @@ func (db *database) explain(span *dendro.Span, s *statement, args []driver.Named
 		ctx, span := db.start(ctx, "EXPLAIN "+s.summary, s.attrs)
 		defer span.End()
 		plan, err := db.plan(ctx, explainPrefix(db.system)+s.query, args)
-		if err != nil {
-			db.fail(span, err)
-			return
-		}
-		if !db.options.RawStatements {
+		switch {
+		case err != nil: // nothing that the program did
+			plan = "no plan: " + db.message(err)
+		case !db.options.RawStatements:
 			plan = redactPlan(db.system, plan)
 		}
 		span.SetAttributes(slog.String(planKey, plan))

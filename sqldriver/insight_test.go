@@ -341,6 +341,28 @@ func TestExplain(t *testing.T) {
 	t.Errorf("no plan: %v", testkit.Names(spans))
 }
 
+// A plan that cannot be had is no error of the program.
+func TestExplainFails(t *testing.T) {
+	d := &fakeDriver{rows: 1, answer: func(_, query string) error {
+		if strings.HasPrefix(query, "EXPLAIN") {
+			return errors.New("no such plan: 'secret'")
+		}
+		return nil
+	}}
+	tracer, recorder := testkit.NewTracer(t)
+	db := sql.OpenDB(WrapConnector(dsnConnector{"", d}, Options{System: "postgresql", Explain: 1}))
+	defer db.Close()
+	ctx, request := tracer.Start(context.Background(), "request")
+	testkit.NoError(t, db.QueryRowContext(ctx, "SELECT a FROM orders").Scan(new(int)))
+	request.End()
+	for _, s := range recorder.Wait(t, 3) {
+		testkit.Equal(t, s.Name, s.Status.Code, dendro.StatusUnset)
+		if strings.HasPrefix(s.Name, "EXPLAIN") {
+			testkit.Equal(t, "plan", s.Attr("dendro.db.plan"), any("no plan: no such plan: '?'"))
+		}
+	}
+}
+
 func TestExplainNever(t *testing.T) {
 	for name, o := range map[string]Options{
 		"by default":     {},
