@@ -57,7 +57,7 @@ func TestPoolWait(t *testing.T) {
 			return errors.Join(err, conn.Close())
 		},
 		"SELECT f": func(ctx context.Context, db *DB) error {
-			_, err := db.DB.ExecContext(WithPoolWait(ctx), "SELECT 1 FROM f")
+			_, err := db.DB.ExecContext(WithPoolWait(ctx, nil), "SELECT 1 FROM f")
 			return err
 		},
 	}

@@ -31,11 +31,20 @@ func (w *poolWait) Value(key any) any {
 // poolWaits says that some program measures: nobody else looks for the key.
 var poolWaits atomic.Bool
 
-// WithPoolWait returns a context for one call of a [sql.DB] that begins now. The
-// span of the call then begins now, too, and has an event "pool wait" if
-// database/sql had to wait for a connection. [DB] does it by itself; this is for
-// whatever else is around a sql.DB, sqlx for example.
-func WithPoolWait(ctx context.Context) context.Context { return withPoolWait(ctx, nil) }
+// WithPoolWait returns a context for one call of db that begins now. The span of
+// the call then begins now, too, and has an event "pool wait" if database/sql had to
+// wait for a connection, with the numbers of the pool unless db is nil. [DB] does it
+// by itself; this is for whatever else is around a sql.DB.
+func WithPoolWait(ctx context.Context, db *sql.DB) context.Context { return withPoolWait(ctx, db) }
+
+// PoolWaitFailed tells that the call of query with ctx, from [WithPoolWait], has
+// returned err. If it never got a connection it has a span then. A nil err does
+// nothing.
+func PoolWaitFailed(ctx context.Context, query string, err error) {
+	if w, _ := ctx.Value(poolWaitKey{}).(*poolWait); w != nil && w.db != nil {
+		w.failed(query, err)
+	}
+}
 
 func withPoolWait(ctx context.Context, db *sql.DB) *poolWait {
 	poolWaits.Store(true)

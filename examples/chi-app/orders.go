@@ -12,12 +12,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/jmoiron/sqlx"
+
+	"github.com/dendrotrace/dendro/sqldriver/sqlxdb"
 )
 
 // orders is the part of the front service that talks to the database.
 type orders struct {
-	db *sqlx.DB
+	db *sqlxdb.DB
 }
 
 type order struct {
