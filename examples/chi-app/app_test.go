@@ -158,7 +158,8 @@ func TestOrders(t *testing.T) {
 
 	status, _ = do(t, "GET", front+"/orders", "", "")
 	testkit.Equal(t, "status", status, http.StatusOK)
-	newestTrace(t, api, "GET /orders", 1+1+20) // the request, the list, and N more
+	list := newestTrace(t, api, "GET /orders", 1+1+20) // the request, the list, and N more
+	testkit.Equal(t, "N+1", list.spans[0].attr("dendro.db.repeated.SELECT shop_items"), "20")
 }
 
 func TestOrdersThatAreRefused(t *testing.T) {

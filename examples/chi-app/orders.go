@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
@@ -41,7 +42,7 @@ func (o orders) place(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := insertOrder(r.Context(), o.db, &placed); err != nil {
+	if err := insertOrder(r.Context(), o.db, &placed, paymentTime); err != nil {
 		databaseError(w, err)
 		return
 	}
@@ -77,6 +78,9 @@ func (o orders) list(w http.ResponseWriter, r *http.Request) {
 	}
 	writeJSON(w, http.StatusOK, latest)
 }
+
+// paymentTime is what it takes to charge the customer.
+const paymentTime = 15 * time.Millisecond
 
 // The bounds of an order.
 const (
