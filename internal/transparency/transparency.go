@@ -1,0 +1,103 @@
+// Package transparency finds out what a wrapper of net/http changes for those
+// who use it.
+//
+// A [Case] is an exchange over real sockets between a client and a handler, both
+// of which write down what they see: statuses, headers and, for HTTP/1.1, the
+// very bytes, informational responses, what arrives before the handler goes on,
+// whether the connection is used again, errors, optional interfaces, what the
+// server logs, and files and goroutines that are left behind. The notes of a bare
+// exchange and of one with a [Wrapper] in it have to be the same.
+package transparency
+
+import "net/http"
+
+// Protocols of a [Case].
+const (
+	HTTP1 = "HTTP/1.1"
+	HTTP2 = "HTTP/2" // with TLS
+	H2C   = "h2c"    // HTTP/2 without TLS, known in advance
+)
+
+var (
+	everywhere = []string{HTTP1, HTTP2, H2C}
+	onlyHTTP1  = []string{HTTP1}
+	onlyHTTP2  = []string{HTTP2, H2C}
+)
+
+// Wrapper is what is under test. A nil field stands for nothing in between.
+type Wrapper struct {
+	Handler   func(http.Handler) http.Handler
+	Transport func(http.RoundTripper) http.RoundTripper
+}
+
+// Case is an exchange.
+type Case struct {
+	Name      string
+	Protocols []string
+	run       func(*exchange)
+}
+
+// Server returns the cases of [Wrapper.Handler].
+func Server() []Case {
+	var all []Case
+	for _, cases := range [][]Case{responseCases, fileCases, requestCases, contextCases, endCases, nestedCases, routerCases, chiCases()} {
+		all = append(all, cases...)
+	}
+	return all
+}
+
+// Client returns the cases of [Wrapper.Transport].
+func Client() []Case {
+	return append(append([]Case(nil), roundTripCases...), clientErrorCases...)
+}
+
+// Observe runs the exchange with w in it and returns what was noted. Only one
+// may run at a time: it sets the directory for temporary files and counts
+// goroutines. A note that begins with "stuck" is about something that did not
+// happen within some seconds.
+func (c Case) Observe(protocol string, w Wrapper) []string {
+	before := goroutines()
+	x := &exchange{protocol: protocol, wrapper: w, notes: map[string][]string{}}
+	c.run(x)
+	x.close()
+	x.noteGoroutines(before)
+	x.noteBytes()
+	if x.atEnd != nil {
+		x.atEnd()
+	}
+	return x.all()
+}
+
+// Diff returns the notes that only one of the two has, with "-" before those of
+// bare and "+" before those of wrapped; none if the two are the same.
+func Diff(bare, wrapped []string) []string {
+	// The longest common subsequence: common[i][j] is that of bare[i:] and wrapped[j:].
+	common := make([][]int, len(bare)+1)
+	for i := range common {
+		common[i] = make([]int, len(wrapped)+1)
+	}
+	for i := len(bare) - 1; i >= 0; i-- {
+		for j := len(wrapped) - 1; j >= 0; j-- {
+			if bare[i] == wrapped[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			} else {
+				common[i][j] = max(common[i+1][j], common[i][j+1])
+			}
+		}
+	}
+	var out []string
+	i, j := 0, 0
+	for i < len(bare) || j < len(wrapped) {
+		switch {
+		case i < len(bare) && j < len(wrapped) && bare[i] == wrapped[j]:
+			i, j = i+1, j+1
+		case i < len(bare) && (j == len(wrapped) || common[i+1][j] >= common[i][j+1]):
+			out = append(out, "- "+bare[i])
+			i++
+		default:
+			out = append(out, "+ "+wrapped[j])
+			j++
+		}
+	}
+	return out
+}

@@ -1,0 +1,150 @@
+package transparency_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/testkit"
+	"github.com/dendrotrace/dendro/internal/transparency"
+	"github.com/dendrotrace/dendro/middleware"
+	"github.com/dendrotrace/dendro/transport"
+)
+
+// known are the differences that dendro has, by case, and why.
+var known = map[string]string{
+	"MaxBytesReader":                      "net/http does not close the connection: it does not know the writer",
+	"MaxBytesHandler inside":              "the same",
+	"other fields that a handler assigns": "they are those of a copy, as with every middleware that adds to the context",
+	"chi router inside":                   "handlers outside see the pattern of chi, which bare chi keeps to its own copy",
+}
+
+// wrapperOf returns dendro with a tracer; with nil it has none.
+func wrapperOf(tracer *dendro.Tracer) transparency.Wrapper {
+	return transparency.Wrapper{
+		Handler: middleware.New(middleware.Options{Tracer: tracer}),
+		Transport: func(base http.RoundTripper) http.RoundTripper {
+			return transport.New(base, transport.Options{Tracer: tracer})
+		},
+	}
+}
+
+// twice returns w around itself.
+func twice(w transparency.Wrapper) transparency.Wrapper {
+	return transparency.Wrapper{
+		Handler:   func(h http.Handler) http.Handler { return w.Handler(w.Handler(h)) },
+		Transport: func(base http.RoundTripper) http.RoundTripper { return w.Transport(w.Transport(base)) },
+	}
+}
+
+// discard takes spans and forgets them.
+type discard struct{}
+
+func (discard) Collect(*dendro.Batch) error { return nil }
+
+// Clients and handlers notice nothing of dendro, and the cases are
+// deterministic: a second bare exchange is as the first.
+func TestDendro(t *testing.T) {
+	dendro.SetDefault(nil)
+	sampling := wrapperOf(dendro.New(dendro.Options{Collector: discard{}, Sampler: dendro.AlwaysSample}))
+	wrappers := []struct {
+		name string
+		transparency.Wrapper
+	}{
+		{"bare", transparency.Wrapper{}},
+		{"default options", sampling},
+		{"never sampled", wrapperOf(dendro.New(dendro.Options{Sampler: dendro.NeverSample}))},
+		{"no tracer", wrapperOf(nil)},
+		{"twice", twice(sampling)},
+	}
+	each(t, func(t *testing.T, c transparency.Case, protocol string) {
+		bare := c.Observe(protocol, transparency.Wrapper{})
+		for _, n := range bare {
+			if strings.HasPrefix(n, "stuck") {
+				t.Errorf("the bare exchange: %s", n)
+			}
+		}
+		for _, w := range wrappers {
+			different := transparency.Diff(bare, c.Observe(protocol, w.Wrapper))
+			if len(different) > 0 && (known[c.Name] == "" || w.name == "bare") {
+				t.Errorf("%s:\n%s", w.name, strings.Join(different, "\n"))
+			}
+		}
+	})
+}
+
+// each runs f for all cases and the protocols they are for.
+func each(t *testing.T, f func(*testing.T, transparency.Case, string)) {
+	names := map[string]bool{}
+	for _, c := range all() {
+		if names[c.Name] {
+			t.Errorf("two cases have the name %q", c.Name)
+		}
+		names[c.Name] = true
+		for _, protocol := range c.Protocols {
+			t.Run(c.Name+"/"+protocol, func(t *testing.T) {
+				testkit.NoLeaks(t)
+				f(t, c, protocol)
+			})
+		}
+	}
+}
+
+// A wrapper that loses what most wrappers lose is found out.
+func TestLossyWrapper(t *testing.T) {
+	lossy := transparency.Wrapper{
+		Handler: func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h.ServeHTTP(struct{ http.ResponseWriter }{w}, r.Clone(r.Context()))
+			})
+		},
+		Transport: func(base http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				resp, err := base.RoundTrip(r)
+				if resp != nil {
+					resp.Body = struct{ io.ReadCloser }{resp.Body}
+				}
+				return resp, err
+			})
+		},
+	}
+	for _, name := range []string{"interfaces of the response writer", "an event stream", "Hijack", "a form with files", "interfaces of response bodies", "upgraded connection, half closed"} {
+		c := find(t, name)
+		protocol := c.Protocols[0]
+		if len(transparency.Diff(c.Observe(protocol, transparency.Wrapper{}), c.Observe(protocol, lossy))) == 0 {
+			t.Errorf("%s: no difference", name)
+		}
+	}
+}
+
+func find(t *testing.T, name string) transparency.Case {
+	for _, c := range all() {
+		if c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("no case %q", name)
+	panic("unreachable")
+}
+
+func all() []transparency.Case { return append(transparency.Server(), transparency.Client()...) }
+
+func TestDiff(t *testing.T) {
+	for _, c := range []struct{ bare, wrapped, want string }{
+		{"", "", ""},
+		{"a b", "a b", ""},
+		{"a b c", "a c", "- b"},
+		{"a c", "a b c", "+ b"},
+		{"a b", "b a", "- a,+ a"},
+		{"a b c", "a x c", "- b,+ x"},
+	} {
+		got := strings.Join(transparency.Diff(strings.Fields(c.bare), strings.Fields(c.wrapped)), ",")
+		testkit.Equal(t, c.bare+" and "+c.wrapped, got, c.want)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
