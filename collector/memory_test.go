@@ -191,6 +191,37 @@ func TestTraceLargerThanItsShare(t *testing.T) {
 	testkit.Equal(t, "accepted", s.Accepted, uint64(400+len(other.Spans)))
 }
 
+// A trace is found by its start, also where it is the last in its segment and
+// another segment begins while it is put into the index.
+func TestSearchByStart(t *testing.T) {
+	const traces = 70
+	began := time.Unix(1_700_000_000, 0)
+	for size := 400; size < 500; size += 2 { // of which some just fill a segment
+		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+		give := func(trace, n int) { // span n
+			b := sized(dendro.TraceID{1, byte(trace)}, 1, size)
+			s := b.Spans[0]
+			s.SpanID, s.Start = dendro.SpanID{1, byte(n)}, began.UnixNano()+int64(trace)
+			s.Attributes[0].Value = slog.StringValue(strings.Repeat(fmt.Sprint(n, " "), size)[:size])
+			testkit.NoError(t, m.Collect(b))
+		}
+		for n := range traces {
+			give(n, n)
+			if n == 10 {
+				give(0, traces) // of a trace that is there, as settle will find out
+			}
+		}
+		for n := range traces {
+			start := began.Add(time.Duration(n))
+			found, err := m.Search(t.Context(), collector.Query{Start: start, End: start.Add(1)})
+			testkit.NoError(t, err)
+			if len(found) != 1 {
+				t.Errorf("trace %d of %d with %d bytes each is not found by its start", n, traces, size)
+			}
+		}
+	}
+}
+
 // The garbage collector has nothing to look at in the spans that are held.
 func TestSpansHaveNoPointers(t *testing.T) {
 	if testkit.Race {

@@ -147,7 +147,13 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	last := &p.segments[len(p.segments)-1]
 	p.bytes += cap(p.encoder.data) - cap(last.data)
 	last.data = p.encoder.data
-	switch {
+	if !held {
+		p.stats.Traces++
+		last.latest = max(last.latest, f.first)
+	}
+	p.stats.Accepted += uint64(len(spans))
+	p.stats.Spans += len(spans)
+	switch { // from here on the segment may move: postpone can begin another
 	case held:
 		p.bytesAt(f.previous)[atMark] = markContinued
 		t.entries[at].block = newest
@@ -157,12 +163,6 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	default:
 		p.insert(t, at, hash, &id, newest)
 	}
-	if !held {
-		p.stats.Traces++
-		last.latest = max(last.latest, f.first)
-	}
-	p.stats.Accepted += uint64(len(spans))
-	p.stats.Spans += len(spans)
 	p.drain()
 	return tooLarge, true
 }
