@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -92,6 +93,51 @@ func TestBrokenBlock(t *testing.T) {
 			t.Errorf("%d of %d bytes make a block", n, len(data))
 		}
 	}
+}
+
+// A store that cannot be read says so, and does not show zeros.
+func TestBrokenStore(t *testing.T) {
+	for _, broken := range []int{atFooter, prefixBytes + 2} { // where a size is, of the block and in the resource
+		m := NewMemory(MemoryOptions{})
+		s := &dendro.SpanData{Name: "span", Attributes: []slog.Attr{slog.String("key", "value")}}
+		s.TraceID = dendro.TraceID{1}
+		testkit.NoError(t, m.Collect(&dendro.Batch{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.Int("n", 1)}}, Spans: []*dendro.SpanData{s}}))
+		m.partition(hashOf(s.TraceID)).segments[0].data[broken] = 0xff
+		_, traceErr := m.Trace(t.Context(), s.TraceID)
+		_, searchErr := m.Search(t.Context(), Query{})
+		_, tagsErr := m.Tags(t.Context())
+		_, valuesErr := m.TagValues(t.Context(), "key")
+		testkit.Equal(t, "errors", []error{traceErr, searchErr, tagsErr, valuesErr}, []error{errBlock, errBlock, errBlock, errBlock})
+	}
+}
+
+// What is sent again is known, also where the memory held something else before.
+func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
+	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
+	p := &m.partitions[0]
+	give := func(n int, s dendro.SpanData) {
+		s.TraceID, s.SpanID, s.ParentID = dendro.TraceID{1, byte(n), byte(n >> 8)}, dendro.SpanID{1}, dendro.SpanID{9}
+		later := &dendro.SpanData{SpanContext: s.SpanContext, ParentID: s.ParentID, Start: s.Start + 5}
+		later.SpanID = dendro.SpanID{2}
+		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{&s, later}}))
+	}
+	first := dendro.SpanData{Name: "span", Status: dendro.Status{Message: "no state"}}
+	give(0, first)
+	give(0, first)
+	testkit.Equal(t, "duplicates", m.Stats().Duplicates, uint64(2))
+	memory := &p.segments[0].data[0]
+	for n := 1; n < 1<<16; n++ {
+		state, err := dendro.ParseTraceState(fmt.Sprintf("k=%06d", n)) // stands where the message has been
+		testkit.NoError(t, err)
+		s := dendro.SpanData{Name: "span ", SpanContext: dendro.SpanContext{State: state}}
+		give(n, s)
+		if last := p.segments[len(p.segments)-1].data; len(p.segments) > 1 && &last[0] == memory {
+			give(n, s)
+			testkit.Equal(t, "duplicates", m.Stats().Duplicates, uint64(4))
+			return
+		}
+	}
+	t.Error("the memory was not used again")
 }
 
 // A trace that is evicted while a search is under way may begin anew elsewhere.

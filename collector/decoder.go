@@ -20,13 +20,15 @@ type block struct {
 	keys    uint64 // of a walk that spans here may have, one bit for each
 }
 
-// decoder reads from front to back. After an error it reads zeros. What it returns
-// shares no memory with what it reads.
+// decoder reads from front to back. After an error it reads zeros, so that whoever
+// uses what it returns asks first whether it has failed. What it returns shares no
+// memory with what it reads.
 type decoder struct {
 	data   []byte // the segment
 	at     int
 	end    int
-	failed bool
+	failed bool // in the block that is open
+	broken bool // in any
 
 	base    int64
 	ids     []byte // of the spans of the block
@@ -94,7 +96,7 @@ func (d *decoder) footer(continues bool, size int) (f footer) {
 }
 
 func (d *decoder) fail() {
-	d.at, d.end, d.failed = 0, 0, true
+	d.at, d.end, d.failed, d.broken = 0, 0, true, true
 }
 
 // move goes to another place.
@@ -350,14 +352,14 @@ func (r *attrList) next() bool {
 	r.n--
 	r.start, r.end = d.place()
 	if !r.like {
-		return true
+		return !d.failed
 	}
 	if r.same&1 == 0 {
 		d.skipValue()
 		r.turn()
 	}
 	r.same >>= 1
-	return true
+	return !d.failed
 }
 
 // turn goes to the other list.

@@ -144,6 +144,9 @@ func eachSpan(d *decoder, b block, visit func(spanID)) {
 	for i := range d.spans {
 		d.next(&h)
 		d.skip(&h)
+		if d.failed {
+			return
+		}
 		visit(spanID{d.id(i), h.start})
 	}
 }

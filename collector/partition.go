@@ -263,6 +263,7 @@ func (p *partition) makeRoom() {
 	if cap(data) != p.segmentBytes || p.readers.Load() > 0 {
 		data = make([]byte, 0, p.segmentBytes)
 	}
+	p.decoder.copied = nil // its copies may be of what was there before
 	p.bytes += p.segmentBytes
 	s := segment{data[:0], math.MinInt64, new(filter)}
 	p.segments = append(p.segments, s)

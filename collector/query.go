@@ -45,6 +45,9 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 	for i := range found {
 		out[i] = found[i].summary(&match.decoder, &match.origins)
 	}
+	if match.broken || match.origins.broken {
+		return nil, errBlock
+	}
 	return out, nil
 }
 
@@ -91,7 +94,7 @@ func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start
 	defer m.readers.Add(-1)
 	var d, inner decoder
 	resources := textSet{}
-	return m.each(ctx, always, nil, func(t *trace) bool {
+	err := m.each(ctx, always, nil, func(t *trace) bool {
 		for _, b := range t.blocks {
 			d.open(b)
 			if resource := d.raw(); resources.add(resource) {
@@ -118,6 +121,10 @@ func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start
 		}
 		return true
 	})
+	if err == nil && (d.broken || inner.broken) {
+		return errBlock
+	}
+	return err
 }
 
 // textSet is a set of copies.

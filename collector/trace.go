@@ -101,7 +101,7 @@ func (t *trace) decode() (*Trace, error) {
 			}
 			out.Spans = append(out.Spans, s)
 		}
-		if d.failed {
+		if d.failed || o.broken {
 			return nil, errBlock
 		}
 	}
@@ -113,13 +113,14 @@ func (t *trace) decode() (*Trace, error) {
 type origins struct {
 	resources map[string]*dendro.Resource // by their encoding
 	scopes    map[string]*dendro.Scope
+	broken    bool // one could not be decoded
 }
 
 func (o *origins) resource(data []byte) *dendro.Resource {
 	if r := o.resources[string(data)]; r != nil {
 		return r
 	}
-	s := decodeScope(data)
+	s := o.decode(data)
 	if o.resources == nil {
 		o.resources = map[string]*dendro.Resource{}
 	}
@@ -135,15 +136,17 @@ func (o *origins) scope(data []byte) *dendro.Scope {
 	if o.scopes == nil {
 		o.scopes = map[string]*dendro.Scope{}
 	}
-	s := decodeScope(data)
+	s := o.decode(data)
 	o.scopes[string(data)] = s
 	return s
 }
 
-func decodeScope(data []byte) *dendro.Scope {
+func (o *origins) decode(data []byte) *dendro.Scope {
 	var d decoder
 	d.use(data, 0, len(data))
-	return &dendro.Scope{Attributes: d.attrs(), Name: d.text(), Version: d.text(), SchemaURL: d.text()}
+	s := &dendro.Scope{Attributes: d.attrs(), Name: d.text(), Version: d.text(), SchemaURL: d.text()}
+	o.broken = o.broken || d.failed
+	return s
 }
 
 // sorted returns spans by start, then in the order in which they were. A span is
