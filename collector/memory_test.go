@@ -310,6 +310,34 @@ func TestBytesAreThoseOfTheHeap(t *testing.T) {
 	}
 }
 
+// A large resource is held by the spans that came with it, if they can be, and by
+// nothing else.
+func TestBytesAreThoseOfTheHeapWithLargeResources(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector takes memory of its own")
+	}
+	const maxBytes = 16 << 20
+	for name, size := range map[string]int{"held": 1 << 20, "refused": 4 << 20} {
+		t.Run(name, func(t *testing.T) {
+			before := heap()
+			m := collector.NewMemory(collector.MemoryOptions{MaxBytes: maxBytes})
+			for n := range 30 {
+				b := request(n)
+				b.Resource = &dendro.Resource{Attributes: []slog.Attr{slog.String("large", strings.Repeat(fmt.Sprint(n%10), size))}}
+				if err := m.Collect(b); (err != nil) != (name == "refused") {
+					t.Fatal(err)
+				}
+			}
+			grown, s := heap()-before, m.Stats()
+			t.Logf("heap %.2f of the bound", float64(grown)/maxBytes)
+			if grown > max(s.Bytes*13/10, 1<<20) {
+				t.Errorf("the heap grew by %d bytes, %d are accounted for", grown, s.Bytes)
+			}
+			runtime.KeepAlive(m)
+		})
+	}
+}
+
 // What many small traces leave behind when they are gone counts, too.
 func TestBytesAreThoseOfTheHeapAfterAnotherWorkload(t *testing.T) {
 	if testkit.Race {

@@ -29,7 +29,7 @@ type partition struct {
 	drained  uint32    // up to where the oldest is empty
 	encoder  encoder   // of the newest
 	decoder  decoder
-	origins  [recentOrigins]origin
+	origins  [recentOrigins]origin     // none of them large
 	turn     int                       // of origins, to be replaced
 	sets     map[dendro.TraceID]*table // of traces with many blocks: where span ids are
 	pending  []pending
@@ -59,13 +59,16 @@ type segment struct {
 }
 
 const (
-	// partitionBytes is what an empty partition takes.
-	partitionBytes = 64 << 10
+	// partitionBytes is what an empty partition takes, and its origins.
+	partitionBytes = 64<<10 + recentOrigins*2*maxOriginBytes
 	// minSegmentRoom is what a segment needs for another block.
 	minSegmentRoom = 1 << 10
 	// recentOrigins is how many resources and scopes are encoded once and not
 	// for each batch of theirs.
 	recentOrigins = 8
+	// maxOriginBytes is how large one of these may be, encoded: each keeps what
+	// it was made from, too.
+	maxOriginBytes = 2 << 10
 )
 
 var traceSeed = maphash.MakeSeed()
@@ -174,10 +177,14 @@ func (p *partition) originOf(b *dendro.Batch) *origin {
 			return o
 		}
 	}
-	o := &p.origins[p.turn]
+	o := newOrigin(b.Resource, b.Scope)
+	if len(o.resource)+len(o.scope) > maxOriginBytes {
+		return &o
+	}
+	kept := &p.origins[p.turn]
 	p.turn = (p.turn + 1) % recentOrigins
-	*o = newOrigin(b.Resource, b.Scope)
-	return o
+	*kept = o
+	return kept
 }
 
 // find returns the place of a trace in its table, and if it is not there the one
