@@ -2,13 +2,15 @@ package collector
 
 import (
 	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
 	"slices"
 
 	"github.com/dendrotrace/dendro"
 )
 
-// maxScanned is how many blocks of a trace are searched for the ids of new spans.
-// A trace of more has a set of its spans.
+// maxScanned is how many blocks of a trace are searched for new spans. A trace of
+// more has a set of its spans, so that what one of them costs has a bound.
 const maxScanned = 32
 
 // fresh returns those of spans, at most maxBlockSpans, that are not yet in the
@@ -48,11 +50,13 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 		eachSpan(d, b, func(k spanID) { found[k] = struct{}{} })
 	}
 	if t := p.sets[spans[0].TraceID]; t != nil {
+		last := ref{} // usually all of them come again, in their order
 		for _, s := range spans {
-			hash := uint32(hashSpanID(s.SpanID))
+			hash := hashSpan(spanID{s.SpanID, s.Start})
 			for at := t.start(hash); !t.entries[at].free(); at = t.after(at) {
-				if e := t.entries[at]; e.hash == hash {
+				if e := t.entries[at]; e.hash == hash && e.block != last {
 					add(p.block(e.block))
+					last = e.block
 				}
 			}
 		}
@@ -90,10 +94,7 @@ func (p *partition) note(id dendro.TraceID, newest ref, f *footer) {
 	}
 	p.bytes -= t.bytes()
 	for at := newest; ; {
-		before := p.decoder.open(p.block(at)).previous
-		for i := range p.decoder.spans {
-			t.add(entry{uint32(hashSpanID(p.decoder.id(i))), at})
-		}
+		before := eachSpan(&p.decoder, p.block(at), func(k spanID) { t.add(entry{hashSpan(k), at}) }).previous
 		if at == oldest || before == (ref{}) {
 			break
 		}
@@ -110,10 +111,16 @@ func (p *partition) forget(id dendro.TraceID) {
 	}
 }
 
-// hashSpanID spreads ids that differ in a few bits.
+var idFactor = maphash.String(idSeed, "") | 1
+
+// hashSpanID and hashSpan depend on the process, so that no sender can choose spans
+// that all have the same.
 func hashSpanID(id dendro.SpanID) uint64 {
-	return binary.LittleEndian.Uint64(id[:]) * multiplier >> 32
+	high, low := bits.Mul64(binary.LittleEndian.Uint64(id[:]), idFactor)
+	return high ^ low
 }
+
+func hashSpan(k spanID) uint32 { return uint32(maphash.Comparable(idSeed, k)) }
 
 // spanSet tells spans apart. The id alone does not: Zipkin's client and server
 // share it.
@@ -136,8 +143,9 @@ func (s spanSet) add(id dendro.SpanID, start int64) bool {
 	return len(s) > n
 }
 
-func eachSpan(d *decoder, b block, visit func(spanID)) {
-	d.open(b)
+// eachSpan calls visit for the spans of b, whose footer it returns.
+func eachSpan(d *decoder, b block, visit func(spanID)) footer {
+	f := d.open(b)
 	d.raw()
 	d.raw()
 	h := head{start: d.base}
@@ -145,8 +153,9 @@ func eachSpan(d *decoder, b block, visit func(spanID)) {
 		d.next(&h)
 		d.skip(&h)
 		if d.failed {
-			return
+			break
 		}
 		visit(spanID{d.id(i), h.start})
 	}
+	return f
 }

@@ -1,6 +1,7 @@
 package collector_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -365,27 +366,44 @@ func TestBytesAreThoseOfTheHeapAfterAnotherWorkload(t *testing.T) {
 	}
 }
 
-// A trace that grows and grows costs no more for each span than many traces do.
+// A trace that grows and grows costs no more for each span than many traces do,
+// whatever the ids of its spans.
 func TestCollectDoesNotSearchTheWholeTrace(t *testing.T) {
-	spend := func(id func(n int) dendro.TraceID) time.Duration {
+	spend := func(change func(s *dendro.SpanData, n int)) time.Duration {
 		m := collector.NewMemory(collector.MemoryOptions{})
 		var batches []*dendro.Batch
 		for n := range 20_000 {
 			b := request(n)
 			b.Spans = b.Spans[:1]
-			b.Spans[0].TraceID = id(n)
+			change(b.Spans[0], n)
 			batches = append(batches, b)
 		}
 		began := time.Now()
 		for _, b := range batches {
 			testkit.NoError(t, m.Collect(b))
 		}
-		return time.Since(began)
+		spent := time.Since(began)
+		testkit.Equal(t, "spans", m.Stats().Spans, len(batches))
+		return spent
 	}
-	many := spend(func(n int) dendro.TraceID { return request(n).Spans[0].TraceID })
-	one := spend(func(int) dendro.TraceID { return dendro.TraceID{1} })
-	if one > 10*many {
-		t.Errorf("%v for one trace, %v for many", one, many)
+	many := spend(func(*dendro.SpanData, int) {})
+	for name, id := range map[string]func(n int) dendro.SpanID{
+		"random": func(n int) dendro.SpanID { return request(n).Spans[0].SpanID },
+		"counted in the first bytes": func(n int) (id dendro.SpanID) {
+			binary.LittleEndian.PutUint64(id[:], uint64(n+1))
+			return id
+		},
+		"counted in the last bytes": func(n int) (id dendro.SpanID) {
+			binary.BigEndian.PutUint64(id[:], uint64(n+1))
+			return id
+		},
+		"the same, with other starts": func(int) dendro.SpanID { return dendro.SpanID{1} },
+	} {
+		one := spend(func(s *dendro.SpanData, n int) { s.TraceID, s.SpanID = dendro.TraceID{1}, id(n) })
+		t.Logf("ids %s: %v for one trace, %v for many", name, one, many)
+		if one > 10*many {
+			t.Errorf("ids %s: %v for one trace, %v for many", name, one, many)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ type partition struct {
 	decoder  decoder
 	origins  [recentOrigins]origin     // none of them large
 	turn     int                       // of origins, to be replaced
-	sets     map[dendro.TraceID]*table // of traces with many blocks: where span ids are
+	sets     map[dendro.TraceID]*table // of traces with many blocks: where their spans are
 	pending  []pending
 	touched  uint32
 	partial  int64 // see begins
@@ -71,9 +71,9 @@ const (
 	maxOriginBytes = 2 << 10
 )
 
-var traceSeed = maphash.MakeSeed()
+var idSeed = maphash.MakeSeed()
 
-func hashOf(id dendro.TraceID) uint64 { return maphash.Comparable(traceSeed, id) }
+func hashOf(id dendro.TraceID) uint64 { return maphash.Comparable(idSeed, id) }
 
 // add puts spans of one trace into it, and lets go of what then is too much. It
 // returns false if none of them can ever be held, and forgets them.
