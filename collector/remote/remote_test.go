@@ -760,3 +760,32 @@ func TestLateReader(t *testing.T) {
 		testkit.NoError(t, b.Close())
 	}
 }
+
+// A transport may close the content of a request while it reads it, as that of
+// net/http does for HTTP/2: it gets nothing after that, of this or another request.
+func TestReadWhileClosed(t *testing.T) {
+	var reading sync.WaitGroup
+	c := dial(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+		began := make(chan struct{})
+		reading.Go(func() {
+			var p [8]byte
+			_, err := r.Body.Read(p[:])
+			close(began)
+			for err == nil {
+				_, err = r.Body.Read(p[:])
+			}
+		})
+		<-began
+		testkit.NoError(t, r.Body.Close())
+		if n, err := r.Body.Read(make([]byte, 8)); n > 0 || !errors.Is(err, http.ErrBodyReadAfterClose) {
+			t.Errorf("read %d bytes after Close: %v", n, err)
+		}
+		return answer(200), nil
+	}), remote.Options{})
+	for n := range 20 {
+		testkit.NoError(t, c.Collect(batch(strings.Repeat(fmt.Sprint(n%10), 100_000))))
+		testkit.NoError(t, c.Flush(background))
+	}
+	reading.Wait()
+	testkit.NoError(t, c.Shutdown(background))
+}

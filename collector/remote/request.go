@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dendrotrace/dendro/collector/otlp"
@@ -82,14 +81,21 @@ func (c *content) body() (io.ReadCloser, error) {
 	return &body{left: c.parts, batch: c.batch}, nil
 }
 
+// body may be closed while it is read, as net/http does for HTTP/2.
 type body struct {
+	mu     sync.Mutex // guards what follows
 	left   [][]byte
 	at     int // in the first of them
 	batch  *batch
-	closed atomic.Bool
+	closed bool
 }
 
 func (b *body) Read(p []byte) (n int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	for n < len(p) && len(b.left) > 0 {
 		k := copy(p[n:], b.left[0][b.at:])
 		n += k
@@ -105,9 +111,12 @@ func (b *body) Read(p []byte) (n int, err error) {
 
 // Close may be called more than once.
 func (b *body) Close() error {
-	if b.closed.CompareAndSwap(false, true) && b.batch != nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed && b.batch != nil {
 		b.batch.readers.Add(-1)
 	}
+	b.closed = true
 	return nil
 }
 
