@@ -58,7 +58,7 @@ func BenchmarkCollect(b *testing.B) {
 	}{
 		{"delivered, gzip", remote.Options{HTTPClient: &http.Client{Transport: nowhere{}}, Compression: "gzip"}},
 		{"delivered, plain", remote.Options{HTTPClient: &http.Client{Transport: nowhere{}}, Compression: "none"}},
-		{"queue full", remote.Options{QueueBytes: 1000}},
+		{"queue full", remote.Options{QueueBytes: 1500}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			client, err := remote.Dial("http://127.0.0.1:1", c.o)

@@ -28,7 +28,7 @@ type queue struct {
 	open         *batch   // being filled, not empty; or nil
 	waiting      []*batch // sealed, the oldest first
 	taken        *batch   // what next returned last, until it is finished; or nil
-	bytes, spans int      // of open, waiting and taken
+	bytes, spans int      // held by open, waiting and taken
 	closed       bool
 }
 
@@ -37,7 +37,7 @@ type batch struct {
 	since        time.Time     // when the first of them came
 	done         chan struct{} // closed when they are delivered or dropped
 	groups       []group
-	bytes, spans int
+	bytes, spans int          // of the request
 	readers      atomic.Int32 // of requests, which may have its memory
 }
 
@@ -51,8 +51,9 @@ type group struct {
 	spans    []byte // made by otlp.AppendSpan
 }
 
-// minGroupBytes is the first memory of a group.
-const minGroupBytes = 4 << 10
+// groupBytes is about what a group takes besides what is sent: with its resource,
+// its scope, and a batch of its own.
+const groupBytes = 512
 
 // recentGroups is how many groups are searched for one that fits: there is one
 // for each tracer, and a new one per request where spans are passed on.
@@ -116,7 +117,7 @@ func (q *queue) refusesLocked(bytes int) error {
 func (q *queue) add(r *dendro.Resource, sc *dendro.Scope, e *encoding) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.refusesLocked(len(e.bytes)); err != nil {
+	if err := q.refusesLocked(len(e.bytes) + len(e.chunks)*groupBytes); err != nil {
 		return err
 	}
 	start := 0
@@ -136,9 +137,9 @@ func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n i
 		q.open.since, q.open.done = time.Now(), make(chan struct{})
 		poke(q.wake)
 	}
-	before := q.open.bytes
+	before := q.open.held()
 	q.open.add(r, sc, spans, n)
-	q.bytes += q.open.bytes - before
+	q.bytes += q.open.held() - before
 	q.spans += n
 }
 
@@ -194,7 +195,7 @@ func (q *queue) finish(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.taken = nil
-	q.bytes -= b.bytes
+	q.bytes -= b.held()
 	q.spans -= b.spans
 	close(b.done)
 	if b.room() <= 2*q.batchBytes && b.readers.Load() == 0 {
@@ -238,7 +239,7 @@ func (q *queue) size() (spans, bytes int) {
 func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n int) {
 	g := b.group(r, sc)
 	if room := cap(g.spans) - len(g.spans); room < len(spans) {
-		g.spans = slices.Grow(g.spans, max(len(spans), cap(g.spans), minGroupBytes)) // append would copy more often
+		g.spans = slices.Grow(g.spans, max(len(spans), cap(g.spans)/2)) // append would copy more often
 	}
 	g.spans = append(g.spans, spans...)
 	b.bytes += len(spans)
@@ -262,6 +263,9 @@ func (b *batch) group(r *dendro.Resource, sc *dendro.Scope) *group {
 	g.resource, g.scope = r, sc
 	return g
 }
+
+// held returns about the memory that b takes.
+func (b *batch) held() int { return b.bytes + len(b.groups)*groupBytes }
 
 // room returns the memory for spans, that of groups from earlier use included.
 func (b *batch) room() (n int) {

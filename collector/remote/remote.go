@@ -51,8 +51,8 @@ type Options struct {
 	// Only a single span that is larger exceeds it. Default: 512 KiB.
 	BatchBytes int
 	// QueueBytes bounds the encoded spans that the client holds, in bytes,
-	// those on their way included. What does not fit is refused. Default:
-	// 16 MiB.
+	// those on their way included; for each resource and scope of a request
+	// 512 more count. What does not fit is refused. Default: 16 MiB.
 	QueueBytes int
 	// MaxElapsed is the age at which spans that could not be delivered are
 	// dropped, and the longest pause that a collector can ask for. Default: 5

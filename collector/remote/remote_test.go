@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -788,4 +789,48 @@ func TestReadWhileClosed(t *testing.T) {
 	}
 	reading.Wait()
 	testkit.NoError(t, c.Shutdown(background))
+}
+
+// What is queued takes at most half as much again as what is counted, also if each span comes
+// with a resource of its own, as they do where spans are passed on.
+func TestQueueBytesAreThoseOfTheHeap(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector takes memory of its own")
+	}
+	heap := func() int {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.GC() // empties what sync.Pool has kept
+		runtime.ReadMemStats(&s)
+		return int(s.HeapAlloc)
+	}
+	for name, origin := range map[string]func() (*dendro.Resource, *dendro.Scope){
+		"one resource": func() (*dendro.Resource, *dendro.Scope) { return resource, scope },
+		"many resources": func() (*dendro.Resource, *dendro.Scope) {
+			return &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, &dendro.Scope{Name: "test"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logs(t)
+			const queueBytes = 4 << 20
+			c := dial(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+				r.Body.Close()
+				return answer(503, "Retry-After", "1000"), nil
+			}), remote.Options{QueueBytes: queueBytes})
+			before, b := heap(), batch("span")
+			for b.Resource, b.Scope = origin(); c.Collect(b) == nil; b.Resource, b.Scope = origin() {
+			}
+			grown, held := heap()-before, c.Stats().QueuedBytes
+			t.Logf("heap %.2f of the bound, %d spans", float64(grown)/queueBytes, c.Stats().QueuedSpans)
+			if grown > queueBytes*3/2 {
+				t.Errorf("the heap grew by %d bytes, %d are accounted for", grown, held)
+			}
+			if held > queueBytes || held < queueBytes*9/10 {
+				t.Errorf("%d bytes in the queue, want just under %d", held, queueBytes)
+			}
+			ctx, cancel := context.WithCancel(background)
+			cancel()
+			_ = c.Shutdown(ctx) // the collector takes nothing
+		})
+	}
 }
