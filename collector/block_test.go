@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -109,6 +110,19 @@ func TestBrokenStore(t *testing.T) {
 		_, valuesErr := m.TagValues(t.Context(), "key")
 		testkit.Equal(t, "errors", []error{traceErr, searchErr, tagsErr, valuesErr}, []error{errBlock, errBlock, errBlock, errBlock})
 	}
+}
+
+// One span that ends in the far future does not slow Collect down for good: new
+// traces still go into the index many at a time.
+func TestSpanOfTheFuture(t *testing.T) {
+	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
+	give := func(trace byte, s dendro.SpanData) {
+		s.TraceID, s.SpanID = dendro.TraceID{trace}, dendro.SpanID{1}
+		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{&s}}))
+	}
+	give(1, dendro.SpanData{ParentID: dendro.SpanID{9}, End: math.MaxInt64})
+	give(2, dendro.SpanData{Start: time.Now().Add(time.Second).UnixNano()})
+	testkit.Equal(t, "traces that wait for others", len(m.partitions[0].pending), 1)
 }
 
 // What is sent again is known, also where the memory held something else before.

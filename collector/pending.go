@@ -1,6 +1,10 @@
 package collector
 
-import "github.com/dendrotrace/dendro"
+import (
+	"time"
+
+	"github.com/dendrotrace/dendro"
+)
 
 // To look for a trace in the index takes as long as all the rest of Collect: it is
 // a random access to more memory than the processor caches. Most of what a program
@@ -27,7 +31,9 @@ const (
 func (p *partition) begins(spans []*dendro.SpanData) bool {
 	last := spans[len(spans)-1] // as tracers have it, the root comes last
 	if last.ParentID.IsValid() {
-		p.partial = max(p.partial, last.End)
+		if last.End > p.partial { // but it has not ended in the future
+			p.partial = max(p.partial, min(last.End, time.Now().UnixNano()))
+		}
 		return false
 	}
 	return len(spans) <= maxBlockSpans && last.Start > p.partial
