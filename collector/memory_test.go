@@ -192,6 +192,30 @@ func TestTraceLargerThanItsShare(t *testing.T) {
 	testkit.Equal(t, "accepted", s.Accepted, uint64(400+len(other.Spans)))
 }
 
+// Traces that turn out to be known leave no segment empty.
+func TestKnownTracesTakeNoMoreRoom(t *testing.T) {
+	held := func(known bool) int {
+		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+		for n := 0; ; n++ {
+			b := request(n)
+			b.Spans = b.Spans[4:] // the root
+			b.Spans[0].ParentID = dendro.SpanID{}
+			if known && n%20 == 0 {
+				b.Spans[0].TraceID = dendro.TraceID{1, byte(n / 400)}
+			}
+			testkit.NoError(t, m.Collect(b))
+			if n%500 == 0 {
+				if s := m.Stats(); s.Dropped["evicted"] > 0 {
+					return s.Spans
+				}
+			}
+		}
+	}
+	if with, without := held(true), held(false); with < without*8/10 {
+		t.Errorf("%d spans are held, %d without traces that are known", with, without)
+	}
+}
+
 // A trace is found by its start, also where it is the last in its segment and
 // another segment begins while it is put into the index.
 func TestSearchByStart(t *testing.T) {

@@ -248,20 +248,31 @@ func (p *partition) bytesAt(r ref) []byte { return p.segments[r.segment-p.first]
 
 func idOf(block []byte) dendro.TraceID { return dendro.TraceID(block[atTraceID:]) }
 
+// hasRoom reports whether the newest segment has room for another block.
+func (p *partition) hasRoom() bool {
+	if len(p.segments) == 0 {
+		return false
+	}
+	data := p.segments[len(p.segments)-1].data
+	return cap(data)-len(data) >= minSegmentRoom && len(data) < p.segmentBytes
+}
+
 // makeRoom begins a new segment if the newest is full.
 func (p *partition) makeRoom() {
+	if p.hasRoom() {
+		return
+	}
+	p.settle() // what is postponed is in the newest segment; to join it may begin another
+	if p.hasRoom() {
+		return
+	}
 	if n := len(p.segments); n > 0 {
 		last := &p.segments[n-1]
-		room := cap(last.data) - len(last.data)
-		if room >= minSegmentRoom && len(last.data) < p.segmentBytes {
-			return
-		}
-		if room > p.segmentBytes/16 { // after a large block
+		if room := cap(last.data) - len(last.data); room > p.segmentBytes/16 { // after a large block
 			last.data = append(make([]byte, 0, len(last.data)), last.data...)
 			p.bytes -= room
 		}
 	}
-	p.settle() // what is postponed is in the newest segment
 	var data []byte
 	for p.bytes+p.segmentBytes > p.maxBytes && len(p.segments) > 0 {
 		data = p.segments[0].data
