@@ -125,6 +125,25 @@ func TestSpanOfTheFuture(t *testing.T) {
 	testkit.Equal(t, "traces that wait for others", len(m.partitions[0].pending), 1)
 }
 
+// Traces that turn out to be known may be dropped to make room for each other.
+func TestKnownTracesAreDropped(t *testing.T) {
+	var p partition
+	const segmentBytes = 32 << 10
+	p.init(partitionBytes+2*segmentBytes, 1<<20, segmentBytes, new(atomic.Int64)) // one segment and the index
+	given := 0
+	for n := range 5000 {
+		s := &dendro.SpanData{Name: "span", Attributes: []slog.Attr{slog.Int("n", n), slog.Any("bytes", make([]byte, 5000))}}
+		s.TraceID, s.SpanID = dendro.TraceID{1, byte(n / 2), byte(n / 512)}, dendro.SpanID{byte(n), byte(n >> 8)}
+		if !p.add(&dendro.Batch{}, hashOf(s.TraceID), []*dendro.SpanData{s}) {
+			t.Fatalf("span %d is refused", n)
+		}
+		given++
+	}
+	p.settle()
+	testkit.Equal(t, "spans held and evicted", p.stats.Spans+int(p.evicted), given)
+	testkit.Equal(t, "spans accepted", int(p.stats.Accepted), given)
+}
+
 // What is sent again is known, also where the memory held something else before.
 func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})

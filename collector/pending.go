@@ -70,7 +70,9 @@ func (p *partition) settle() {
 	}
 	p.pending = p.pending[:0]
 	for _, n := range known {
-		p.join(n)
+		if !p.gone(n.block) { // to make room for another
+			p.join(n)
+		}
 	}
 	p.shrink()
 }
