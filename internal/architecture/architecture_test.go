@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"collector/storetest":   {"", "collector"},
 	"internal/semconv":      nil,
 	"internal/testkit":      {""},
+	"internal/transparency": {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
 	// A program that writes source files.
 	"middleware/internal/gen": nil,
 	"internal/architecture":   nil,
