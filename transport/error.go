@@ -2,20 +2,49 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// errorType returns the error.type of err: "timeout", "canceled" or the Go type.
+// What socketErrorType returns, on systems that tell.
+const (
+	connectionRefused = "connection_refused"
+	connectionReset   = "connection_reset"
+	unreachable       = "unreachable"
+)
+
+// errorType returns the error.type of err: a word for what may happen to anybody,
+// else the Go type. r is the request, nil if it does not matter.
 func errorType(r *http.Request, err error) string {
 	var timeout interface{ Timeout() bool }
-	if errors.As(err, &timeout) && timeout.Timeout() || expired(r.Context()) {
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout(), r != nil && expired(r.Context()):
 		return "timeout"
-	}
-	if errors.Is(err, context.Canceled) || r.Context().Err() != nil || canceled(r) {
+	case errors.Is(err, context.Canceled), r != nil && (r.Context().Err() != nil || canceled(r)):
 		return "canceled"
+	case errors.As(err, &dns):
+		return "dns"
+	case isTLS(err):
+		return "tls"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "eof"
+	}
+	if name := socketErrorType(err); name != "" {
+		return name
 	}
 	return fmt.Sprintf("%T", err)
 }
@@ -34,4 +63,49 @@ func canceled(r *http.Request) bool {
 	default:
 		return false
 	}
+}
+
+// isTLS reports whether the handshake has failed, or what came was not TLS.
+func isTLS(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	var op *net.OpError // of an alert, whose type is private
+	return errors.As(err, &certificate) || errors.As(err, &authority) || errors.As(err, &hostname) ||
+		errors.As(err, &invalid) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) ||
+		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+}
+
+// recordError is span.RecordError without credentials and the values of query
+// parameters in the message: [url.Error] has the whole URL in it, and a base that
+// is a client itself returns one.
+func recordError(span *dendro.Span, err error) {
+	urls := urlsOf(nil, err)
+	if len(urls) == 0 {
+		span.RecordError(err)
+		return
+	}
+	message := err.Error()
+	for _, u := range urls {
+		message = strings.ReplaceAll(message, strconv.Quote(u), strconv.Quote(semconv.RedactedURL(u)))
+	}
+	span.SetStatus(dendro.StatusError, message)
+	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))
+}
+
+// urlsOf appends the URLs that are in the message of err.
+func urlsOf(urls []string, err error) []string {
+	switch e := err.(type) { //nolint:errorlint // each error of the tree
+	case *url.Error:
+		return urlsOf(append(urls, e.URL), e.Err)
+	case interface{ Unwrap() error }:
+		return urlsOf(urls, e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			urls = urlsOf(urls, inner)
+		}
+	}
+	return urls
 }

@@ -233,7 +233,7 @@ func TestErrors(t *testing.T) {
 		url    string
 		want   string
 	}{
-		"refused":        {c, context.Background(), "http://" + listener.Addr().String(), "*net.OpError"},
+		"refused":        {c, context.Background(), "http://" + listener.Addr().String(), "connection_refused"},
 		"deadline":       {c, expiring, s.URL, "timeout"},
 		"client timeout": {&withTimeout, context.Background(), s.URL, "timeout"},
 		"canceled":       {c, canceled, s.URL, "canceled"},
