@@ -71,8 +71,8 @@ func TestAllocations(t *testing.T) {
 		ctx    context.Context
 		budget float64
 	}{
-		"child":       {transport.New(echo{}, transport.Options{}), below, 7},
-		"root":        {transport.New(echo{}, transport.Options{Tracer: tracer}), context.Background(), 7},
+		"child":       {transport.New(echo{}, transport.Options{}), below, 8},
+		"root":        {transport.New(echo{}, transport.Options{Tracer: tracer}), context.Background(), 8},
 		"not sampled": {transport.New(echo{}, transport.Options{}), unsampled, 5},
 		"no tracer":   {transport.New(echo{}, transport.Options{}), context.Background(), 0},
 	} {

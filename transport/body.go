@@ -2,29 +2,54 @@ package transport
 
 import (
 	"io"
-	"log/slog"
-	"net/http"
+	"runtime"
+	"sync"
 	"sync/atomic"
-
-	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
 // body is a response body that ends the span of its request, once: at the end
-// of the data, with an error or when it is closed. One goroutine may close it
-// while another reads.
+// of the data, with an error, when it is closed, or when nobody has it any more.
+// One goroutine may close it while another reads.
+//
+// Only the caller has it. The connection, which waits for the end of the data,
+// has the request and with it the exchange.
 type body struct {
 	inner    io.ReadCloser
-	span     *dendro.Span
-	request  *http.Request
+	exchange *exchange
+	sentinel *sentinel
 	upgraded bool // to another protocol
-	bytes    atomic.Int64
 	ended    atomic.Bool
+}
+
+// sentinel belongs to one body that has not ended, and to nobody else: when the
+// finalizer finds an exchange in it, nobody can end that body any more. Sentinels
+// are used again, because to set a finalizer, or runtime.AddCleanup, for each body
+// would take a good part of the time of the whole Transport.
+type sentinel struct{ exchange *exchange }
+
+var sentinels = sync.Pool{New: func() any {
+	s := new(sentinel)
+	runtime.SetFinalizer(s, (*sentinel).lost)
+	return s
+}}
+
+// lost is called by the garbage collector. The collector of spans may be slow,
+// and other finalizers wait.
+func (s *sentinel) lost() {
+	if s.exchange != nil {
+		go s.exchange.forgotten()
+	}
+}
+
+func newBody(inner io.ReadCloser, x *exchange, upgraded bool) *body {
+	s := sentinels.Get().(*sentinel)
+	s.exchange = x
+	return &body{inner: inner, exchange: x, sentinel: s, upgraded: upgraded}
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.inner.Read(p)
-	b.bytes.Add(int64(n))
+	b.exchange.received.Add(int64(n))
 	if err == io.EOF {
 		b.eof()
 	} else if err != nil {
@@ -40,7 +65,7 @@ func (b *body) Close() error {
 
 func (b *body) writeTo(w io.Writer) (int64, error) {
 	n, err := b.inner.(io.WriterTo).WriteTo(w)
-	b.bytes.Add(n)
+	b.exchange.received.Add(n)
 	if err == nil {
 		b.eof()
 	} else {
@@ -61,14 +86,10 @@ func (b *body) end(err error) {
 	if !b.ended.CompareAndSwap(false, true) {
 		return
 	}
-	if b.inner != nil {
-		b.span.SetAttributes(slog.Int64(semconv.HTTPResponseBodySize, b.bytes.Load()))
-	}
-	if err != nil {
-		b.span.SetAttributes(slog.String(semconv.ErrorType, errorType(b.request, err)))
-		b.span.RecordError(err)
-	}
-	b.span.End()
+	b.sentinel.exchange = nil
+	sentinels.Put(b.sentinel)
+	b.sentinel = nil
+	b.exchange.endBody(err)
 }
 
 // closeWriter is a connection with two halves, as [http.Transport] gives it for

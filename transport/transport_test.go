@@ -81,6 +81,8 @@ func TestExchange(t *testing.T) {
 				"http.response.status_code": "200",
 				"network.protocol.version":  version,
 				"http.response.body.size":   "4",
+				"network.peer.address":      host[0],
+				"network.peer.port":         host[1],
 			})
 			testkit.Equal(t, "name", span.Name, "POST")
 			testkit.Equal(t, "kind", span.Kind, dendro.KindClient)

@@ -30,6 +30,7 @@ const (
 	HTTPRequestMethod         = "http.request.method"
 	HTTPRequestMethodOriginal = "http.request.method_original"
 	HTTPRequestBodySize       = "http.request.body.size"
+	HTTPRequestResendCount    = "http.request.resend_count"
 	HTTPResponseStatusCode    = "http.response.status_code"
 	HTTPResponseBodySize      = "http.response.body.size"
 	HTTPRoute                 = "http.route"
@@ -37,6 +38,22 @@ const (
 	URLPath                   = "url.path"
 	URLQuery                  = "url.query"
 	URLScheme                 = "url.scheme"
+)
+
+// The phases of a request, as events. The conventions have none; the first four
+// are called as OpenTelemetry's otelhttptrace calls them.
+const (
+	HTTPDNSEvent     = "http.dns"
+	HTTPConnectEvent = "http.connect"
+	HTTPTLSEvent     = "http.tls"
+	HTTPGetConnEvent = "http.getconn"
+	HTTPWaitEvent    = "http.wait"
+
+	DNSQuestionName    = "dns.question.name"
+	HTTPConnReused     = "http.conn.reused"
+	HTTPConnIdleTime   = "http.conn.idletime_ns"
+	TLSProtocolVersion = "tls.protocol.version"
+	TLSResumed         = "tls.resumed"
 )
 
 // Database clients.

@@ -1,0 +1,59 @@
+package transport
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// hostList is the hosts of [Options.PropagateTo]. An empty one has every host.
+type hostList []hostPattern
+
+type hostPattern struct {
+	name  string // or what follows the star, with its dot
+	below bool   // it had a star
+	port  int    // 0: any
+}
+
+func newHostList(patterns []string) hostList {
+	var l hostList
+	for _, s := range patterns {
+		host, port := semconv.SplitHostPort(strings.TrimSpace(s))
+		p := hostPattern{name: strings.TrimSuffix(host, "."), port: port}
+		p.name, p.below = strings.CutPrefix(p.name, "*")
+		l = append(l, p)
+	}
+	return l
+}
+
+func (l hostList) has(u *url.URL) bool {
+	if len(l) == 0 {
+		return true
+	}
+	if u == nil {
+		return false
+	}
+	host, port := semconv.SplitHostPort(u.Host)
+	if port == 0 {
+		port = defaultPort(u.Scheme)
+	}
+	host = strings.TrimSuffix(host, ".")
+	for i := range l {
+		if l[i].match(host, port) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *hostPattern) match(host string, port int) bool {
+	if p.port != 0 && p.port != port {
+		return false
+	}
+	if p.below {
+		n := len(host) - len(p.name)
+		return n > 0 && strings.EqualFold(host[n:], p.name)
+	}
+	return strings.EqualFold(host, p.name)
+}

@@ -1,0 +1,286 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http/httptrace"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// The context keys of httptrace, and of what package net reads of it.
+var traceKey, dialKey = traceKeys()
+
+// keys is a context that notes which keys it is asked for.
+type keys struct {
+	context.Context
+	asked []any
+}
+
+func (k *keys) Value(key any) any {
+	k.asked = append(k.asked, key)
+	return nil
+}
+
+// traceKeys finds out the keys, which are private. A key that cannot be found is
+// nil, and its events are missing.
+func traceKeys() (trace, dial any) {
+	probe := &keys{Context: context.Background()}
+	httptrace.ContextClientTrace(probe)
+	_, _ = (&net.Dialer{}).DialContext(probe, "no network", "")
+	known := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{ConnectStart: func(string, string) {}})
+	for _, key := range probe.asked {
+		switch known.Value(key).(type) {
+		case nil:
+		case *httptrace.ClientTrace:
+			trace = key
+		default:
+			dial = key
+		}
+	}
+	return trace, dial
+}
+
+// phases is what httptrace tells of a request. It is gathered here, by whatever
+// goroutines, and written to the span when RoundTrip returns: what a dial that
+// goes on behind it tells then is dropped.
+type phases struct {
+	trace httptrace.ClientTrace
+	// composed knows trace and the hooks that the caller has. Nil: it has none.
+	composed context.Context
+
+	mu       sync.Mutex // guards what follows
+	over     bool       // RoundTrip has returned
+	asked    time.Time  // for a connection; zero when it has got one
+	conns    []conn     // got
+	first    [1]conn    // memory of conns
+	written  time.Time  // the request, last
+	dials    []phase
+	tlsStart time.Time
+}
+
+// conn is a connection that the request has got.
+type conn struct {
+	asked, got time.Time
+	addr       net.Addr
+	reused     bool
+	idle       time.Duration
+}
+
+// phase is an event that took some time.
+type phase struct {
+	name  string
+	start time.Time
+	took  time.Duration
+	attrs []slog.Attr
+}
+
+// noPhases is for who asks when RoundTrip has returned.
+var noPhases = &phases{over: true}
+
+// newPhases returns the hooks of a request with ctx, without those of dials
+// unless they have to be composed with the caller's.
+func newPhases(ctx context.Context, secure bool) *phases {
+	p := &phases{asked: time.Now()}
+	p.conns = p.first[:0]
+	p.trace.GotConn = p.gotConn
+	p.trace.WroteRequest = p.wroteRequest
+	caller := httptrace.ContextClientTrace(ctx)
+	if secure || caller != nil {
+		p.trace.TLSHandshakeStart = p.tlsHandshakeStart
+		p.trace.TLSHandshakeDone = p.tlsHandshakeDone
+	}
+	if caller != nil {
+		p.hookDial(&p.trace)
+		p.composed = httptrace.WithClientTrace(ctx, &p.trace)
+	}
+	return p
+}
+
+// value answers for a context with the key traceKey or dialKey.
+func (p *phases) value(key any) any {
+	switch {
+	case p.composed != nil:
+		return p.composed.Value(key)
+	case key == traceKey:
+		return &p.trace
+	}
+	var trace httptrace.ClientTrace
+	p.hookDial(&trace)
+	return httptrace.WithClientTrace(context.Background(), &trace).Value(key)
+}
+
+func (p *phases) gotConn(info httptrace.GotConnInfo) {
+	c := conn{got: time.Now(), reused: info.Reused, idle: info.IdleTime}
+	if info.Conn != nil {
+		c.addr = info.Conn.RemoteAddr()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return
+	}
+	c.asked, p.asked = p.asked, time.Time{}
+	p.conns = append(p.conns, c)
+}
+
+func (p *phases) wroteRequest(info httptrace.WroteRequestInfo) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if info.Err == nil && !p.over {
+		p.written = now
+	}
+}
+
+func (p *phases) tlsHandshakeStart() {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tlsStart = now
+}
+
+func (p *phases) tlsHandshakeDone(state tls.ConnectionState, err error) {
+	p.mu.Lock()
+	start := p.tlsStart
+	p.mu.Unlock()
+	attrs := errorAttrs(err)
+	if err == nil {
+		attrs = append(attrs,
+			slog.String(semconv.TLSProtocolVersion, strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")),
+			slog.Bool(semconv.TLSResumed, state.DidResume))
+	}
+	p.add(semconv.HTTPTLSEvent, start, attrs)
+}
+
+// add notes a phase that began at start and ends now.
+func (p *phases) add(name string, start time.Time, attrs []slog.Attr) {
+	took := time.Since(start)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over && !start.IsZero() {
+		p.dials = append(p.dials, phase{name, start, took, attrs})
+	}
+}
+
+// dial is the hooks of one dial, which may try several addresses at once.
+type dial struct {
+	phases *phases
+
+	mu       sync.Mutex // guards what follows
+	dnsStart time.Time
+	host     string
+	connects []connect // under way
+}
+
+type connect struct {
+	network, addr string
+	start         time.Time
+}
+
+func (p *phases) hookDial(trace *httptrace.ClientTrace) {
+	d := &dial{phases: p}
+	trace.DNSStart, trace.DNSDone = d.startDNS, d.dnsDone
+	trace.ConnectStart, trace.ConnectDone = d.connectStart, d.connectDone
+}
+
+func (d *dial) startDNS(info httptrace.DNSStartInfo) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dnsStart, d.host = now, info.Host
+}
+
+func (d *dial) dnsDone(info httptrace.DNSDoneInfo) {
+	d.mu.Lock()
+	start, host := d.dnsStart, d.host
+	d.mu.Unlock()
+	attrs := append(errorAttrs(info.Err), slog.String(semconv.DNSQuestionName, host))
+	d.phases.add(semconv.HTTPDNSEvent, start, attrs)
+}
+
+func (d *dial) connectStart(network, addr string) {
+	c := connect{network, addr, time.Now()}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.connects = append(d.connects, c)
+}
+
+func (d *dial) connectDone(network, addr string, err error) {
+	var start time.Time
+	d.mu.Lock()
+	if i := slices.IndexFunc(d.connects, func(c connect) bool { return c.network == network && c.addr == addr }); i >= 0 {
+		start = d.connects[i].start
+		d.connects = slices.Delete(d.connects, i, i+1)
+	}
+	d.mu.Unlock()
+	host, port := semconv.SplitHostPort(addr)
+	d.phases.add(semconv.HTTPConnectEvent, start, append(errorAttrs(err), peerAttrs(host, port)...))
+}
+
+// errorAttrs is empty for a nil err.
+func errorAttrs(err error) []slog.Attr {
+	if err == nil {
+		return nil
+	}
+	return []slog.Attr{slog.String(semconv.ErrorType, errorType(nil, err))}
+}
+
+func peerAttrs(host string, port int) []slog.Attr {
+	attrs := append(make([]slog.Attr, 0, 2), slog.String(semconv.NetworkPeerAddress, host))
+	if port != 0 {
+		attrs = append(attrs, slog.Int(semconv.NetworkPeerPort, port))
+	}
+	return attrs
+}
+
+// finish writes everything to span and ignores what comes later. responded says
+// that there is a response.
+func (p *phases) finish(span *dendro.Span, responded bool) {
+	now := time.Now()
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	for i := range p.dials {
+		d := &p.dials[i]
+		span.AddEventAt(d.start, d.took, d.name, d.attrs...)
+	}
+	for i := range p.conns {
+		p.conns[i].record(span, i)
+	}
+	if responded && !p.written.IsZero() {
+		span.AddEventAt(p.written, now.Sub(p.written), semconv.HTTPWaitEvent)
+	}
+}
+
+// record writes c to span. resends counts the connections before it, on each of
+// which the request has failed.
+func (c *conn) record(span *dendro.Span, resends int) {
+	attrs := append(make([]slog.Attr, 0, 3), slog.Bool(semconv.HTTPConnReused, c.reused))
+	if c.idle > 0 {
+		attrs = append(attrs, slog.Int64(semconv.HTTPConnIdleTime, int64(c.idle)))
+	}
+	if resends > 0 {
+		attrs = append(attrs, slog.Int(semconv.HTTPRequestResendCount, resends))
+	}
+	start := c.asked
+	if start.IsZero() {
+		start = c.got
+	}
+	span.AddEventAt(start, c.got.Sub(start), semconv.HTTPGetConnEvent, attrs...)
+	if c.addr == nil {
+		return
+	}
+	if tcp, ok := c.addr.(*net.TCPAddr); ok {
+		span.SetAttributes(peerAttrs(tcp.IP.String(), tcp.Port)...)
+	} else {
+		span.SetAttributes(peerAttrs(semconv.SplitHostPort(c.addr.String()))...)
+	}
+}

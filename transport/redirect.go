@@ -1,0 +1,52 @@
+package transport
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime"
+	"sync"
+	"weak"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// redirects remembers which exchange a redirect belongs to. [http.Client] names
+// the response in the request that follows it, but may have wrapped its body.
+type redirects struct {
+	byResponse sync.Map // from weak.Pointer[http.Response] to hop
+}
+
+// hop is an exchange that ended in a redirect.
+type hop struct {
+	span    dendro.SpanContext
+	resends int // before it
+}
+
+// link links span to the exchange whose response made r necessary, and returns how
+// many there were. The zero value has none.
+func (m *redirects) link(span *dendro.Span, r *http.Request) (resends int) {
+	if r.Response == nil {
+		return 0
+	}
+	v, ok := m.byResponse.Load(weak.Make(r.Response))
+	if !ok {
+		return 0
+	}
+	before := v.(hop)
+	span.AddLink(before.span)
+	span.SetAttributes(slog.Int(semconv.HTTPRequestResendCount, before.resends+1))
+	return before.resends + 1
+}
+
+// note remembers the exchange of span if resp is a redirect, as long as there is
+// somebody who has resp.
+func (m *redirects) note(span *dendro.Span, resp *http.Response, resends int) {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		key := weak.Make(resp)
+		m.byResponse.Store(key, hop{span.Context(), resends})
+		runtime.AddCleanup(resp, func(key weak.Pointer[http.Response]) { m.byResponse.Delete(key) }, key)
+	}
+}
