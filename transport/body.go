@@ -2,6 +2,7 @@ package transport
 
 import (
 	"io"
+	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,11 +13,14 @@ import (
 // One goroutine may close it while another reads.
 //
 // Only the caller has it. The connection, which waits for the end of the data,
-// has the request and with it the exchange.
+// has the request and with it the exchange; with HTTP/2 the response, too, of which
+// the caller then gets a copy.
 type body struct {
 	inner    io.ReadCloser
 	exchange *exchange
 	sentinel *sentinel
+	original *http.Response // of copied; nil: there is no copy
+	copied   *http.Response
 	upgraded bool // to another protocol
 	ended    atomic.Bool
 }
@@ -41,10 +45,18 @@ func (s *sentinel) lost() {
 	}
 }
 
-func newBody(inner io.ReadCloser, x *exchange, upgraded bool) *body {
-	s := sentinels.Get().(*sentinel)
-	s.exchange = x
-	return &body{inner: inner, exchange: x, sentinel: s, upgraded: upgraded}
+// wrapBody returns resp, or a copy of it, with a body that ends x.
+func (x *exchange) wrapBody(resp *http.Response) *http.Response {
+	b := &body{inner: resp.Body, exchange: x, upgraded: resp.StatusCode == http.StatusSwitchingProtocols}
+	b.sentinel = sentinels.Get().(*sentinel)
+	b.sentinel.exchange = x
+	if resp.ProtoMajor >= 2 {
+		b.original, b.copied = resp, new(http.Response)
+		*b.copied = *resp
+		resp = b.copied
+	}
+	resp.Body = b.exact()
+	return resp
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -74,8 +86,12 @@ func (b *body) writeTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// eof ends the span, unless there may be more to write.
+// eof ends the span, unless there may be more to write. Trailers that the server did
+// not announce are set by now.
 func (b *body) eof() {
+	if b.original != nil {
+		b.copied.Trailer = b.original.Trailer
+	}
 	if !b.upgraded {
 		b.end(nil)
 	}

@@ -46,7 +46,16 @@ func errorType(r *http.Request, err error) string {
 	if name := socketErrorType(err); name != "" {
 		return name
 	}
-	return fmt.Sprintf("%T", err)
+	return goType(err)
+}
+
+// goType returns the type of err, or of what it wraps if its own type says nothing.
+func goType(err error) string {
+	name := fmt.Sprintf("%T", err)
+	if inner := errors.Unwrap(err); inner != nil && name == "*fmt.wrapError" {
+		return goType(inner)
+	}
+	return name
 }
 
 // expired reports whether the deadline of ctx has passed: also when Cancel,

@@ -39,9 +39,12 @@ func (m *redirects) link(span *dendro.Span, r *http.Request) (resends int) {
 	return before.resends + 1
 }
 
-// note remembers the exchange of span if resp is a redirect, as long as there is
-// somebody who has resp.
+// note remembers the exchange of span if resp, which may be nil, is a redirect, as
+// long as there is somebody who has resp.
 func (m *redirects) note(span *dendro.Span, resp *http.Response, resends int) {
+	if resp == nil {
+		return
+	}
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:

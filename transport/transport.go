@@ -116,7 +116,7 @@ func (t *Transport) CloseIdleConnections() {
 // RoundTrip implements [http.RoundTripper]. The base gets a copy of r with the
 // headers of the tracer's [dendro.Propagator], traceparent, tracestate and baggage
 // unless it has another one, in place of those that r has; r is left as it is.
-// Response and error are those of the base.
+// Response and error are those of the base; with HTTP/2 the response is a copy.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.options.Filter != nil && !t.options.Filter(r) {
 		return t.base.RoundTrip(r)
@@ -223,7 +223,6 @@ func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Reques
 		if len(t.responseHeaders) > 0 {
 			span.SetAttributes(t.responseHeaders.Append(nil, resp.Header)...)
 		}
-		t.redirects.note(span, resp, resends)
 	}
 	if t.options.Attributes != nil {
 		span.SetAttributes(t.options.Attributes(r, resp, err)...)
@@ -237,8 +236,9 @@ func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Reques
 	case bodyless(r, resp):
 		x.end(nil)
 	default:
-		resp.Body = newBody(resp.Body, x, resp.StatusCode == http.StatusSwitchingProtocols).exact()
+		resp = x.wrapBody(resp)
 	}
+	t.redirects.note(span, resp, resends)
 	return resp, err
 }
 

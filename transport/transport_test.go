@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -199,6 +200,36 @@ func TestRequestOfTheResponse(t *testing.T) {
 	}
 }
 
+// Trailers are there at the end of the body, announced or not.
+func TestTrailers(t *testing.T) {
+	for _, version := range testkit.Protocols {
+		for _, announced := range []bool{false, true} {
+			testkit.NoLeaks(t)
+			s := serve(t, version, func(w http.ResponseWriter, _ *http.Request) {
+				name := "Grpc-Status"
+				if announced {
+					w.Header().Set("Trailer", name)
+				} else {
+					name = http.TrailerPrefix + name
+				}
+				_, _ = io.WriteString(w, "part")
+				w.(http.Flusher).Flush()
+				w.Header().Set(name, "0")
+			})
+			c, _ := client(t, s)
+			resp, err := c.Get(s.URL)
+			testkit.NoError(t, err)
+			if _, there := resp.Trailer["Grpc-Status"]; there != announced {
+				t.Errorf("HTTP/%s: trailers before the end: %v", version, resp.Trailer)
+			}
+			_, err = io.Copy(io.Discard, resp.Body)
+			testkit.NoError(t, err)
+			testkit.Equal(t, "trailers with HTTP/"+version, resp.Trailer, http.Header{"Grpc-Status": {"0"}})
+			resp.Body.Close()
+		}
+	}
+}
+
 func TestPassThrough(t *testing.T) {
 	dendro.SetDefault(nil)
 	req, _ := http.NewRequest("GET", "http://a.example/", nil)
@@ -251,6 +282,68 @@ func TestErrors(t *testing.T) {
 		testkit.Equal(t, name+": error.type", attributes(span)["error.type"], x.want)
 		testkit.Equal(t, name+": status", span.Status.Code, dendro.StatusError)
 		testkit.Equal(t, name+": event", span.Event("exception") != nil, true)
+	}
+}
+
+// hangingUp returns the address of a server that does with a connection what hangUp
+// does when there is a request.
+func hangingUp(t *testing.T, hangUp func(*net.TCPConn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	testkit.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = http.ReadRequest(bufio.NewReader(conn))
+			hangUp(conn.(*net.TCPConn))
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestErrorTypes(t *testing.T) {
+	testkit.NoLeaks(t)
+	plain := serve(t, "1.1", func(http.ResponseWriter, *http.Request) {})
+	secure := serve(t, "2", func(http.ResponseWriter, *http.Request) {})
+	clientCert := httptest.NewUnstartedServer(http.NotFoundHandler())
+	clientCert.Config.ErrorLog = secure.Config.ErrorLog
+	clientCert.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}
+	clientCert.StartTLS()
+	defer clientCert.Close()
+	tracer, recorder := testkit.NewTracer(t)
+	noDNS := &net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no name server")
+	}}}
+	trusting := secure.Client().Transport.(*http.Transport).TLSClientConfig
+	for name, c := range map[string]struct {
+		base *http.Transport
+		url  string
+		want string
+	}{
+		"dns":               {&http.Transport{DialContext: noDNS.DialContext}, "http://stock.invalid", "dns"},
+		"wrong CA":          {&http.Transport{}, secure.URL, "tls"},
+		"wrong name":        {&http.Transport{TLSClientConfig: trusting}, strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), "tls"},
+		"alert":             {&http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, clientCert.URL, "tls"},
+		"no TLS":            {&http.Transport{}, strings.Replace(plain.URL, "http:", "https:", 1), "tls"},
+		"reset":             {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { _ = c.SetLinger(0); c.Close() }), "connection_reset"},
+		"closed":            {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { c.Close() }), "eof"},
+		"incomplete answer": {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nServer"); c.Close() }), "eof"},
+		"other":             {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello\r\n"); c.Close() }), "*errors.errorString"},
+	} {
+		recorder.Reset()
+		c.base.Proxy = nil
+		cl := &http.Client{Transport: transport.New(c.base, transport.Options{Tracer: tracer})}
+		resp, err := cl.Get(c.url)
+		if err == nil {
+			resp.Body.Close()
+			t.Fatalf("%s: no error", name)
+		}
+		cl.CloseIdleConnections()
+		testkit.Equal(t, name+": "+err.Error(), attributes(recorder.Wait(t, 1)[0])["error.type"], c.want)
 	}
 }
 
