@@ -49,3 +49,13 @@ func ExampleNew() {
 	// client GET
 	// internal check stock
 }
+
+// Only the own services get headers, and health checks are not traced.
+func ExampleOptions() {
+	client := &http.Client{Transport: transport.New(nil, transport.Options{
+		PropagateTo:     []string{"*.shop.example", "localhost"},
+		Filter:          func(r *http.Request) bool { return r.URL.Path != "/healthz" },
+		ResponseHeaders: []string{"Retry-After", "X-Request-Id"},
+	})}
+	defer client.CloseIdleConnections()
+}

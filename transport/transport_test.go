@@ -331,7 +331,7 @@ func TestErrorTypes(t *testing.T) {
 		"no TLS":            {&http.Transport{}, strings.Replace(plain.URL, "http:", "https:", 1), "tls"},
 		"reset":             {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { _ = c.SetLinger(0); c.Close() }), "connection_reset"},
 		"closed":            {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { c.Close() }), "eof"},
-		"incomplete answer": {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nServer"); c.Close() }), "eof"},
+		"incomplete answer": {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nServer: x\r\n"); c.Close() }), "eof"},
 		"other":             {&http.Transport{}, "http://" + hangingUp(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello\r\n"); c.Close() }), "*errors.errorString"},
 	} {
 		recorder.Reset()
