@@ -21,7 +21,9 @@ func newHostList(patterns []string) hostList {
 	for _, s := range patterns {
 		host, port := semconv.SplitHostPort(strings.TrimSpace(s))
 		p := hostPattern{name: strings.TrimSuffix(host, "."), port: port}
-		p.name, p.below = strings.CutPrefix(p.name, "*")
+		if strings.HasPrefix(p.name, "*.") {
+			p.name, p.below = p.name[1:], true
+		}
 		l = append(l, p)
 	}
 	return l

@@ -34,6 +34,8 @@ func TestPropagateTo(t *testing.T) {
 		{"*.A.example.", "http://c.b.a.example.", true},
 		{"*.a.example", "http://a.example", false},
 		{"*.a.example", "http://ba.example", false},
+		{"*.a.example", "http://.a.example", false},
+		{"*a.example", "http://xa.example", false}, // no pattern
 		{"a.example:8080", "http://a.example:8080", true},
 		{"a.example:8080", "http://a.example", false},
 		{"a.example:80", "http://a.example", true},

@@ -57,7 +57,6 @@ type phases struct {
 	composed context.Context
 
 	mu       sync.Mutex // guards what follows
-	over     bool       // RoundTrip has returned
 	asked    time.Time  // for a connection; zero when it has got one
 	conns    []conn     // got
 	first    [1]conn    // memory of conns
@@ -81,9 +80,6 @@ type phase struct {
 	took  time.Duration
 	attrs []slog.Attr
 }
-
-// noPhases is for who asks when RoundTrip has returned.
-var noPhases = &phases{over: true}
 
 // newPhases returns the hooks of a request with ctx, without those of dials
 // unless they have to be composed with the caller's.
@@ -124,9 +120,6 @@ func (p *phases) gotConn(info httptrace.GotConnInfo) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over {
-		return
-	}
 	c.asked, p.asked = p.asked, time.Time{}
 	p.conns = append(p.conns, c)
 }
@@ -135,7 +128,7 @@ func (p *phases) wroteRequest(info httptrace.WroteRequestInfo) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if info.Err == nil && !p.over {
+	if info.Err == nil {
 		p.written = now
 	}
 }
@@ -165,7 +158,7 @@ func (p *phases) add(name string, start time.Time, attrs []slog.Attr) {
 	took := time.Since(start)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.over && !start.IsZero() {
+	if !start.IsZero() {
 		p.dials = append(p.dials, phase{name, start, took, attrs})
 	}
 }
@@ -241,22 +234,22 @@ func peerAttrs(host string, port int) []slog.Attr {
 	return attrs
 }
 
-// finish writes everything to span and ignores what comes later. responded says
-// that there is a response.
+// finish writes to span what is known by now. responded says that there is a
+// response.
 func (p *phases) finish(span *dendro.Span, responded bool) {
 	now := time.Now()
 	p.mu.Lock()
-	p.over = true
+	dials, conns, written := p.dials, p.conns, p.written
 	p.mu.Unlock()
-	for i := range p.dials {
-		d := &p.dials[i]
+	for i := range dials {
+		d := &dials[i]
 		span.AddEventAt(d.start, d.took, d.name, d.attrs...)
 	}
-	for i := range p.conns {
-		p.conns[i].record(span, i)
+	for i := range conns {
+		conns[i].record(span, i)
 	}
-	if responded && !p.written.IsZero() {
-		span.AddEventAt(p.written, now.Sub(p.written), semconv.HTTPWaitEvent)
+	if responded && !written.IsZero() {
+		span.AddEventAt(written, now.Sub(written), semconv.HTTPWaitEvent)
 	}
 }
 

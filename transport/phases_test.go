@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -277,6 +278,9 @@ func TestRetry(t *testing.T) {
 		if e := &span.Events[i]; e.Name == "http.getconn" {
 			e.Attributes = slices.DeleteFunc(e.Attributes, func(a slog.Attr) bool { return a.Key == "http.conn.idletime_ns" })
 			conns = append(conns, eventAttrs(e))
+			if len(conns) == 2 { // nobody tells when it was asked for
+				testkit.Equal(t, "a point in time", e.Duration, time.Duration(0))
+			}
 		}
 	}
 	testkit.Equal(t, "connections", conns, []map[string]any{
@@ -285,4 +289,32 @@ func TestRetry(t *testing.T) {
 	})
 	testkit.Equal(t, "status", span.Status, dendro.Status{})
 	inside(t, span)
+}
+
+// With IPv4 and IPv6 addresses a dial may try two at once.
+func TestConnectsAtOnce(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	rt := transport.New(roundTripper(func(r *http.Request) (*http.Response, error) {
+		trace := httptrace.ContextClientTrace(r.Context())
+		trace.ConnectStart("tcp", "[2001:db8::1]:80")
+		for start := time.Now(); !time.Now().After(start); { // the clock may be coarse
+		}
+		trace.ConnectStart("tcp", "192.0.2.1:80")
+		trace.ConnectDone("tcp", "192.0.2.1:80", nil)
+		trace.ConnectDone("tcp", "[2001:db8::1]:80", context.Canceled)
+		return &http.Response{StatusCode: 204}, nil
+	}), transport.Options{Tracer: tracer})
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{})
+	req, _ := http.NewRequestWithContext(ctx, "GET", "http://a.example", nil)
+	_, err := rt.RoundTrip(req) //nolint:bodyclose // there is none
+	testkit.NoError(t, err)
+	events := recorder.Wait(t, 1)[0].Events
+	testkit.Equal(t, "events", len(events), 2)
+	testkit.Equal(t, "first", eventAttrs(&events[0]), map[string]any{
+		"network.peer.address": "192.0.2.1", "network.peer.port": int64(80),
+	})
+	testkit.Equal(t, "second", eventAttrs(&events[1]), map[string]any{
+		"network.peer.address": "2001:db8::1", "network.peer.port": int64(80), "error.type": "canceled",
+	})
+	testkit.Equal(t, "the second began before the first", events[1].Time < events[0].Time, true)
 }

@@ -153,9 +153,7 @@ type exchange struct {
 // Value has the hooks of httptrace, made for the first who asks.
 func (x *exchange) Value(key any) any {
 	if key == traceKey || key == dialKey {
-		if p := x.hooks(); p != noPhases {
-			return p.value(key)
-		}
+		return x.hooks().value(key)
 	}
 	return x.Context.Value(key)
 }
@@ -214,7 +212,7 @@ func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Reques
 		}
 	}()
 	resp, err := t.base.RoundTrip(&x.request)
-	if p := x.phases.Swap(noPhases); p != nil {
+	if p := x.phases.Load(); p != nil {
 		p.finish(span, resp != nil)
 	}
 	giveBack(resp, &x.request, r)
