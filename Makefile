@@ -1,4 +1,4 @@
-.PHONY: help bench
+.PHONY: help bench transparency
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -6,3 +6,7 @@ help: ## list the targets
 bench: ## compare with the peers for half an hour; writes the tables of docs/performance.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .
 	bin/benchmarks -o docs/performance.md
+
+transparency: ## what wrappers of net/http change, ours and those of the peers; writes docs/transparency.md
+	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .
+	bin/benchmarks -parts transparency -o docs/transparency.md

@@ -67,6 +67,9 @@ var parts = []part{
 	{"dapper", writeDapper},
 }
 
+// transparencyPart measures nothing, and has a page of its own.
+var transparencyPart = part{"transparency", compareTransparency}
+
 func main() {
 	log.SetFlags(0)
 	var names []string
@@ -79,7 +82,7 @@ func main() {
 	flag.DurationVar(&s.Time, "time", 80*time.Millisecond, "length of a round of one library")
 	flag.DurationVar(&s.Window, "window", time.Second, "length of a round of whole requests")
 	flag.StringVar(&s.Run, "run", "", "run only `case/library` that match this regular expression")
-	flag.StringVar(&s.Parts, "parts", strings.Join(names, ","), "which `parts` to measure")
+	flag.StringVar(&s.Parts, "parts", strings.Join(names, ","), "which `parts` to measure, or transparency")
 	flag.IntVar(&s.CPU, "cpu", 1, "GOMAXPROCS of the library under test, and goroutines that make spans")
 	flag.IntVar(&s.Heap, "heap", 64, "`MiB` of live heap of each process: its store, or ballast")
 	flag.StringVar(&s.Output, "o", "", "put the tables into this Markdown `file` too, between the comments that name the parts")
@@ -115,7 +118,7 @@ func run(s settings) error {
 	defer sink.stop()
 	s.Sink = sink.url
 	r := results{cases: map[string][]row{}}
-	for _, p := range parts {
+	for _, p := range append(slices.Clone(parts), transparencyPart) {
 		if !slices.Contains(strings.Split(s.Parts, ","), p.name) {
 			continue
 		}
@@ -126,7 +129,9 @@ func run(s settings) error {
 		if table == "" {
 			continue
 		}
-		table = header(s, p.name == "cases") + table
+		if p.name != transparencyPart.name {
+			table = header(s, p.name == "cases") + table
+		}
 		fmt.Printf("\n## %s\n\n%s", p.name, table)
 		if s.Output != "" {
 			if err := replacePart(s.Output, p.name, table); err != nil {

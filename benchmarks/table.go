@@ -15,16 +15,23 @@ import (
 func header(s settings, peers bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s, GOMAXPROCS=%d and %d MiB of live heap unless said otherwise, %d runs of %d rounds.\n", processor(), runtime.Version(), s.CPU, s.Heap, s.Runs, s.Rounds)
-	if info, ok := debug.ReadBuildInfo(); ok && peers {
-		var list []string
+	if peers {
+		fmt.Fprintf(&b, "\nPeers: %s.\n", linked(versions))
+	}
+	return b.String()
+}
+
+// linked lists those of the modules that are in this program, with their versions.
+func linked(modules []string) string {
+	var list []string
+	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
-			if slices.Contains(versions, m.Path) {
+			if slices.Contains(modules, m.Path) {
 				list = append(list, m.Path+" "+m.Version)
 			}
 		}
-		fmt.Fprintf(&b, "\nPeers: %s.\n", strings.Join(list, ", "))
 	}
-	return b.String()
+	return strings.Join(list, ", ")
 }
 
 // processor describes this machine.

@@ -279,7 +279,7 @@ var responseCases = []Case{
 		x.halfClosed(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	}},
 	{"an event stream", everywhere, func(x *exchange) {
-		arrived := make(chan struct{})
+		arrived := make(chan struct{}, 3)
 		s := x.handle(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			for i := range 3 {
