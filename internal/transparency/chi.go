@@ -34,15 +34,15 @@ func chiCases() []Case {
 	var cases []Case
 	for _, m := range chiMiddlewares {
 		cases = append(cases,
-			Case{"chi's " + m.name + " inside", everywhere, func(x *exchange) {
+			Case{"chi's " + m.name + " inside", noTLS, func(x *exchange) {
 				x.inRouter(m, x.wrap, m.make(x))
 			}},
-			Case{"chi's " + m.name + " outside", everywhere, func(x *exchange) {
+			Case{"chi's " + m.name + " outside", noTLS, func(x *exchange) {
 				x.inRouter(m, m.make(x), x.wrap)
 			}})
 	}
 	for at, name := range []string{"first", "second", "in the middle", "last"} {
-		cases = append(cases, Case{"chi's middlewares together, " + name, everywhere, func(x *exchange) {
+		cases = append(cases, Case{"chi's middlewares together, " + name, noTLS, func(x *exchange) {
 			x.together([]int{0, 1, 4, 9}[at])
 		}})
 	}
@@ -82,7 +82,7 @@ func (x *exchange) together(at int) {
 		x.handler("request id %t, remote %q, interfaces %s", middleware.GetReqID(r.Context()) != "", withoutAddresses(r.RemoteAddr), interfaces(w))
 		w.Header().Set("Content-Type", "text/plain")
 		io.WriteString(w, strings.Repeat(r.PathValue("id"), 100))
-		x.flush(w, 2)
+		flushNow(w)
 		io.WriteString(w, "end")
 	})
 	r.Get("/panic", func(http.ResponseWriter, *http.Request) { panic("for Recoverer") })
@@ -103,7 +103,7 @@ var chiMiddlewares = []chiMiddleware{
 				w.Header().Set("Content-Type", "text/plain")
 				x.noteWrite(io.WriteString(w, strings.Repeat("a", 1000)))
 				if r.URL.Path == "/flush" {
-					x.flush(w, 2)
+					flushNow(w)
 				}
 				n, err := io.Copy(w, strings.NewReader("bcd"))
 				x.handler("copied %d, %s", n, describe(err))
@@ -183,7 +183,7 @@ var chiMiddlewares = []chiMiddleware{
 		make: func(*exchange) func(http.Handler) http.Handler { return middleware.Throttle(1) },
 		serve: func(x *exchange) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
-				x.flush(w, 2)
+				flushNow(w)
 				x.await(r.Context().Done(), "the client to leave")
 			}
 		},
@@ -245,7 +245,7 @@ var chiMiddlewares = []chiMiddleware{
 				io.WriteString(w, "a")
 				_, _ = w.Write([]byte("b"))
 				_, _ = io.Copy(w, io.LimitReader(strings.NewReader("cd"), 1))
-				x.flush(w, 2)
+				flushNow(w)
 			}
 		},
 		ask: func(x *exchange, s *httptest.Server) { x.get(s, "/") },

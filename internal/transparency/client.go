@@ -75,7 +75,7 @@ var roundTripCases = []Case{
 		gone := make(chan struct{}, 2)
 		s := x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "first")
-			x.flush(w, 2)
+			flushNow(w)
 			x.await(r.Context().Done(), "the client to leave")
 			gone <- struct{}{}
 		}))
@@ -409,7 +409,7 @@ var clientErrorCases = []Case{
 	{"canceled in the body", everywhere, func(x *exchange) {
 		s := x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "first")
-			x.flush(w, 2)
+			flushNow(w)
 			x.await(r.Context().Done(), "the client to leave")
 		}))
 		ctx, cancel := context.WithCancel(context.Background())
@@ -446,7 +446,7 @@ var clientErrorCases = []Case{
 		s, _ := x.silent()
 		c := x.callServer(s)
 		c.Timeout = 20 * time.Millisecond
-		_, err := c.Do(x.newRequest("GET", s, "/", nil)) //nolint:bodyclose // there is none
+		_, err := c.Do(x.newRequest("GET", s, "/", nil))
 		var timeout net.Error
 		x.client("timeout %t, %t", errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded))
 	}},
@@ -456,7 +456,7 @@ var clientErrorCases = []Case{
 			r := x.newRequest("GET", s, "/", nil)
 			scheme, rest, _ := strings.Cut(target, ":")
 			r.URL.Scheme, r.URL.Host = scheme, strings.Trim(rest, "/")
-			_, err := x.around(transportOf(s)).RoundTrip(r) //nolint:bodyclose // there is none
+			_, err := x.around(transportOf(s)).RoundTrip(r)
 			var dns *net.DNSError
 			if errors.As(err, &dns) {
 				x.client("DNS error %T for %q", err, dns.Name) // the rest depends on the resolver
@@ -514,14 +514,14 @@ var clientErrorCases = []Case{
 			x.await(arrived, "the first bytes")
 			return 0, broken
 		})))
-		_, err := x.callServer(s).Do(r) //nolint:bodyclose // there is none
+		_, err := x.callServer(s).Do(r)
 		x.client("broken %t", errors.Is(err, broken))
 	}},
 	{"an aborted response", everywhere, func(x *exchange) {
 		arrived := make(chan struct{})
 		s := x.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, "begin")
-			x.flush(w, 2)
+			flushNow(w)
 			x.await(arrived, "the first byte")
 			panic(http.ErrAbortHandler)
 		}))
@@ -537,7 +537,7 @@ var clientErrorCases = []Case{
 			_ = http.NewResponseController(w).EnableFullDuplex()
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			io.WriteString(w, "no")
-			x.flush(w, 2)
+			flushNow(w)
 		}))
 		body, send := io.Pipe()
 		if resp := x.roundTrip(transportOf(s), x.newRequest("POST", s, "/", body)); resp != nil {

@@ -48,7 +48,7 @@ var contextCases = []Case{
 		s := x.handle(func(w http.ResponseWriter, r *http.Request) {
 			defer close(done)
 			io.WriteString(w, "first")
-			x.flush(w, 2)
+			flushNow(w)
 			ctx := r.Context()
 			x.await(ctx.Done(), "the end of the context")
 			x.handler("error %s, cause %s", describe(ctx.Err()), describe(context.Cause(ctx)))
@@ -107,7 +107,7 @@ var contextCases = []Case{
 			defer close(done)
 			n, ok := w.(deprecatedCloseNotifier)
 			x.handler("CloseNotifier %t", ok)
-			x.flush(w, 2)
+			flushNow(w)
 			if !ok {
 				return
 			}

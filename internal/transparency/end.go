@@ -15,7 +15,7 @@ func (x *exchange) catching(h http.HandlerFunc) *httptest.Server {
 	return x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if p := recover(); p != nil {
-				x.outer("panic %T %v, ErrAbortHandler=%t", p, p, p == http.ErrAbortHandler)
+				x.outer("panic %T %v, ErrAbortHandler=%t", p, p, p == http.ErrAbortHandler) //nolint:errorlint // as net/http compares
 				panic(p)
 			}
 			x.outer("no panic")
@@ -45,7 +45,7 @@ var endCases = []Case{
 		arrived := make(chan struct{})
 		s := x.catching(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, "begin")
-			x.flush(w, 2)
+			flushNow(w)
 			x.await(arrived, "the first byte")
 			panic("late")
 		})
@@ -68,7 +68,7 @@ var endCases = []Case{
 		s := x.catching(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
 			io.WriteString(w, "begin")
-			x.flush(w, 2)
+			flushNow(w)
 			x.await(arrived, "the first byte")
 			panic(http.ErrAbortHandler)
 		})

@@ -139,7 +139,7 @@ var caller = regexp.MustCompile(` from \S+ \(\S+:\d+\)`)
 func (l serverLog) Write(p []byte) (int, error) {
 	line, _, _ := strings.Cut(string(p), "\n")
 	line = caller.ReplaceAllString(line, "")
-	if !strings.Contains(line, "URL query contains semicolon") {
+	if !strings.Contains(line, "TLS handshake error") { // of a client that has left in time
 		l.x.note("log", "%s", withoutAddresses(line))
 	}
 	return len(p), nil
@@ -389,7 +389,7 @@ func (x *exchange) noteGoroutines(before map[string]string) {
 // goroutines returns the functions that the goroutines of net/http and of this
 // package began with, by the id of the goroutine.
 func goroutines() map[string]string {
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, 1<<16)
 	n := runtime.Stack(buf, true)
 	for n == len(buf) { // there may be more
 		buf = make([]byte, 2*len(buf))

@@ -183,7 +183,7 @@ var fileCases = []Case{
 			panic(http.ErrAbortHandler)
 		})
 		x.quiet = true
-		_, err := s.Client().Do(x.upload(s)) //nolint:bodyclose // there is none
+		_, err := s.Client().Do(x.upload(s))
 		x.client("fails: %t", err != nil)
 	}},
 	{"a form with files, parsed by a handler inside a copy", everywhere, func(x *exchange) {

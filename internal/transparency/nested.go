@@ -64,7 +64,7 @@ var nestedCases = slices.Concat(
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			io.WriteString(w, "data: 1\n")
-			x.flush(w, 2)
+			flushNow(w)
 			x.await(r.Context().Done(), "the client to leave")
 		}
 	}, func(x *exchange, s *httptest.Server) {
@@ -96,7 +96,7 @@ var nestedCases = slices.Concat(
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, "begin")
-			x.flush(w, 2)
+			flushNow(w)
 			panic(http.ErrAbortHandler)
 		}
 	}, func(x *exchange, s *httptest.Server) {

@@ -220,22 +220,15 @@ var requestCases = []Case{
 		})
 		x.get(s, "/")
 	}},
-	{"MaxBytesReader", everywhere, func(x *exchange) {
+	{"MaxBytesReader and MaxBytesHandler inside", everywhere, func(x *exchange) {
 		s := x.handle(func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, 5)
-			body, err := io.ReadAll(r.Body)
-			var tooLarge *http.MaxBytesError
-			x.handler("read %q, %s, MaxBytesError=%t", body, describe(err), errors.As(err, &tooLarge))
-			if err != nil {
-				http.Error(w, "too large", http.StatusRequestEntityTooLarge)
-			}
+			x.readOrRefuse().ServeHTTP(w, r)
 		})
 		x.post(s, "/", "12345")
 		x.post(s, "/", "123456")
 		x.post(s, "/", "12345")
-	}},
-	{"MaxBytesHandler inside", everywhere, func(x *exchange) {
-		s := x.handle(http.MaxBytesHandler(x.readOrRefuse(), 5).ServeHTTP)
+		s = x.handle(http.MaxBytesHandler(x.readOrRefuse(), 5).ServeHTTP)
 		x.post(s, "/", "123456")
 		x.post(s, "/", "12345")
 	}},
@@ -251,7 +244,8 @@ func (x *exchange) readOrRefuse() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x.handler("length %d", r.ContentLength)
 		if _, err := io.ReadAll(r.Body); err != nil {
-			x.handler("%s", describe(err))
+			var tooLarge *http.MaxBytesError
+			x.handler("%s, MaxBytesError=%t", describe(err), errors.As(err, &tooLarge))
 			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 		}
 	})

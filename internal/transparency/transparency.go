@@ -22,6 +22,7 @@ var (
 	everywhere = []string{HTTP1, HTTP2, H2C}
 	onlyHTTP1  = []string{HTTP1}
 	onlyHTTP2  = []string{HTTP2, H2C}
+	noTLS      = []string{HTTP1, H2C} // where it would only take time
 )
 
 // Wrapper is what is under test. A nil field stands for nothing in between.

@@ -15,10 +15,9 @@ import (
 
 // known are the differences that dendro has, by case, and why.
 var known = map[string]string{
-	"MaxBytesReader":                      "net/http does not close the connection: it does not know the writer",
-	"MaxBytesHandler inside":              "the same",
-	"other fields that a handler assigns": "they are those of a copy, as with every middleware that adds to the context",
-	"chi router inside":                   "handlers outside see the pattern of chi, which bare chi keeps to its own copy",
+	"MaxBytesReader and MaxBytesHandler inside": "net/http does not close the connection: it does not know the writer",
+	"other fields that a handler assigns":       "they are those of a copy, as with every middleware that adds to the context",
+	"chi router inside":                         "handlers outside see the pattern of chi, which bare chi keeps to its own copy",
 }
 
 // wrapperOf returns dendro with a tracer; with nil it has none.
