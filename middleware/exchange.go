@@ -158,7 +158,11 @@ func (x *exchange) finish() {
 	}
 	x.span.SetAttributes(attrs...)
 	x.conclude(pattern, status, errorType)
-	giveBack(x.outer, &x.request)
+	if x.route.ours { // chi by itself would have made a copy, and keeps what it finds to that
+		assign(&x.outer.MultipartForm, x.request.MultipartForm)
+	} else {
+		giveBack(x.outer, &x.request)
+	}
 	if p != nil {
 		panic(p)
 	}

@@ -234,20 +234,30 @@ func shareTrailer(r *http.Request) {
 	}
 }
 
-// giveBack copies to r what handlers inside have set on inner, a copy of r, and
-// what the server or handlers outside look for: net/http removes the temporary
-// files of a form that it can see.
+// giveBack copies to r what handlers inside have assigned on inner, a copy of r: for
+// the handlers outside, and for the server, which removes the temporary files of a
+// form that it can see. What is as it was it does not touch.
 func giveBack(r, inner *http.Request) {
-	if inner.Pattern != r.Pattern {
-		r.Pattern = inner.Pattern
+	assign(&r.Method, inner.Method)
+	assign(&r.URL, inner.URL)
+	assign(&r.Host, inner.Host)
+	assign(&r.RemoteAddr, inner.RemoteAddr)
+	assign(&r.RequestURI, inner.RequestURI)
+	assign(&r.Pattern, inner.Pattern)
+	assign(&r.MultipartForm, inner.MultipartForm)
+	assignMap(&r.Header, inner.Header)
+	assignMap(&r.Form, inner.Form)
+	assignMap(&r.PostForm, inner.PostForm)
+}
+
+func assign[T comparable](to *T, value T) {
+	if *to != value {
+		*to = value
 	}
-	if r.Form == nil && inner.Form != nil {
-		r.Form = inner.Form
-	}
-	if r.PostForm == nil && inner.PostForm != nil {
-		r.PostForm = inner.PostForm
-	}
-	if r.MultipartForm == nil && inner.MultipartForm != nil {
-		r.MultipartForm = inner.MultipartForm
+}
+
+func assignMap[M ~map[string][]string](to *M, value M) {
+	if reflect.ValueOf(*to).Pointer() != reflect.ValueOf(value).Pointer() {
+		*to = value
 	}
 }
