@@ -21,8 +21,8 @@
 // end.
 //
 // Handlers see no other difference: the http.ResponseWriter has the optional
-// interfaces of the one it wraps and no other, panics go on, and the forms and
-// the pattern that they set on their request are there for the handlers outside.
+// interfaces of the one it wraps and no other, panics go on, and what they assign on
+// their request is there for the handlers outside.
 // One thing no wrapper can keep whole: [http.MaxBytesReader] does not recognise a
 // wrapped writer. When a body is too large the connection is closed all the same,
 // unless the reader was put on a copy of the request, as by [http.MaxBytesHandler],
