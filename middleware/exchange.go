@@ -30,7 +30,7 @@ type exchange struct {
 	h               *handler
 	span            *dendro.Span
 	name            string        // of the span, without a route
-	began           time.Time     // if a hook wants to know
+	began           time.Duration // since epoch, if a hook wants to know
 	outer           *http.Request // as it came
 	request         http.Request  // as the next handler gets it
 	body            body          // of request, if it has one
@@ -40,10 +40,13 @@ type exchange struct {
 	returned bool
 }
 
+// epoch is some time before all requests.
+var epoch = time.Now()
+
 func (h *handler) newExchange(ctx context.Context, span *dendro.Span, name string, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{Context: ctx, h: h, span: span, name: name, outer: r}
 	if h.hooked() {
-		x.began = time.Now()
+		x.began = time.Since(epoch)
 	}
 	x.writer.next, x.writer.x = w, x
 	x.route.enter(ctx, h.mux)
@@ -184,7 +187,7 @@ func (x *exchange) conclude(pattern string, status int, errorType string) {
 		return
 	}
 	h := x.h
-	result := Result{Request: &x.request, Route: pattern, Status: status, ErrorType: errorType, Duration: time.Since(x.began)}
+	result := Result{Request: &x.request, Route: pattern, Status: status, ErrorType: errorType, Duration: time.Since(epoch) - x.began}
 	if h.SpanName != nil {
 		if name := h.SpanName(result); name != "" {
 			x.span.SetName(name)

@@ -257,6 +257,9 @@ func assign[T comparable](to *T, value T) {
 }
 
 func assignMap[M ~map[string][]string](to *M, value M) {
+	if *to == nil && value == nil {
+		return
+	}
 	if reflect.ValueOf(*to).Pointer() != reflect.ValueOf(value).Pointer() {
 		*to = value
 	}
