@@ -17,11 +17,19 @@
 // Names and attributes are those of the OpenTelemetry conventions for SQL
 // databases. The text of a statement has its literals replaced by "?", and
 // what an error message quotes is replaced too, see [Options.RawStatements].
-// Arguments are never recorded. Of this package's own are
+// Arguments are recorded only by [Options.Args]. A statement that takes long has
+// the place in the program where it was executed, see [Options.Slow]. Events are
+// "connect", when a connection was opened for the call, "pool wait", see [DB], and
+// "prepare". Of this package's own are
 //
 //	dendro.db.affected_rows         rows changed by an exec
 //	dendro.db.first_row_ns          nanoseconds from the call to the first row
 //	dendro.db.transaction.outcome   "commit" or "rollback"
+//	dendro.db.repeated              true on a span below which a statement was
+//	                                executed five times or more, see the event
+//	                                "repeated statement"
+//	dendro.db.repeated.<summary>    how often
+//	dendro.db.plan                  see [Options.Explain]
 //
 // # What the program sees
 //
