@@ -31,6 +31,8 @@ var allowed = map[string][]string{
 	"internal/semconv":      nil,
 	"internal/testkit":      {""},
 	"internal/transparency": {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
+	// A driver and its callers, for the tests of sqldriver and its peers.
+	"internal/sqltransparency": nil,
 	// A program that writes source files.
 	"middleware/internal/gen": nil,
 	"internal/architecture":   nil,
