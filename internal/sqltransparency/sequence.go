@@ -404,7 +404,8 @@ func (s *sequence) keepRows(rows *sql.Rows, p place, r request) {
 	}
 }
 
-// queryRow does not cancel on the way: the row is read at once, or not.
+// queryRow does not cancel on the way: whether the row is closed before it is
+// read would be chance.
 func (s *sequence) queryRow() {
 	p, query, args, r := s.place(), pick(s, queries), s.args(), s.request()
 	dest, show := s.dest(false, s.choose(4))
@@ -415,9 +416,14 @@ func (s *sequence) queryRow() {
 		} else {
 			row = p.on.QueryRowContext(r.orBackground(), query, args...)
 		}
-		err := row.Err()
-		return describe(err) + ", " + describe(row.Scan(dest...)) + show()
+		return describe(row.Err()) + ", " + scanRow(row, dest) + show()
 	})
+}
+
+// scanRow waits before it scans: a context that has ended closes the row.
+func scanRow(row *sql.Row, dest []any) string {
+	synctest.Wait()
+	return describe(row.Scan(dest...))
 }
 
 // dest returns n destinations, and what prints them.
@@ -561,7 +567,7 @@ func (s *sequence) useStmt() {
 			s.keepRows(rows, st.where, r)
 			return describe(err)
 		}
-		return describe(st.stmt.QueryRowContext(r.orBackground(), args...).Scan(dest...)) + show()
+		return scanRow(st.stmt.QueryRowContext(r.orBackground(), args...), dest) + show()
 	})
 }
 
