@@ -45,6 +45,9 @@ func exactRows(r rows) driver.Rows {
 	nullabler, hasNullabler := r.bare.(driver.RowsColumnTypeNullable)
 	precisioner, hasPrecisioner := r.bare.(driver.RowsColumnTypePrecisionScale)
 	has := bits(hasNext, hasScanTyper, hasTypeNamer, hasLengther, hasNullabler, hasPrecisioner)
+	if w := exactScanned(has, r, resultSets{bare: next}, scanTyper, typeNamer, lengther, nullabler, precisioner); w != nil {
+		return w
+	}
 	return rowsWith(has, r, resultSets{bare: next}, scanTyper, typeNamer, lengther, nullabler, precisioner)
 }
 

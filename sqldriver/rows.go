@@ -32,8 +32,10 @@ func (r *rows) unwrap() any { return r.bare }
 
 func (r *rows) Columns() []string { return r.bare.Columns() }
 
-func (r *rows) Next(dest []driver.Value) error {
-	err := r.bare.Next(dest)
+func (r *rows) Next(dest []driver.Value) error { return r.read(r.bare.Next(dest)) }
+
+// read notes a further row, or why there was none.
+func (r *rows) read(err error) error {
 	if err == nil {
 		if r.count++; r.count == 1 {
 			r.answered()
