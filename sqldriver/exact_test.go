@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"go/build"
 	"io"
 	"os/exec"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/sqltransparency"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -158,7 +160,29 @@ func TestEveryCombination(t *testing.T) {
 		checkExact(t, f, bare, exactRows(rows{bare: bare, execution: execution{db: db}, ctx: ctx}), rowsProbes)
 	}
 	t.Logf("combinations: %d connections, %d statements, %d rows", len(conns), len(stmts), len(rowss))
-	testkit.Equal(t, "combinations", []int{len(conns), len(stmts), len(rowss)}, []int{64, 4, 64})
+	testkit.Equal(t, "combinations", []int{len(conns), len(stmts), len(rowss)}, []int{1 << 6, 1 << 2, 1 << 6})
+}
+
+// TestEveryCombinationOpened opens a wrapped driver for every combination of
+// optional interfaces, with methods of today and of before contexts, with and
+// without OpenConnector, and with a connector that has Close or has not.
+func TestEveryCombinationOpened(t *testing.T) {
+	rows := 1 << 6
+	if slices.Contains(build.Default.ReleaseTags, "go1.27") {
+		rows = 1 << 7 // RowsColumnScanner
+	}
+	for _, d := range differentials() {
+		found, err := sqltransparency.Combinations(d.library())
+		testkit.NoError(t, err)
+		kinds := map[string]int{}
+		for _, c := range found {
+			if kinds[c.Kind]++; c.Differs() {
+				t.Errorf("%s: %v", d.name, c)
+			}
+		}
+		testkit.Equal(t, "combinations", kinds, map[string]int{"Conn": 1 << 6, "old Conn": 1 << 6, "Stmt": 1 << 2, "old Stmt": 1 << 2,
+			"Rows": rows, "Connector": 3})
+	}
 }
 
 func TestConnectorClose(t *testing.T) {
@@ -184,8 +208,12 @@ func TestGeneratedFiles(t *testing.T) {
 	if err != nil {
 		t.Skip("no go command")
 	}
-	if out, err := exec.Command(tool, "run", "gen.go", "-check").CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	for _, folder := range []string{".", "../internal/sqltransparency"} {
+		cmd := exec.Command(tool, "run", "gen.go", "-check")
+		cmd.Dir = folder
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
 }
 
