@@ -129,9 +129,7 @@ func (x *exchange) describeRequest(method string) {
 func (x *exchange) finish() {
 	p := recover()
 	w := &x.writer
-	if w.open != nil {
-		w.open.end()
-	}
+	stream := w.end()
 	if p == nil && x.returned {
 		w.begin() // net/http sends the header now
 	}
@@ -149,8 +147,8 @@ func (x *exchange) finish() {
 	if x.outer.Method != http.MethodHead && !w.hijacked {
 		attrs = append(attrs, slog.Int64(semconv.HTTPResponseBodySize, w.bytes.Load()))
 	}
-	if w.open != nil {
-		if n := w.open.flushes.Load(); n > 0 {
+	if stream != nil {
+		if n := stream.flushes.Load(); n > 0 {
 			attrs = append(attrs, slog.Int64(semconv.HTTPResponseFlushes, n))
 		}
 	}

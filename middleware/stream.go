@@ -38,21 +38,27 @@ type stream struct {
 	timer *time.Timer // nil: the response has ended
 }
 
+// ended stands for the stream of a response that has ended, and of one that never
+// was a stream: a goroutine that the handler left behind may still write to it.
+var ended = new(stream)
+
 // stream returns that of w, which it begins.
 func (w *writer) stream() *stream {
-	if w.open != nil {
-		return w.open
+	if s := w.open.Load(); s != nil {
+		return s
 	}
 	s := &stream{x: w.x, route: w.x.route.pattern(&w.x.request), since: time.Now(), wait: w.x.h.firstPart}
-	w.open = s
+	s.mu.Lock() // the part may come before its timer is known, and so may the end
+	defer s.mu.Unlock()
+	if !w.open.CompareAndSwap(nil, s) {
+		return w.open.Load()
+	}
 	if !w.hijacked {
 		s.status = cmp.Or(w.status, http.StatusOK)
 		if w.bytes.Load() <= streamBytes { // else some have gone before
 			w.x.span.AddEventAt(s.since, 0, semconv.FirstByteEvent)
 		}
 	}
-	s.mu.Lock() // the part may come before its timer is known
-	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(s.wait, s.part)
 	return s
 }
@@ -84,10 +90,15 @@ func (s *stream) part() {
 	s.timer.Reset(s.wait)
 }
 
-// end is called when the handler has returned. No part begins after it.
-func (s *stream) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timer.Stop()
-	s.timer = nil
+// end ends the stream of w, which it returns if there was one. No part begins
+// after it.
+func (w *writer) end() *stream {
+	s := w.open.Swap(ended)
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.timer.Stop()
+		s.timer = nil
+	}
+	return s
 }

@@ -143,10 +143,10 @@ func TestWhatMakesAStream(t *testing.T) {
 		"informative": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusEarlyHints) }, false},
 	} {
 		tracer, recorder := testkit.NewTracer(t)
-		var x *exchange
+		var began bool
 		h := New(Options{Tracer: tracer})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			x = r.Context().Value(exchangeKey{}).(*exchange)
 			c.handle(w, r)
+			began = r.Context().Value(exchangeKey{}).(*exchange).writer.open.Load() != nil
 		}))
 		s := testkit.Serve(t, "1.1", h)
 		resp, err := s.Client().Get(s.URL)
@@ -154,7 +154,7 @@ func TestWhatMakesAStream(t *testing.T) {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		recorder.Wait(t, 1)
-		testkit.Equal(t, name, x.writer.open != nil, c.want)
+		testkit.Equal(t, name, began, c.want)
 	}
 }
 
@@ -164,9 +164,25 @@ func TestNoPartAfterTheEnd(t *testing.T) {
 	var s *stream
 	h := New(Options{Tracer: tracer})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
-		s = r.Context().Value(exchangeKey{}).(*exchange).writer.open
+		s = r.Context().Value(exchangeKey{}).(*exchange).writer.open.Load()
 	}))
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 	s.part()
+	testkit.Equal(t, "spans", testkit.Names(recorder.Wait(t, 1)), []string{"GET"})
+}
+
+// A goroutine that the handler left behind begins no stream, which nobody would
+// end.
+func TestNoStreamAfterTheEnd(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	var left http.ResponseWriter
+	var x *exchange
+	h := New(Options{Tracer: tracer})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		left, x = w, r.Context().Value(exchangeKey{}).(*exchange)
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	left.(http.Flusher).Flush()
+	_, _ = left.Write(make([]byte, streamBytes+1))
+	testkit.Equal(t, "no stream", x.writer.open.Load() == ended && ended.timer == nil, true)
 	testkit.Equal(t, "spans", testkit.Names(recorder.Wait(t, 1)), []string{"GET"})
 }

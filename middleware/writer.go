@@ -19,7 +19,7 @@ type writer struct {
 	status   int          // final status sent, 0 before
 	bytes    atomic.Int64 // of the body
 	hijacked bool
-	open     *stream // nil unless it takes long
+	open     atomic.Pointer[stream] // nil unless it takes long
 }
 
 // flushErrorer is what [http.ResponseController] looks for.

@@ -77,13 +77,9 @@ func callAll(w http.ResponseWriter) (names []string, bytes int64) {
 
 // watch returns a writer of a traced request.
 func watch(t *testing.T, next http.ResponseWriter) *writer {
-	x := &exchange{Context: t.Context(), h: new(handler), outer: httptest.NewRequest("GET", "/", nil)}
+	x := &exchange{Context: t.Context(), h: Trace(nil).(*handler), outer: httptest.NewRequest("GET", "/", nil)}
 	x.writer.next, x.writer.x = next, x
-	t.Cleanup(func() {
-		if x.writer.open != nil {
-			x.writer.open.end()
-		}
-	})
+	t.Cleanup(func() { x.writer.end() })
 	return &x.writer
 }
 
