@@ -7,6 +7,7 @@ bench: ## compare with the peers for half an hour; writes the tables of docs/per
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .
 	bin/benchmarks -o docs/performance.md
 
-transparency: ## what wrappers of net/http change, ours and those of the peers; writes docs/transparency.md
+transparency: ## what wrappers of net/http and of drivers change, ours and those of the peers; writes docs/transparency.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .
 	bin/benchmarks -parts transparency -o docs/transparency.md
+	cd benchmarks && GOWORK=off go test -run TestSQLTransparency . -transparency ../docs/transparency.md

@@ -9,6 +9,7 @@ require (
 	github.com/XSAM/otelsql v0.44.0
 	github.com/dendrotrace/dendro v0.0.0
 	github.com/go-chi/chi/v5 v5.5.0
+	github.com/ngrok/sqlmw v0.0.0-20220520173518-97c9c04efc79
 	github.com/openzipkin/zipkin-go v0.4.3
 	github.com/riandyrn/otelchi v0.12.2
 	go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp v0.72.0

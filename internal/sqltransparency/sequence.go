@@ -43,6 +43,10 @@ func Run(t *testing.T, l Library, data []byte) (trace []string) {
 	return trace
 }
 
+// WithoutErrors is at the end of the first line of a trace, which says what the
+// driver is like, if all its calls go well.
+const WithoutErrors = ", without errors"
+
 // Difference returns the call at which two traces part, as the one and as the
 // other have it; "" if they are equal.
 func Difference(a, b []string) (inA, inB string) {
@@ -150,7 +154,11 @@ func newSequence(l Library, data []byte) *sequence {
 	if err != nil {
 		panic(err)
 	}
-	s.trace = append(s.trace, fmt.Sprintf("%+v chaos %d plain %v", sh, chaos, plain))
+	first := "a driver " + sh.String()
+	if chaos == 0 {
+		first += WithoutErrors
+	}
+	s.trace = append(s.trace, first)
 	s.db = sql.OpenDB(c)
 	return s
 }

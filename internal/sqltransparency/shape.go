@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"io"
+	"strings"
 )
 
 // Bits of a shape: which optional interfaces a value has.
@@ -20,6 +21,30 @@ type shape struct {
 	rows       uint
 	withCloser bool // the connector has Close
 	connector  bool // the driver has OpenConnector
+}
+
+// String says what the connections and statements have.
+func (s shape) String() string {
+	if s.era >= pureEras {
+		return "with old and new methods mixed"
+	}
+	list := func(has uint, probes []probe) string {
+		var names []string
+		for i, p := range probes {
+			if has&(1<<i) != 0 {
+				names = append(names, p.name)
+			}
+		}
+		if len(names) == 0 {
+			return "nothing"
+		}
+		return strings.Join(names, ", ")
+	}
+	out := "whose connections have " + list(s.conn, connProbes) + ", and statements " + list(s.stmt, stmtProbes)
+	if s.era == old {
+		out += ", all without contexts"
+	}
+	return out
 }
 
 // Eras of connections and statements. Those that are mixed have all optional
