@@ -226,8 +226,12 @@ func validToken(s string) bool {
 
 type baggageKey struct{}
 
-// ContextWithBaggage returns a context that carries b; [Inject] sends it on.
+// ContextWithBaggage returns a context that carries b; [Inject] sends it on. With an
+// empty b it sends none, and removes what header has.
 func ContextWithBaggage(ctx context.Context, b Baggage) context.Context {
+	if b.members == nil {
+		b.members = []BaggageMember{}
+	}
 	return context.WithValue(ctx, baggageKey{}, b)
 }
 

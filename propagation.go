@@ -37,7 +37,9 @@ const (
 	headerBaggage     = "Baggage"
 )
 
-// Inject implements [Propagator].
+// Inject implements [Propagator]. A baggage that was emptied on purpose, by
+// [Baggage.Delete] or [ContextWithBaggage], removes the header; the zero value leaves
+// it alone.
 func (w W3C) Inject(header map[string][]string, sc SpanContext, b Baggage) {
 	if sc.IsValid() && !w.NoTraceContext {
 		header[headerTraceparent] = []string{sc.Traceparent()}
@@ -47,8 +49,12 @@ func (w W3C) Inject(header map[string][]string, sc SpanContext, b Baggage) {
 			delete(header, headerTracestate)
 		}
 	}
-	if b.Len() > 0 && !w.NoBaggage {
+	switch {
+	case w.NoBaggage:
+	case b.Len() > 0:
 		header[headerBaggage] = []string{b.String()}
+	case b.members != nil: // emptied, not just absent
+		delete(header, headerBaggage)
 	}
 }
 

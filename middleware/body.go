@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"reflect"
 	"strings"
@@ -21,24 +22,62 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// maxBytesReader is the type of what [http.MaxBytesReader] returns, and the
-// number of its field that holds the limit and never changes, -1 if there is none.
-var maxBytesReader, maxBytesField = func() (reflect.Type, int) {
+// maxBytes is the type of what [http.MaxBytesReader] returns, and those of its
+// fields that never change: the writer, the reader within and the limit. Nil: they
+// are not what they were.
+var maxBytes = func() *maxBytesType {
 	t := reflect.TypeOf(http.MaxBytesReader(nil, io.NopCloser(strings.NewReader("")), 0))
-	if t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct {
-		if f, ok := t.Elem().FieldByName("i"); ok && f.Type.Kind() == reflect.Int64 {
-			return t, f.Index[0]
-		}
+	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return nil
 	}
-	return t, -1
+	w, hasW := t.Elem().FieldByName("w")
+	r, hasR := t.Elem().FieldByName("r")
+	limit, hasLimit := t.Elem().FieldByName("i")
+	if !hasW || !hasR || !hasLimit || w.Type.Kind() != reflect.Interface ||
+		r.Type.Kind() != reflect.Interface || limit.Type.Kind() != reflect.Int64 {
+		return nil
+	}
+	return &maxBytesType{t, w.Index, r.Index, limit.Index}
 }()
 
-// tooLarge reports whether more was read of b than outer lets through, if that
-// is what [http.MaxBytesReader] has made around b.
-func (b *body) tooLarge(outer io.ReadCloser) bool {
-	if reflect.TypeOf(outer) != maxBytesReader || maxBytesField < 0 {
+type maxBytesType struct {
+	of          reflect.Type
+	w, r, limit []int
+}
+
+// tooLarge reports whether more was read of the body of the request than an
+// [http.MaxBytesReader] lets through that the handler has made of it and of w.
+func (w *writer) tooLarge() bool {
+	x := w.x
+	v := reflect.ValueOf(x.request.Body)
+	if x.body.ReadCloser == nil || maxBytes == nil || !v.IsValid() || v.Type() != maxBytes.of || !w.ofServer() {
 		return false
 	}
-	limit := reflect.ValueOf(outer).Elem().Field(maxBytesField).Int()
-	return b.bytes.Load() > limit
+	limit := int64(math.MaxInt64)
+	for v.IsValid() && v.Type() == maxBytes.of { // or several
+		reader := v.Elem()
+		if is(reader.FieldByIndex(maxBytes.w).Elem(), w) {
+			limit = min(limit, reader.FieldByIndex(maxBytes.limit).Int())
+		}
+		v = reader.FieldByIndex(maxBytes.r).Elem()
+	}
+	return is(v, &x.body) && x.body.bytes.Load() > limit
+}
+
+// is reports whether v is p, or a struct of nothing but p, as the types of
+// writer_gen.go are.
+func is[T any](v reflect.Value, p *T) bool {
+	for v.Kind() == reflect.Struct && v.NumField() == 1 {
+		v = v.Field(0)
+	}
+	return v.Kind() == reflect.Pointer && v.Pointer() == reflect.ValueOf(p).Pointer() && v.Type() == reflect.TypeFor[*T]()
+}
+
+// ofServer reports whether w writes to the writer of an HTTP/1 server, with nothing
+// in between that [http.MaxBytesReader] would stop at.
+func (w *writer) ofServer() bool {
+	if next, ok := w.next.(interface{ ofServer() bool }); ok { // mounted twice
+		return next.ofServer()
+	}
+	return reflect.TypeOf(w.next).String() == "*http.response"
 }

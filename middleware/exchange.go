@@ -124,12 +124,12 @@ func (x *exchange) describeRequest(method string) {
 	}
 }
 
-// finish is deferred around the next handler. It ends the span and lets a panic
-// go on.
+// finish is deferred around the next handler.
 func (x *exchange) finish() {
 	p := recover()
 	w := &x.writer
 	stream := w.end()
+	defer x.leave(p) // also if a hook panics
 	if p == nil && x.returned {
 		w.begin() // net/http sends the header now
 	}
@@ -159,6 +159,14 @@ func (x *exchange) finish() {
 	}
 	x.span.SetAttributes(attrs...)
 	x.conclude(pattern, status, errorType)
+	if p == nil {
+		x.route.leave()
+	}
+}
+
+// leave ends the span, and lets the panic p of the handler, if there is one, go on.
+func (x *exchange) leave(p any) {
+	x.span.End()
 	if x.route.ours { // chi by itself would have made a copy, and keeps what it finds to that
 		assign(&x.outer.MultipartForm, x.request.MultipartForm)
 	} else {
@@ -167,7 +175,6 @@ func (x *exchange) finish() {
 	if p != nil {
 		panic(p)
 	}
-	x.route.leave()
 }
 
 // spanName returns the name of the span of a method on a route.
@@ -178,9 +185,8 @@ func spanName(method, route string) string {
 	return method + " " + route
 }
 
-// conclude asks the hooks, and ends the span.
+// conclude asks the hooks.
 func (x *exchange) conclude(pattern string, status int, errorType string) {
-	defer x.span.End()
 	if !x.h.hooked() {
 		return
 	}

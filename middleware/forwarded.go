@@ -8,49 +8,76 @@ import (
 
 // forwarded returns the address of the client and the scheme that it used, as
 // trusted proxies tell: peer and scheme unless peer is one.
-//
-// Each proxy adds its own peer at the end of the list. What the client has sent
-// itself stands in front of that, and may be forged: so the last address that is
-// no trusted proxy is the client.
 func (h *handler) forwarded(header http.Header, peer, scheme string) (client, clientScheme string) {
-	if !h.trusts(peer) {
+	from, err := netip.ParseAddr(peer)
+	if err != nil || !h.trusts(from) {
 		return peer, scheme
 	}
-	client, clientScheme = peer, scheme
-	if proto := header.Values("X-Forwarded-Proto"); len(proto) > 0 {
-		switch p := strings.ToLower(strings.TrimSpace(lastOf(proto[len(proto)-1]))); p {
+	if proto := header["X-Forwarded-Proto"]; len(proto) > 0 {
+		switch p := strings.ToLower(strings.TrimSpace(lastOf(proto[len(proto)-1], ','))); p {
 		case "http", "https":
-			clientScheme = p
+			scheme = p
 		}
 	}
-	lines, address := header["X-Forwarded-For"], strings.TrimSpace
-	if len(lines) == 0 {
-		lines, address = header["Forwarded"], forwardedFor
+	plain, standard := header["X-Forwarded-For"], header["Forwarded"]
+	client = peer
+	if len(plain) > 0 {
+		client = h.clientOf(plain, from, strings.TrimSpace)
 	}
-	for i := len(lines) - 1; i >= 0; i-- {
-		for line := lines[i]; line != ""; {
-			element := lastOf(line)
-			line = strings.TrimSuffix(line[:len(line)-len(element)], ",")
-			next := withoutPort(address(element))
-			if !isAddr(next) { // "unknown", a made-up name, or nonsense
-				return client, clientScheme
-			}
-			client = next
-			if !h.trusts(client) {
-				return client, clientScheme
-			}
+	if len(standard) > 0 {
+		if c := h.clientOf(standard, from, forwardedFor); len(plain) == 0 {
+			client = c
+		} else if c != client {
+			client = peer
 		}
 	}
-	return client, clientScheme
+	return client, scheme
 }
 
-// lastOf returns what follows the last comma.
-func lastOf(list string) string { return list[strings.LastIndexByte(list, ',')+1:] }
+// clientOf returns the address of the client in lists of the proxies' peers.
+//
+// Each proxy adds its own peer at the end. What the client has sent itself stands
+// in front of that, and may be forged: so the last address that is no trusted proxy
+// is the client.
+func (h *handler) clientOf(lines []string, peer netip.Addr, address func(element string) string) string {
+	client := peer
+	for i := len(lines) - 1; i >= 0; i-- {
+		for line := lines[i]; line != ""; {
+			element := lastOf(line, ',')
+			line = strings.TrimSuffix(line[:len(line)-len(element)], ",")
+			next, err := netip.ParseAddr(withoutPort(address(element)))
+			if err != nil { // "unknown", a made-up name, or nonsense
+				return client.String()
+			}
+			if client = next.WithZone(""); !h.trusts(client) {
+				return client.String()
+			}
+		}
+	}
+	return client.String()
+}
+
+// lastOf returns what follows the last separator that is not in a quoted string
+// (RFC 9110, section 5.6.4).
+func lastOf(list string, separator byte) string {
+	for i := len(list) - 1; i >= 0; i-- {
+		switch list[i] {
+		case separator:
+			return list[i+1:]
+		case '"':
+			for i--; i >= 0 && (list[i] != '"' || i > 0 && list[i-1] == '\\'); i-- {
+			}
+		}
+	}
+	return list
+}
 
 // forwardedFor returns the value of "for" in an element of Forwarded (RFC 7239,
 // section 4), "" if there is none.
 func forwardedFor(element string) string {
-	for pair := range strings.SplitSeq(element, ";") {
+	for element != "" {
+		pair := lastOf(element, ';')
+		element = strings.TrimSuffix(element[:len(element)-len(pair)], ";")
 		name, value, _ := strings.Cut(pair, "=")
 		if strings.EqualFold(strings.TrimSpace(name), "for") {
 			return strings.Trim(strings.TrimSpace(value), `"`)
@@ -76,11 +103,7 @@ func isAddr(s string) bool {
 	return err == nil
 }
 
-func (h *handler) trusts(address string) bool {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return false
-	}
+func (h *handler) trusts(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	for _, p := range h.TrustedProxies {
 		if p.Contains(a) {

@@ -34,6 +34,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"sync/atomic"
 	"time"
@@ -57,11 +58,14 @@ type Options struct {
 	Filter func(*http.Request) bool
 	// PublicEndpoint returns true for requests of callers that are not trusted:
 	// the span does not belong to their trace but begins one of its own, with a
-	// link to theirs, and their baggage is ignored. Default: all are trusted.
+	// link to theirs, and their baggage is ignored: a reverse proxy whose
+	// transport is traced does not pass it on. Default: all are trusted.
 	PublicEndpoint func(*http.Request) bool
-	// TrustedProxies are the addresses whose X-Forwarded-For, else Forwarded,
-	// tells the address of the client, and X-Forwarded-Proto the scheme.
-	// Default: none; client.address is the peer of the connection, unless a
+	// TrustedProxies are the addresses of proxies whose X-Forwarded-For or
+	// Forwarded (RFC 7239) tells the address of the client, and
+	// X-Forwarded-Proto the scheme. If a request has both and they disagree,
+	// one of them is the client's, and neither counts. A proxy has to set
+	// X-Forwarded-Proto itself, else the client may. Default: none; client.address is the peer of the connection, unless a
 	// handler outside has changed RemoteAddr.
 	TrustedProxies []netip.Prefix
 	// RequestHeaders and ResponseHeaders name headers to record, as attributes
@@ -219,8 +223,13 @@ func (h *handler) start(r *http.Request, above *dendro.Span, name string) (conte
 		if baggage.Len() > 0 {
 			ctx = dendro.ContextWithBaggage(ctx, baggage)
 		}
-	case caller.IsValid():
-		o.Links = []dendro.Link{{SpanContext: caller}}
+	default:
+		if dendro.BaggageFromContext(ctx).Len() == 0 { // else a handler outside has set it
+			ctx = dendro.ContextWithBaggage(ctx, dendro.Baggage{})
+		}
+		if caller.IsValid() {
+			o.Links = []dendro.Link{{SpanContext: caller}}
+		}
 	}
 	return dendro.StartWith(ctx, name, o)
 }
@@ -246,9 +255,18 @@ func giveBack(r, inner *http.Request) {
 	assign(&r.Pattern, inner.Pattern)
 	assign(&r.MultipartForm, inner.MultipartForm)
 	assignMap(&r.Header, inner.Header)
-	assignMap(&r.Form, inner.Form)
-	assignMap(&r.PostForm, inner.PostForm)
+	form, postForm := formOf(inner)
+	assignMap(&r.Form, form)
+	assignMap(&r.PostForm, postForm)
 }
+
+// formOf returns what r has parsed by now. A goroutine that the handler left behind
+// may do that at any time: nobody would read its result without the middleware, so
+// it is no race of the program. Each field is one word, and what is seen of it is
+// nil or the whole form.
+//
+//go:norace
+func formOf(r *http.Request) (form, postForm url.Values) { return r.Form, r.PostForm }
 
 func assign[T comparable](to *T, value T) {
 	if *to != value {

@@ -5,9 +5,14 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +21,7 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/testkit"
 	"github.com/dendrotrace/dendro/middleware"
+	"github.com/dendrotrace/dendro/transport"
 )
 
 // with returns the middleware with o, and the recorder of its spans.
@@ -150,6 +156,12 @@ func TestTrustedProxies(t *testing.T) {
 		"v4 in v6":           {"[::ffff:10.0.0.1]:99", http.Header{"X-Forwarded-For": {"192.0.2.1"}}, "192.0.2.1", "http"},
 		"Forwarded":          {"10.0.0.1:99", http.Header{"Forwarded": {`for=1.1.1.1, For="192.0.2.1:47";proto=https;by=10.0.0.1`}}, "192.0.2.1", "http"},
 		"Forwarded, v6":      {"10.0.0.1:99", http.Header{"Forwarded": {`proto=http; for="[2001:db9::17]:4711"`}}, "2001:db9::17", "http"},
+		"Forwarded, quoted":  {"10.0.0.1:99", http.Header{"Forwarded": {`for=192.0.2.1;host="x,for=1.1.1.1;for=1.1.1.1"`}}, "192.0.2.1", "http"},
+		"Forwarded, escaped": {"10.0.0.1:99", http.Header{"Forwarded": {`for=192.0.2.1;host="\",for=1.1.1.1"`}}, "192.0.2.1", "http"},
+		"Forwarded, open":    {"10.0.0.1:99", http.Header{"Forwarded": {`for="1.1.1.1, for=192.0.2.1`}}, "192.0.2.1", "http"},
+		"both, the same":     {"10.0.0.1:99", http.Header{"X-Forwarded-For": {"192.0.2.1"}, "Forwarded": {"for=192.0.2.1"}}, "192.0.2.1", "http"},
+		"both, one forged":   {"10.0.0.1:99", http.Header{"X-Forwarded-For": {"1.1.1.1"}, "Forwarded": {"for=192.0.2.1"}}, "10.0.0.1", "http"},
+		"with a zone":        {"10.0.0.1:99", http.Header{"X-Forwarded-For": {"fe80::1%<script>"}}, "fe80::1", "http"},
 		"Forwarded, unknown": {"10.0.0.1:99", http.Header{"Forwarded": {`for=192.0.2.1, for=unknown`}}, "10.0.0.1", "http"},
 		"Forwarded, hidden":  {"10.0.0.1:99", http.Header{"Forwarded": {`for=_gazonk`}}, "10.0.0.1", "http"},
 		"Forwarded, no for":  {"10.0.0.1:99", http.Header{"Forwarded": {`by=10.0.0.7`}}, "10.0.0.1", "http"},
@@ -340,24 +352,148 @@ func TestClientGone(t *testing.T) {
 // What http.MaxBytesReader does to the connection it does with the middleware.
 func TestMaxBytesReader(t *testing.T) {
 	testkit.NoLeaks(t)
-	upload := func(limit int64) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, limit)
-			var tooLarge *http.MaxBytesError
-			if _, err := io.Copy(io.Discard, r.Body); errors.As(err, &tooLarge) {
-				http.Error(w, "too large", http.StatusRequestEntityTooLarge)
-			}
-		}
+	limited := map[string]func(w http.ResponseWriter, body io.ReadCloser, limit int64) io.ReadCloser{
+		"plain": http.MaxBytesReader,
+		"for nobody": func(_ http.ResponseWriter, body io.ReadCloser, limit int64) io.ReadCloser {
+			return http.MaxBytesReader(nil, body, limit)
+		},
+		"for another writer": func(w http.ResponseWriter, body io.ReadCloser, limit int64) io.ReadCloser {
+			return http.MaxBytesReader(struct{ http.ResponseWriter }{w}, body, limit)
+		},
+		"within a larger one": func(w http.ResponseWriter, body io.ReadCloser, limit int64) io.ReadCloser {
+			return http.MaxBytesReader(w, http.MaxBytesReader(w, body, limit), 100)
+		},
+		"around a larger one": func(w http.ResponseWriter, body io.ReadCloser, limit int64) io.ReadCloser {
+			return http.MaxBytesReader(w, http.MaxBytesReader(nil, body, 100), limit)
+		},
+		"around what is decoded": func(w http.ResponseWriter, body io.ReadCloser, limit int64) io.ReadCloser {
+			return http.MaxBytesReader(w, struct{ io.ReadCloser }{io.NopCloser(io.LimitReader(body, 0))}, limit)
+		},
 	}
 	known := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789"
 	chunked := "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n"
 	last := "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	trace, _ := traced(t)
-	for name, request := range map[string]string{"known length": known, "chunked": chunked} {
-		for _, limit := range []int64{0, 9, 10, 11} {
-			want := exchange(t, testkit.Serve(t, "1.1", upload(limit)), request+last)
-			testkit.Equal(t, name+": responses", strings.Count(want, "HTTP/1.1"), map[bool]int{true: 1, false: 2}[limit < 10])
-			testkit.Equal(t, name, exchange(t, testkit.Serve(t, "1.1", trace(upload(limit))), request+last), want)
+	outside := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(plain{w}, r) })
+	}
+	for how, reader := range limited {
+		for name, request := range map[string]string{"known length": known, "chunked": chunked} {
+			for _, limit := range []int64{0, 9, 10, 11} {
+				upload := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					r.Body = reader(w, r.Body, limit)
+					var tooLarge *http.MaxBytesError
+					if _, err := io.Copy(io.Discard, r.Body); errors.As(err, &tooLarge) {
+						http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+					}
+				})
+				want := exchange(t, testkit.Serve(t, "1.1", upload), request+last)
+				if how == "plain" {
+					testkit.Equal(t, name+": responses", strings.Count(want, "HTTP/1.1"), map[bool]int{true: 1, false: 2}[limit < 10])
+				}
+				testkit.Equal(t, how+", "+name, exchange(t, testkit.Serve(t, "1.1", trace(upload)), request+last), want)
+				testkit.Equal(t, how+", "+name+", twice", exchange(t, testkit.Serve(t, "1.1", trace(trace(upload))), request+last), want)
+				want = exchange(t, testkit.Serve(t, "1.1", outside(upload)), request+last)
+				testkit.Equal(t, how+", "+name+", outside", exchange(t, testkit.Serve(t, "1.1", outside(trace(upload))), request+last), want)
+			}
 		}
+	}
+}
+
+type plain struct{ http.ResponseWriter }
+
+// A hook that panics takes neither the span nor what the server needs, and not the
+// panic of the handler.
+func TestPanickingHooks(t *testing.T) {
+	bad := func() { panic("hook") }
+	for name, o := range map[string]middleware.Options{
+		"IsError":    {IsError: func(int) bool { bad(); return false }},
+		"SpanName":   {SpanName: func(middleware.Result) string { bad(); return "" }},
+		"Attributes": {Attributes: func(middleware.Result) []slog.Attr { bad(); return nil }},
+		"Keep":       {Keep: func(middleware.Result) bool { bad(); return true }},
+	} {
+		for _, handlerPanics := range []bool{false, true} {
+			trace, recorder := with(t, o)
+			r := plainRequest()
+			got := func() (p any) {
+				defer func() { p = recover() }()
+				trace(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					r.MultipartForm = new(multipart.Form)
+					if handlerPanics {
+						panic("handler")
+					}
+				})).ServeHTTP(httptest.NewRecorder(), r)
+				return nil
+			}()
+			want := "hook"
+			if handlerPanics {
+				want = "handler"
+			}
+			testkit.Equal(t, name+": panic", got, any(want))
+			testkit.Equal(t, name+": spans", len(recorder.Wait(t, 1)), 1)
+			testkit.Equal(t, name+": form", r.MultipartForm != nil, true)
+		}
+	}
+}
+
+// A goroutine that the handler left behind may parse the form: what is no race
+// without the middleware is none with it.
+func TestFormParsedLate(t *testing.T) {
+	trace, recorder := traced(t)
+	for range 100 {
+		parsed := make(chan struct{})
+		r := httptest.NewRequest("GET", "/?id=7", nil)
+		serve(trace(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			go func() {
+				defer close(parsed)
+				_ = r.FormValue("id")
+			}()
+		})), r)
+		<-parsed
+	}
+	recorder.Wait(t, 100)
+}
+
+// The first byte of a copy is known of files alone.
+func TestFirstByteOfACopy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	testkit.NoError(t, os.WriteFile(file, make([]byte, 100_000), 0o600))
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		want    bool
+	}{
+		"file": {func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) }, true},
+		"another": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader("x"))
+		}, false},
+	} {
+		trace, recorder := traced(t)
+		s := testkit.Serve(t, "1.1", trace(c.handler))
+		resp, err := s.Client().Get(s.URL)
+		testkit.NoError(t, err)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		testkit.Equal(t, name, recorder.Wait(t, 1)[0].Event("first byte") != nil, c.want)
+	}
+}
+
+// Baggage of strangers goes no further, though a proxy copies their headers.
+func TestPublicEndpointBehindAProxy(t *testing.T) {
+	var got http.Header
+	inside := testkit.Serve(t, "1.1", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
+	target, err := url.Parse(inside.URL)
+	testkit.NoError(t, err)
+	for _, public := range []bool{false, true} {
+		tracer, recorder := testkit.NewTracer(t)
+		proxy := httputil.NewSingleHostReverseProxy(target)
+		proxy.Transport = transport.New(nil, transport.Options{})
+		h := middleware.New(middleware.Options{Tracer: tracer, PublicEndpoint: func(*http.Request) bool { return public }})(proxy)
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Baggage", "role=admin")
+		r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+		serve(h, r)
+		recorder.Wait(t, 2)
+		testkit.Equal(t, "baggage", got.Get("Baggage"), map[bool]string{false: "role=admin"}[public])
+		testkit.Equal(t, "their trace", strings.Contains(got.Get("Traceparent"), "0af7651916cd43dd8448eb211c80319c"), !public)
 	}
 }

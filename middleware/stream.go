@@ -42,8 +42,9 @@ type stream struct {
 // was a stream: a goroutine that the handler left behind may still write to it.
 var ended = new(stream)
 
-// stream returns that of w, which it begins.
-func (w *writer) stream() *stream {
+// stream returns that of w, which it begins. first says that the first byte of the
+// body goes now.
+func (w *writer) stream(first bool) *stream {
 	if s := w.open.Load(); s != nil {
 		return s
 	}
@@ -55,9 +56,9 @@ func (w *writer) stream() *stream {
 	}
 	if !w.hijacked {
 		s.status = cmp.Or(w.status, http.StatusOK)
-		if w.bytes.Load() <= streamBytes { // else some have gone before
-			w.x.span.AddEventAt(s.since, 0, semconv.FirstByteEvent)
-		}
+	}
+	if first {
+		w.x.span.AddEventAt(s.since, 0, semconv.FirstByteEvent)
 	}
 	s.timer = time.AfterFunc(s.wait, s.part)
 	return s

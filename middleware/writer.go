@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 )
 
@@ -25,8 +26,57 @@ type writer struct {
 // flushErrorer is what [http.ResponseController] looks for.
 type flushErrorer interface{ FlushError() error }
 
-// Unwrap lets [http.ResponseController] reach deadlines and full duplex.
-func (w *writer) Unwrap() http.ResponseWriter { return w.next }
+// Unwrap lets [http.ResponseController] reach deadlines and full duplex. If next can
+// be flushed or hijacked only by way of its own Unwrap, that is watched on the way.
+func (w *writer) Unwrap() http.ResponseWriter {
+	flush, hijack := canFlush(w.next), canHijack(w.next)
+	var flushBelow, hijackBelow bool
+	for next, ok := w.next.(unwrapper); ok && (!flush || !hijack); {
+		below := next.Unwrap()
+		flushBelow, hijackBelow = flushBelow || canFlush(below), hijackBelow || canHijack(below)
+		next, ok = below.(unwrapper)
+	}
+	flush, hijack = !flush && flushBelow, !hijack && hijackBelow
+	switch p := (passage{w}); {
+	case flush && hijack:
+		return passageFH{passageF{p}}
+	case flush:
+		return passageF{p}
+	case hijack:
+		return passageH{p}
+	}
+	return w.next
+}
+
+// unwrapper is what [http.ResponseController] looks for.
+type unwrapper interface{ Unwrap() http.ResponseWriter }
+
+func canFlush(w http.ResponseWriter) bool {
+	switch w.(type) {
+	case http.Flusher, flushErrorer:
+		return true
+	}
+	return false
+}
+
+func canHijack(w http.ResponseWriter) bool {
+	_, ok := w.(http.Hijacker)
+	return ok
+}
+
+// passage stands for the next of its writer, which it leads to.
+type (
+	passage   struct{ *writer }
+	passageF  struct{ passage }
+	passageH  struct{ passage }
+	passageFH struct{ passageF }
+)
+
+func (p passage) Unwrap() http.ResponseWriter                    { return p.next }
+func (p passageF) Flush()                                        { _ = p.flushError() }
+func (p passageF) FlushError() error                             { return p.flushError() }
+func (p passageH) Hijack() (net.Conn, *bufio.ReadWriter, error)  { return p.hijack() }
+func (p passageFH) Hijack() (net.Conn, *bufio.ReadWriter, error) { return p.hijack() }
 
 func (w *writer) Header() http.Header { return w.next.Header() }
 
@@ -47,7 +97,7 @@ func (w *writer) begin() {
 	if w.status != 0 || w.hijacked {
 		return
 	}
-	if x.body.ReadCloser != nil && x.outer.ProtoMajor == 1 && x.body.tooLarge(x.request.Body) {
+	if w.tooLarge() {
 		w.next.Header().Set("Connection", "close") // as http.MaxBytesReader asks of a writer of net/http
 	}
 	if len(x.h.responseHeaders) > 0 {
@@ -66,7 +116,7 @@ func (w *writer) sent(status int) {
 func (w *writer) wrote(n int64) {
 	w.sent(http.StatusOK)
 	if w.bytes.Add(n) > streamBytes {
-		w.stream()
+		w.stream(false)
 	}
 }
 
@@ -87,8 +137,14 @@ func (w *writer) writeString(s string) (int, error) {
 // readFrom leaves it to next how to copy: with sendfile, for example.
 func (w *writer) readFrom(src io.Reader) (int64, error) {
 	w.begin()
-	if limited, ok := src.(*io.LimitedReader); !ok || limited.N > streamBytes { // of io.CopyN, for example
-		w.stream()
+	from := src
+	limited, ok := src.(*io.LimitedReader) // of io.CopyN, for example
+	if ok {
+		from = limited.R
+	}
+	if !ok || limited.N > streamBytes {
+		_, file := from.(*os.File) // others may have nothing to send for now
+		w.stream(file)
 	}
 	n, err := w.next.(io.ReaderFrom).ReadFrom(src)
 	if n > 0 { // else the header has not gone: the handler may still answer with an error
@@ -105,22 +161,22 @@ func (w *writer) flush() {
 
 func (w *writer) flushError() error {
 	w.begin()
-	err := w.next.(flushErrorer).FlushError()
+	err := http.NewResponseController(w.next).Flush()
 	w.flushed()
 	return err
 }
 
 func (w *writer) flushed() {
 	w.sent(http.StatusOK)
-	w.stream().flushes.Add(1)
+	w.stream(w.bytes.Load() <= streamBytes).flushes.Add(1) // of more some has gone before
 }
 
 func (w *writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buf, err := w.next.(http.Hijacker).Hijack()
+	conn, buf, err := http.NewResponseController(w.next).Hijack()
 	if err == nil {
 		w.hijacked = true
 		w.x.span.AddEvent("hijacked")
-		w.stream()
+		w.stream(false)
 	}
 	return conn, buf, err
 }

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -109,11 +110,50 @@ func TestEveryCombination(t *testing.T) {
 		testkit.Equal(t, "calls inside", inside.got, want)
 		testkit.Equal(t, "bytes", x.bytes.Load(), bytes)
 		testkit.Equal(t, "status", x.status, http.StatusAccepted)
-		if u, ok := wrapped.(interface{ Unwrap() http.ResponseWriter }); !ok || u.Unwrap() != bare {
+		within := wrapped.(unwrapper).Unwrap()
+		if !canFlush(bare) || !canHijack(bare) { // inside can
+			within = within.(unwrapper).Unwrap()
+		}
+		if within != bare {
 			t.Errorf("Unwrap of combination %d does not lead inside", has)
 		}
 	}
 }
+
+// plain is a writer of a middleware that has Unwrap and nothing else.
+type plain struct{ http.ResponseWriter }
+
+func (p plain) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// What http.ResponseController does to a writer far inside is seen, and nothing can
+// be done that could not be done before.
+func TestBeneathUnwrap(t *testing.T) {
+	type only = struct{ http.ResponseWriter }
+	for name, inside := range map[string]http.ResponseWriter{
+		"nothing":           only{httptest.NewRecorder()},
+		"flush":             httptest.NewRecorder(),
+		"hijack":            hijacker{only{httptest.NewRecorder()}},
+		"all":               &calls{},
+		"our own":           watch(t, &calls{}).with(0),
+		"our own, watching": watch(t, plain{&calls{}}).with(0),
+	} {
+		next := plain{plain{inside}}
+		bare, w := http.NewResponseController(next), watch(t, next)
+		wrapped := http.NewResponseController(w.with(0))
+		flushErr := bare.Flush()
+		testkit.Equal(t, name+": flush", fmt.Sprint(wrapped.Flush()), fmt.Sprint(flushErr))
+		testkit.Equal(t, name+": flush is seen", w.open.Load() != nil, flushErr == nil)
+		_, _, hijackErr := bare.Hijack()
+		_, _, err := wrapped.Hijack()
+		testkit.Equal(t, name+": hijack", fmt.Sprint(err), fmt.Sprint(hijackErr))
+		testkit.Equal(t, name+": hijack is seen", w.hijacked, hijackErr == nil)
+	}
+}
+
+// hijacker gives nothing away.
+type hijacker struct{ http.ResponseWriter }
+
+func (hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, nil }
 
 func TestWrapNeedsNoMemory(t *testing.T) {
 	x, h := &writer{next: &calls{}}, new(handler)
