@@ -91,14 +91,15 @@ func isTLS(err error) bool {
 // parameters in the message: [url.Error] has the whole URL in it, and a base that
 // is a client itself returns one.
 func recordError(span *dendro.Span, err error) {
-	urls := urlsOf(nil, err)
-	if len(urls) == 0 {
+	original := err.Error()
+	message := original
+	for _, u := range urlsOf(nil, err) { // which may have any characters in them
+		message = strings.ReplaceAll(message, strconv.Quote(u), strconv.Quote(semconv.RedactedURL(u)))
+	}
+	message = semconv.RedactURLs(message) // of errors that are not wrapped
+	if message == original {
 		span.RecordError(err)
 		return
-	}
-	message := err.Error()
-	for _, u := range urls {
-		message = strings.ReplaceAll(message, strconv.Quote(u), strconv.Quote(semconv.RedactedURL(u)))
 	}
 	span.SetStatus(dendro.StatusError, message)
 	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))

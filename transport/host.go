@@ -7,7 +7,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// hostList is the hosts of [Options.PropagateTo]. An empty one has every host.
+// hostList is the hosts of [Options.PropagateTo]. Nil has every host.
 type hostList []hostPattern
 
 type hostPattern struct {
@@ -17,7 +17,10 @@ type hostPattern struct {
 }
 
 func newHostList(patterns []string) hostList {
-	var l hostList
+	if patterns == nil {
+		return nil
+	}
+	l := make(hostList, 0, len(patterns))
 	for _, s := range patterns {
 		host, port := semconv.SplitHostPort(strings.TrimSpace(s))
 		p := hostPattern{name: strings.TrimSuffix(host, "."), port: port}
@@ -30,7 +33,7 @@ func newHostList(patterns []string) hostList {
 }
 
 func (l hostList) has(u *url.URL) bool {
-	if len(l) == 0 {
+	if l == nil {
 		return true
 	}
 	if u == nil {

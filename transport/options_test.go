@@ -1,8 +1,10 @@
 package transport_test
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -50,9 +52,14 @@ func TestPropagateTo(t *testing.T) {
 		{"xn--bcher-kva.example", "http://xn--bcher-kva.example", true},
 		{"xn--bcher-kva.example", "http://b\u00fccher.example", false}, // what is written is compared
 		{" ", "http://a.example", false},
+		{"none", "http://a.example", false},
 	} {
 		var patterns []string
-		if c.patterns != "" {
+		switch c.patterns {
+		case "":
+		case "none":
+			patterns = []string{}
+		default:
 			patterns = strings.Split(c.patterns, ",")
 		}
 		tracer, recorder := testkit.NewTracer(t)
@@ -183,6 +190,71 @@ func TestAttributes(t *testing.T) {
 		_, _ = rt.RoundTrip(req)
 		testkit.Equal(t, name, attributes(recorder.Wait(t, 1)[0])["outcome"], c.want)
 	}
+}
+
+// An error that tells of another in words alone is redacted too.
+func TestURLsInWords(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	inner := &url.Error{Op: "Get", URL: "http://alice:s3cr3t@a.example/x?token=s3cr3t", Err: io.EOF}
+	failed := fmt.Errorf("again: %v", inner) //nolint:errorlint // as some do
+	rt := transport.New(roundTripper(func(*http.Request) (*http.Response, error) { return nil, failed }), transport.Options{Tracer: tracer})
+	req, _ := http.NewRequest("GET", "http://b.example", nil)
+	_, err := rt.RoundTrip(req)
+	testkit.Equal(t, "the caller's error", err, failed)
+	testkit.Equal(t, "message", recorder.Wait(t, 1)[0].Status.Message, `again: Get "http://a.example/x?token=REDACTED": EOF`)
+}
+
+// A hook that panics leaves neither the span nor the connection open.
+func TestPanickingAttributes(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	closed := false
+	rt := transport.New(roundTripper(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: closer{strings.NewReader("x"), &closed}, Request: r}, nil
+	}), transport.Options{Tracer: tracer, Attributes: func(*http.Request, *http.Response, error) []slog.Attr { panic("hook") }})
+	func() {
+		defer func() { testkit.Equal(t, "panic", recover(), any("hook")) }()
+		req, _ := http.NewRequest("GET", "http://a.example", nil)
+		_, _ = rt.RoundTrip(req)
+	}()
+	testkit.Equal(t, "error.type", attributes(recorder.Wait(t, 1)[0])["error.type"], "panic")
+	testkit.Equal(t, "closed", closed, true)
+}
+
+type closer struct {
+	io.Reader
+	closed *bool
+}
+
+func (c closer) Close() error { *c.closed = true; return nil }
+
+// net/http decodes what it has asked to be encoded: how much was sent is not known.
+func TestSizeOfDecodedBody(t *testing.T) {
+	testkit.NoLeaks(t)
+	s := serve(t, "1.1", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = z.Write(make([]byte, 10_000))
+		z.Close()
+	})
+	tracer, recorder := testkit.NewTracer(t)
+	c := *s.Client()
+	c.Transport = transport.New(c.Transport, transport.Options{Tracer: tracer})
+	resp, err := c.Get(s.URL)
+	testkit.NoError(t, err)
+	n, _ := io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	testkit.Equal(t, "decoded", n, int64(10_000))
+	testkit.Equal(t, "size", recorder.Wait(t, 1)[0].Attr("http.response.body.size"), nil)
+}
+
+func TestOpaqueURL(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	rt := transport.New(roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 204}, nil
+	}), transport.Options{Tracer: tracer})
+	_, _ = rt.RoundTrip(&http.Request{Header: http.Header{}, URL: &url.URL{
+		Scheme: "http", Host: "a.example", Opaque: "//a:s3cr3t@a.example/%2f", RawQuery: "t=s3cr3t"}})
+	testkit.Equal(t, "url", attributes(recorder.Wait(t, 1)[0])["url.full"], "http://a.example/%2f?t=REDACTED")
 }
 
 func TestHeaders(t *testing.T) {

@@ -11,7 +11,9 @@
 // http.tls of a new connection, http.getconn until the request has a connection,
 // new or used before, and http.wait from the last byte of the request to the
 // response. If net/http sends the request again by itself, because the connection
-// was dead, there is another http.getconn with http.request.resend_count.
+// was dead, there is another http.getconn with http.request.resend_count, which says
+// when but not how long. A base that makes requests of its own with the context of
+// the one it was given, for a token say, counts like that too.
 //
 // A redirect that [net/http.Client] follows is another exchange, with a link to
 // the one before and its number as http.request.resend_count.
@@ -55,14 +57,15 @@ type Options struct {
 	// host below shop.example, either with a port, "stock.example:8080".
 	// Requests to other hosts are traced and keep the headers that they have.
 	// Upper and lower case are the same, as are a name with and without a
-	// dot at its end. Default: all hosts.
+	// dot at its end. Default, if it is nil: all hosts; empty but not nil: none.
 	PropagateTo []string
 	// SpanName names the span of a request. Default, and if it returns "": the
 	// method. Names should be few: not a URL with an id.
 	SpanName func(*http.Request) string
 	// Attributes returns more attributes, when RoundTrip has returned: the
 	// request as the caller made it, the response, which may be nil, and the
-	// error. It must leave the response body alone.
+	// error. It must leave the response body alone, which is closed if it
+	// panics.
 	Attributes func(*http.Request, *http.Response, error) []slog.Attr
 	// RequestHeaders and ResponseHeaders name headers to record, as
 	// http.request.header.<name> and http.response.header.<name>. Credentials in
@@ -148,6 +151,7 @@ type exchange struct {
 	span            *dendro.Span
 	phases          atomic.Pointer[phases] // nil: nobody has asked
 	received        atomic.Int64           // bytes of the body of the response
+	decoded         bool                   // by the base: received is not what was sent
 }
 
 // Value has the hooks of httptrace, made for the first who asks.
@@ -182,7 +186,9 @@ func (x *exchange) end(err error) {
 
 // endBody is end with the size of the body that was received.
 func (x *exchange) endBody(err error) {
-	x.span.SetAttributes(slog.Int64(semconv.HTTPResponseBodySize, x.received.Load()))
+	if !x.decoded {
+		x.span.SetAttributes(slog.Int64(semconv.HTTPResponseBodySize, x.received.Load()))
+	}
 	x.end(err)
 }
 
@@ -203,12 +209,16 @@ func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Reques
 		span.SetAttributes(t.requestHeaders.Append(nil, x.request.Header)...)
 	}
 	resends := t.redirects.link(span, r)
+	var resp *http.Response
 	returned := false
 	defer func() {
 		if !returned { // a panic, which goes on, or runtime.Goexit
 			span.SetAttributes(slog.String(semconv.ErrorType, "panic"))
 			span.SetStatus(dendro.StatusError, "panic in RoundTrip")
 			span.End()
+			if resp != nil && resp.Body != nil { // of a hook
+				resp.Body.Close()
+			}
 		}
 	}()
 	resp, err := t.base.RoundTrip(&x.request)
@@ -217,6 +227,7 @@ func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Reques
 	}
 	giveBack(resp, &x.request, r)
 	if resp != nil {
+		x.decoded = resp.Uncompressed
 		describeResponse(span, resp)
 		if len(t.responseHeaders) > 0 {
 			span.SetAttributes(t.responseHeaders.Append(nil, resp.Header)...)

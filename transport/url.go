@@ -9,6 +9,9 @@ import (
 // redactedURL is the value of url.full: u without credentials, fragment and the
 // values of query parameters.
 func redactedURL(u *url.URL) string {
+	if u.Opaque != "" {
+		return semconv.RedactedURL(u.String())
+	}
 	var buf [256]byte
 	b := buf[:0]
 	b = append(b, u.Scheme...)

@@ -79,13 +79,16 @@ func redactor(name string) func(string) string {
 		return redactCookies
 	case "Set-Cookie":
 		return redactCookie
-	case "Location", "Content-Location", "Referer":
+	case "Location", "Content-Location", "Referer", "X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Uri":
 		return RedactedURL
+	case "Link", "Refresh": // with a URL in them
+		return RedactURLs
 	case "Www-Authenticate", "Proxy-Authenticate": // what the server asks for
 		return nil
 	}
 	name = strings.ToLower(name)
-	for _, word := range []string{"auth", "token", "secret", "password", "credential", "cookie", "session", "signature", "api-key", "apikey", "access-key"} {
+	for _, word := range []string{"auth", "token", "secret", "passw", "credential", "cookie",
+		"session", "signature", "jwt", "api-key", "api_key", "apikey", "access-key", "subscription-key", "functions-key"} {
 		if strings.Contains(name, word) {
 			return redactAll
 		}

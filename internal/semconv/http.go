@@ -98,3 +98,30 @@ func RedactedURL(rawURL string) string {
 	}
 	return string(b)
 }
+
+// RedactURLs returns text with [RedactedURL] done to each run of characters that is
+// a URL or looks like the end of one: with "://" or "?" in it, up to a space, a quote
+// or an angle bracket.
+func RedactURLs(text string) string {
+	if !strings.Contains(text, "://") && !strings.Contains(text, "?") {
+		return text
+	}
+	const around = " \t\r\n\"'`<>"
+	var b strings.Builder
+	for text != "" {
+		n := strings.IndexAny(text, around)
+		switch n {
+		case 0:
+			n = 1
+		case -1:
+			n = len(text)
+		}
+		word := text[:n]
+		if strings.Contains(word, "://") || strings.Contains(word, "?") {
+			word = RedactedURL(word)
+		}
+		b.WriteString(word)
+		text = text[n:]
+	}
+	return b.String()
+}
