@@ -60,6 +60,19 @@ func (s span) attr(key string) string {
 	return s.Attributes[i].Value.String()
 }
 
+// event returns the attributes of an event.
+func (s span) event(name string) map[string]string {
+	attrs := map[string]string{}
+	for _, e := range s.Events {
+		if e.Name == name {
+			for _, a := range e.Attributes {
+				attrs[a.Key] = a.Value.String()
+			}
+		}
+	}
+	return attrs
+}
+
 // newestTrace waits until the newest trace in the API has that root name and
 // that many spans.
 func newestTrace(t *testing.T, api, root string, spans int) trace {

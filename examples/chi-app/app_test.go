@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -160,6 +161,7 @@ func TestOrders(t *testing.T) {
 	testkit.Equal(t, "status", status, http.StatusOK)
 	list := newestTrace(t, api, "GET /orders", 1+1+20) // the request, the list, and N more
 	testkit.Equal(t, "N+1", list.spans[0].attr("dendro.db.repeated.SELECT shop_items"), "20")
+	testkit.Equal(t, "where from", path.Base(list.spans[0].event("repeated statement")["code.function.name"]), "chi-app.selectItems")
 }
 
 func TestOrdersThatAreRefused(t *testing.T) {
