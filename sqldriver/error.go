@@ -1,11 +1,13 @@
 package sqldriver
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -67,6 +69,9 @@ func statusCode(err error, message string) string {
 		case interface{ Code() int }: // modernc.org/sqlite
 			return strconv.Itoa(e.Code())
 		}
+		if code := codeField(err); code != 0 {
+			return strconv.FormatInt(code, 10)
+		}
 	}
 	// go-sql-driver/mysql has fields alone: "Error 1062 (23000): Duplicate …".
 	if rest, ok := strings.CutPrefix(message, "Error "); ok {
@@ -76,6 +81,25 @@ func statusCode(err error, message string) string {
 		}
 	}
 	return ""
+}
+
+// codeField returns the code in the error of mattn/go-sqlite3, which is a struct
+// of the fields Code and ExtendedCode without methods for them; 0 if err is
+// something else.
+func codeField(err error) int64 {
+	v := reflect.ValueOf(err)
+	if v.Kind() != reflect.Struct {
+		return 0
+	}
+	var codes [2]int64
+	for i, name := range [...]string{"ExtendedCode", "Code"} {
+		f, ok := v.Type().FieldByName(name)
+		if !ok || len(f.Index) != 1 || f.Type.Kind() != reflect.Int {
+			return 0
+		}
+		codes[i] = v.Field(f.Index[0]).Int()
+	}
+	return cmp.Or(codes[0], codes[1]) // the backup sets Code alone
 }
 
 // redactMessage replaces what message quotes, because databases quote values of
