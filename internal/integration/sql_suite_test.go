@@ -151,6 +151,8 @@ func testSQL(t *testing.T, c sqlCase) *sqlTest {
 		testkit.Equal(t, "tree", tree(spans), []string{" > PREPARE SELECT orders", " > SELECT orders", " > SELECT orders"})
 	})
 
+	t.Run("sqlx", func(t *testing.T) { testSqlx(t, c, s) })
+
 	t.Run("error", func(t *testing.T) {
 		var err error
 		spans := s.request(t, func(ctx context.Context) {
