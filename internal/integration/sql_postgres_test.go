@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"database/sql/driver"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -34,6 +35,9 @@ func TestPostgres(t *testing.T) {
 				testkit.Equal(t, "copied", n, int64(2))
 				return err
 			}))
+			var names []string
+			testkit.NoError(t, s.db.Select(&names, "SELECT name FROM orders WHERE id >= 10 ORDER BY id"))
+			testkit.Equal(t, "names", names, []string{"cup", "tea"})
 		})
 		t.Run("slice as argument", func(t *testing.T) {
 			spans := s.request(t, func(ctx context.Context) {
@@ -67,9 +71,22 @@ func TestPostgres(t *testing.T) {
 			for _, span := range spans {
 				testkit.Equal(t, "status of "+span.Name, span.Status.Message, "")
 			}
-			var n int
-			testkit.NoError(t, s.db.Get(&n, "SELECT count(*) FROM orders WHERE id >= 10"))
-			testkit.Equal(t, "copied", n, 2)
+			var names []string
+			testkit.NoError(t, s.db.Select(&names, "SELECT name FROM orders WHERE id >= 10 ORDER BY id"))
+			testkit.Equal(t, "names", names, []string{"cup", "tea"})
+		})
+		t.Run("SetNoticeHandler", func(t *testing.T) { // wants its own connection
+			conn, err := s.db.Conn(context.Background())
+			testkit.NoError(t, err)
+			defer conn.Close()
+			var notice string
+			testkit.NoError(t, conn.Raw(func(c any) error {
+				pq.SetNoticeHandler(sqldriver.Unwrap(c).(driver.Conn), func(e *pq.Error) { notice = e.Message })
+				return nil
+			}))
+			_, err = conn.ExecContext(context.Background(), "DO $$ BEGIN RAISE NOTICE 'hello'; END $$")
+			testkit.NoError(t, err)
+			testkit.Equal(t, "notice", notice, "hello")
 		})
 	})
 }

@@ -2,7 +2,10 @@ package integration
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -153,6 +156,21 @@ func testSQL(t *testing.T, c sqlCase) *sqlTest {
 
 	t.Run("sqlx", func(t *testing.T) { testSqlx(t, c, s) })
 
+	t.Run("unwrap", func(t *testing.T) {
+		bare, err := sql.Open(c.driver, c.dsn)
+		testkit.NoError(t, err)
+		defer bare.Close()
+		if got, want := sqldriver.Unwrap(db.Driver()), any(bare.Driver()); got != want {
+			t.Errorf("driver: %T, want the registered %T", got, want)
+		}
+		testkit.Equal(t, "connection", rawType(t, db.DB), rawType(t, bare))
+		// The driver's own value opens connections without spans.
+		conn, err := sqldriver.Unwrap(db.Driver()).(driver.Driver).Open(c.dsn)
+		testkit.NoError(t, err)
+		testkit.Equal(t, "connection", fmt.Sprintf("%T", conn), rawType(t, bare))
+		testkit.NoError(t, conn.Close())
+	})
+
 	t.Run("error", func(t *testing.T) {
 		var err error
 		spans := s.request(t, func(ctx context.Context) {
@@ -192,4 +210,17 @@ func testSQL(t *testing.T, c sqlCase) *sqlTest {
 		}
 	})
 	return s
+}
+
+// rawType returns the type of the driver's connection.
+func rawType(t *testing.T, db *sql.DB) (name string) {
+	t.Helper()
+	conn, err := db.Conn(context.Background())
+	testkit.NoError(t, err)
+	defer conn.Close()
+	testkit.NoError(t, conn.Raw(func(c any) error {
+		name = fmt.Sprintf("%T", sqldriver.Unwrap(c))
+		return nil
+	}))
+	return name
 }
