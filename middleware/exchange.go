@@ -36,8 +36,8 @@ type exchange struct {
 	body            body          // of request, if it has one
 	writer          writer
 	route           route
-	// returned says that the next handler did not panic.
-	returned bool
+	// returned says that the next handler did not panic, concluded that no hook did.
+	returned, concluded bool
 }
 
 // epoch is some time before all requests.
@@ -130,8 +130,14 @@ func (x *exchange) finish() {
 	w := &x.writer
 	stream := w.end()
 	defer x.leave(p) // also if a hook panics
-	if p == nil && x.returned {
-		w.begin() // net/http sends the header now
+	// A handler outside that has not waited may have returned, and next with it:
+	// the context has ended then.
+	if w.status.Load() == 0 && x.Err() == nil {
+		if p == nil && x.returned {
+			w.begin() // net/http sends the header now
+		} else {
+			w.limit() // for a handler outside that answers
+		}
 	}
 	status, errorType := x.outcome(p)
 	attrs := make([]slog.Attr, 0, 6)
@@ -162,14 +168,17 @@ func (x *exchange) finish() {
 	if p == nil {
 		x.route.leave()
 	}
+	x.concluded = true
 }
 
 // leave ends the span, and lets the panic p of the handler, if there is one, go on.
 func (x *exchange) leave(p any) {
+	if !x.concluded {
+		x.span.SetAttributes(slog.String(semconv.ErrorType, "panic"))
+		x.span.SetStatus(dendro.StatusError, "panic in a hook of the middleware")
+	}
 	x.span.End()
-	if x.route.ours { // chi by itself would have made a copy, and keeps what it finds to that
-		assign(&x.outer.MultipartForm, x.request.MultipartForm)
-	} else {
+	if !x.route.ours { // else chi by itself would have made a copy, and keeps what it finds to that
 		giveBack(x.outer, &x.request)
 	}
 	if p != nil {
@@ -209,7 +218,7 @@ func (x *exchange) conclude(pattern string, status int, errorType string) {
 // error.type, "" if all is well. It sets the status of the span. p is the panic of
 // the handler.
 func (x *exchange) outcome(p any) (status int, errorType string) {
-	status = x.writer.status
+	status = int(x.writer.status.Load())
 	switch {
 	case (p == nil || p == http.ErrAbortHandler) && x.clientGone(): //nolint:errorlint // as net/http compares
 		return status, clientDisconnected
@@ -244,8 +253,8 @@ func (x *exchange) clientGone() bool {
 	if x.Err() != context.Canceled || x.writer.hijacked { //nolint:errorlint // never wrapped
 		return false
 	}
-	length, err := strconv.ParseInt(x.writer.next.Header().Get("Content-Length"), 10, 64)
-	return err != nil || x.writer.bytes.Load() < length
+	w := &x.writer
+	return w.status.Load() == 0 || w.length < 0 || w.bytes.Load() < w.length
 }
 
 // requestSize is what the client announced, or what was read.
@@ -253,7 +262,7 @@ func (x *exchange) requestSize() int64 { return max(x.outer.ContentLength, x.bod
 
 // recordPanic adds the exception event and returns the type of p.
 func (x *exchange) recordPanic(p any) string {
-	kind, message := fmt.Sprintf("%T", p), fmt.Sprint(p)
+	kind, message := fmt.Sprintf("%T", p), semconv.RedactURLs(fmt.Sprint(p))
 	x.span.AddEvent(semconv.ExceptionEvent,
 		slog.String(semconv.ExceptionType, kind),
 		slog.String(semconv.ExceptionMessage, message),

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
 // forwarded returns the address of the client and the scheme that it used, as
@@ -45,7 +47,11 @@ func (h *handler) clientOf(lines []string, peer netip.Addr, address func(element
 		for line := lines[i]; line != ""; {
 			element := lastOf(line, ',')
 			line = strings.TrimSuffix(line[:len(line)-len(element)], ",")
-			next, err := netip.ParseAddr(withoutPort(address(element)))
+			if strings.TrimSpace(element) == "" { // allowed in lists, and says nothing
+				continue
+			}
+			host, _ := semconv.SplitHostPort(address(element))
+			next, err := netip.ParseAddr(host)
 			if err != nil { // "unknown", a made-up name, or nonsense
 				return client.String()
 			}
@@ -84,18 +90,6 @@ func forwardedFor(element string) string {
 		}
 	}
 	return ""
-}
-
-// withoutPort returns the address in "v4", "v4:port", "v6", "[v6]" and "[v6]:port".
-func withoutPort(s string) string {
-	if rest, ok := strings.CutPrefix(s, "["); ok {
-		v6, _, _ := strings.Cut(rest, "]")
-		return v6
-	}
-	if v4, _, ok := strings.Cut(s, ":"); ok && strings.Count(s, ":") == 1 {
-		return v4
-	}
-	return s
 }
 
 func isAddr(s string) bool {

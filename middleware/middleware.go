@@ -32,6 +32,7 @@ package middleware
 import (
 	"context"
 	"log/slog"
+	"mime/multipart"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -59,7 +60,9 @@ type Options struct {
 	// PublicEndpoint returns true for requests of callers that are not trusted:
 	// the span does not belong to their trace but begins one of its own, with a
 	// link to theirs, and their baggage is ignored: a reverse proxy whose
-	// transport is traced does not pass it on. Default: all are trusted.
+	// transport is traced does not pass it on, if the tracer's propagator has
+	// baggage. It is not asked below a span that the context has already, of
+	// this middleware further out for example. Default: all are trusted.
 	PublicEndpoint func(*http.Request) bool
 	// TrustedProxies are the addresses of proxies whose X-Forwarded-For or
 	// Forwarded (RFC 7239) tells the address of the client, and
@@ -165,8 +168,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := h.newExchange(ctx, span, name, w, r)
-	x.describeRequest(method)
 	defer x.finish()
+	x.describeRequest(method)
 	h.next.ServeHTTP(x.writer.with(h.interfaces(w)), &x.request)
 	x.returned = true
 }
@@ -253,20 +256,21 @@ func giveBack(r, inner *http.Request) {
 	assign(&r.RemoteAddr, inner.RemoteAddr)
 	assign(&r.RequestURI, inner.RequestURI)
 	assign(&r.Pattern, inner.Pattern)
-	assign(&r.MultipartForm, inner.MultipartForm)
 	assignMap(&r.Header, inner.Header)
-	form, postForm := formOf(inner)
+	form, postForm, multipartForm := formsOf(inner)
 	assignMap(&r.Form, form)
 	assignMap(&r.PostForm, postForm)
+	assign(&r.MultipartForm, multipartForm)
 }
 
-// formOf returns what r has parsed by now. A goroutine that the handler left behind
+// formsOf returns what r has parsed by now. A goroutine that the handler left behind
 // may do that at any time: nobody would read its result without the middleware, so
-// it is no race of the program. Each field is one word, and what is seen of it is
-// nil or the whole form.
+// it is no race of the program. Each field is one word, which is nil or not.
 //
 //go:norace
-func formOf(r *http.Request) (form, postForm url.Values) { return r.Form, r.PostForm }
+func formsOf(r *http.Request) (form, postForm url.Values, multipartForm *multipart.Form) {
+	return r.Form, r.PostForm, r.MultipartForm
+}
 
 func assign[T comparable](to *T, value T) {
 	if *to != value {

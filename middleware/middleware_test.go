@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
@@ -21,6 +22,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/go-chi/chi/v5"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -547,6 +550,97 @@ func TestDefaultTracerIsLookedUpPerRequest(t *testing.T) {
 	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"GET"})
 }
 
+// A handler outside that did not wait has answered: nothing is asked of its writer,
+// which HTTP/2 would not forgive.
+func TestHandlerOutsideDoesNotWait(t *testing.T) {
+	for _, version := range testkit.Protocols {
+		testkit.NoLeaks(t)
+		trace, recorder := traced(t)
+		h := trace(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		s := testkit.Serve(t, version, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			go h.ServeHTTP(w, r)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		resp, err := s.Client().Get(s.URL)
+		testkit.NoError(t, err)
+		resp.Body.Close()
+		testkit.Equal(t, "status", resp.StatusCode, http.StatusServiceUnavailable)
+		testkit.Equal(t, "error.type", recorder.Wait(t, 1)[0].Attr("error.type"), any("client_disconnected"))
+	}
+}
+
+// A chi router around which the middleware is keeps its forms from the server, as
+// without: their files are there as long as the program wants, sampled or not.
+func TestFormFilesBehindChi(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, sample := range []dendro.Sampler{dendro.AlwaysSample, dendro.NeverSample} {
+		forms := make(chan *multipart.Form, 1)
+		r := chi.NewRouter()
+		r.Post("/", func(_ http.ResponseWriter, r *http.Request) {
+			_ = r.ParseMultipartForm(1)
+			forms <- r.MultipartForm
+		})
+		s := testkit.Serve(t, "1.1", middleware.New(middleware.Options{Tracer: dendro.New(dendro.Options{Sampler: sample})})(r))
+		contentType, body := largeForm()
+		resp, err := s.Client().Post(s.URL, contentType, body)
+		testkit.NoError(t, err)
+		resp.Body.Close()
+		s.Close()
+		form := <-forms
+		file, err := form.File["file"][0].Open()
+		testkit.NoError(t, err)
+		file.Close()
+		testkit.NoError(t, form.RemoveAll())
+	}
+}
+
+// largeForm has a file that is not kept in memory.
+func largeForm() (contentType string, body *bytes.Buffer) {
+	body = new(bytes.Buffer)
+	parts := multipart.NewWriter(body)
+	part, _ := parts.CreateFormFile("file", "x.bin")
+	_, _ = part.Write(make([]byte, 32<<20))
+	parts.Close()
+	return parts.FormDataContentType(), body
+}
+
+// Credentials in what a handler panics with are not recorded.
+func TestPanicWithURL(t *testing.T) {
+	trace, recorder := traced(t)
+	func() {
+		defer func() { _ = recover() }()
+		serve(trace(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			panic(&url.Error{Op: "Get", URL: "http://a:s3cr3t@a.example/?token=s3cr3t", Err: io.EOF})
+		})), httptest.NewRequest("GET", "/", nil))
+	}()
+	span := recorder.Wait(t, 1)[0]
+	testkit.Equal(t, "status", span.Status.Message, `panic: Get "http://a.example/?token=REDACTED": EOF`)
+	testkit.Equal(t, "event", strings.Contains(fmt.Sprint(span.Event("exception").Attributes[:2]), "s3cr3t"), false)
+}
+
+// With HTTP/2 nothing switches protocols: 101 is as informational as 103.
+func TestSwitchingProtocolsOverHTTP2(t *testing.T) {
+	trace, recorder := traced(t)
+	s := testkit.Serve(t, "2", trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		w.WriteHeader(http.StatusBadGateway)
+	})))
+	if resp, err := s.Client().Get(s.URL); err == nil {
+		resp.Body.Close()
+	}
+	testkit.Equal(t, "status", recorder.Wait(t, 1)[0].Attr("http.response.status_code"), any(int64(502)))
+}
+
+// A request that no server has made may lack everything.
+func TestEmptyRequest(t *testing.T) {
+	trace, recorder := traced(t)
+	func() {
+		defer func() { _ = recover() }()
+		serve(trace(http.HandlerFunc(ok)), new(http.Request))
+	}()
+	recorder.Wait(t, 1)
+}
+
 // net/http removes the temporary files of a form that a handler has parsed.
 func TestFormFilesAreRemoved(t *testing.T) {
 	testkit.NoLeaks(t)
@@ -565,12 +659,8 @@ func TestFormFilesAreRemoved(t *testing.T) {
 			defer func() { _ = recover() }() // as chi's Recoverer
 			h.ServeHTTP(w, r)
 		}))
-		var form bytes.Buffer
-		parts := multipart.NewWriter(&form)
-		part, _ := parts.CreateFormFile("file", "x.bin")
-		_, _ = part.Write(make([]byte, 32<<20))
-		parts.Close()
-		resp, err := s.Client().Post(s.URL, parts.FormDataContentType(), &form)
+		contentType, form := largeForm()
+		resp, err := s.Client().Post(s.URL, contentType, form)
 		testkit.NoError(t, err)
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()

@@ -161,6 +161,7 @@ func TestTrustedProxies(t *testing.T) {
 		"Forwarded, open":    {"10.0.0.1:99", http.Header{"Forwarded": {`for="1.1.1.1, for=192.0.2.1`}}, "192.0.2.1", "http"},
 		"both, the same":     {"10.0.0.1:99", http.Header{"X-Forwarded-For": {"192.0.2.1"}, "Forwarded": {"for=192.0.2.1"}}, "192.0.2.1", "http"},
 		"both, one forged":   {"10.0.0.1:99", http.Header{"X-Forwarded-For": {"1.1.1.1"}, "Forwarded": {"for=192.0.2.1"}}, "10.0.0.1", "http"},
+		"empty elements":     {"10.0.0.1:99", http.Header{"X-Forwarded-For": {"192.0.2.1, ,10.0.0.2,"}}, "192.0.2.1", "http"},
 		"with a zone":        {"10.0.0.1:99", http.Header{"X-Forwarded-For": {"fe80::1%<script>"}}, "fe80::1", "http"},
 		"Forwarded, unknown": {"10.0.0.1:99", http.Header{"Forwarded": {`for=192.0.2.1, for=unknown`}}, "10.0.0.1", "http"},
 		"Forwarded, hidden":  {"10.0.0.1:99", http.Header{"Forwarded": {`for=_gazonk`}}, "10.0.0.1", "http"},
@@ -402,6 +403,32 @@ func TestMaxBytesReader(t *testing.T) {
 
 type plain struct{ http.ResponseWriter }
 
+// The connection is closed too if a handler outside answers for one that panics.
+func TestMaxBytesReaderAndPanic(t *testing.T) {
+	testkit.NoLeaks(t)
+	trace, _ := traced(t)
+	limited := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 3)
+		if _, err := io.ReadAll(r.Body); err != nil {
+			panic(err)
+		}
+	})
+	recoverer := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				if recover() != nil {
+					http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+				}
+			}()
+			h.ServeHTTP(w, r)
+		})
+	}
+	requests := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	want := exchange(t, testkit.Serve(t, "1.1", recoverer(limited)), requests)
+	testkit.Equal(t, "responses", strings.Count(want, "HTTP/1.1"), 1)
+	testkit.Equal(t, "wrapped", exchange(t, testkit.Serve(t, "1.1", recoverer(trace(limited))), requests), want)
+}
+
 // A hook that panics takes neither the span nor what the server needs, and not the
 // panic of the handler.
 func TestPanickingHooks(t *testing.T) {
@@ -430,7 +457,9 @@ func TestPanickingHooks(t *testing.T) {
 				want = "handler"
 			}
 			testkit.Equal(t, name+": panic", got, any(want))
-			testkit.Equal(t, name+": spans", len(recorder.Wait(t, 1)), 1)
+			span := recorder.Wait(t, 1)[0]
+			testkit.Equal(t, name+": error", span.Status.Code, dendro.StatusError)
+			testkit.Equal(t, name+": error.type", span.Attr("error.type") != nil, true)
 			testkit.Equal(t, name+": form", r.MultipartForm != nil, true)
 		}
 	}
@@ -442,11 +471,13 @@ func TestFormParsedLate(t *testing.T) {
 	trace, recorder := traced(t)
 	for range 100 {
 		parsed := make(chan struct{})
-		r := httptest.NewRequest("GET", "/?id=7", nil)
+		r := httptest.NewRequest("POST", "/?id=7", strings.NewReader("--x\r\nContent-Disposition: form-data; name=a\r\n\r\n7\r\n--x--\r\n"))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
 		serve(trace(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			go func() {
 				defer close(parsed)
 				_ = r.FormValue("id")
+				_ = r.ParseMultipartForm(1)
 			}()
 		})), r)
 		<-parsed

@@ -1,9 +1,7 @@
 package middleware
 
 import (
-	"cmp"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +27,6 @@ const (
 type stream struct {
 	x       *exchange
 	route   string // when the stream began
-	status  int    // that was sent, 0 after a hijack
 	flushes atomic.Int64
 
 	mu    sync.Mutex // guards what follows
@@ -54,9 +51,6 @@ func (w *writer) stream(first bool) *stream {
 	if !w.open.CompareAndSwap(nil, s) {
 		return w.open.Load()
 	}
-	if !w.hijacked {
-		s.status = cmp.Or(w.status, http.StatusOK)
-	}
 	if first {
 		w.x.span.AddEventAt(s.since, 0, semconv.FirstByteEvent)
 	}
@@ -76,9 +70,9 @@ func (s *stream) part() {
 	name := spanName(x.name, s.route) + " (open)"
 	_, span := dendro.StartWith(x, name, dendro.StartOptions{Time: s.since})
 	attrs := append(make([]slog.Attr, 0, 4), slog.Int64(semconv.HTTPResponseFlushes, s.flushes.Load()))
-	if s.status != 0 {
+	if status := x.writer.status.Load(); status != 0 {
 		attrs = append(attrs,
-			slog.Int(semconv.HTTPResponseStatusCode, s.status),
+			slog.Int(semconv.HTTPResponseStatusCode, int(status)),
 			slog.Int64(semconv.HTTPResponseBodySize, x.writer.bytes.Load()))
 	}
 	if s.route != "" {

@@ -186,3 +186,29 @@ func TestNoStreamAfterTheEnd(t *testing.T) {
 	testkit.Equal(t, "no stream", x.writer.open.Load() == ended && ended.timer == nil, true)
 	testkit.Equal(t, "spans", testkit.Names(recorder.Wait(t, 1)), []string{"GET"})
 }
+
+// A copy that has nothing to send yet has no status, and its error may still be told.
+func TestStatusOfAnOpenCopy(t *testing.T) {
+	testkit.NoLeaks(t)
+	tracer, recorder := testkit.NewTracer(t)
+	s := testkit.Serve(t, "1.1", impatient(tracer)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		src, backend := io.Pipe()
+		go func() {
+			flush(t, tracer, recorder, 1)
+			backend.CloseWithError(io.ErrUnexpectedEOF)
+		}()
+		if _, err := io.Copy(w, src); err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+		}
+	})))
+	resp, err := s.Client().Get(s.URL)
+	testkit.NoError(t, err)
+	resp.Body.Close()
+	server := serverSpan(t, recorder)
+	testkit.Equal(t, "in the end", server.Attr("http.response.status_code"), any(int64(502)))
+	for _, s := range recorder.Spans() {
+		if s.ParentID == server.SpanID {
+			testkit.Equal(t, "while open", s.Attr("http.response.status_code"), nil)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -17,8 +18,10 @@ import (
 type writer struct {
 	next     http.ResponseWriter
 	x        *exchange
-	status   int          // final status sent, 0 before
-	bytes    atomic.Int64 // of the body
+	header   http.Header  // of next, if the handler has asked for it
+	length   int64        // of the body, as its header said when it went; -1: unknown
+	status   atomic.Int32 // final status sent, 0 before
+	bytes    atomic.Int64 // of the body, sent
 	hijacked bool
 	open     atomic.Pointer[stream] // nil unless it takes long
 }
@@ -31,7 +34,8 @@ type flushErrorer interface{ FlushError() error }
 func (w *writer) Unwrap() http.ResponseWriter {
 	flush, hijack := canFlush(w.next), canHijack(w.next)
 	var flushBelow, hijackBelow bool
-	for next, ok := w.next.(unwrapper); ok && (!flush || !hijack); {
+	next, ok := w.next.(unwrapper)
+	for deep := 0; ok && (!flush || !hijack) && deep < maxDeep; deep++ {
 		below := next.Unwrap()
 		flushBelow, hijackBelow = flushBelow || canFlush(below), hijackBelow || canHijack(below)
 		next, ok = below.(unwrapper)
@@ -47,6 +51,10 @@ func (w *writer) Unwrap() http.ResponseWriter {
 	}
 	return w.next
 }
+
+// maxDeep is of how many writers in one another the innermost is looked for: one may
+// unwrap to itself.
+const maxDeep = 32
 
 // unwrapper is what [http.ResponseController] looks for.
 type unwrapper interface{ Unwrap() http.ResponseWriter }
@@ -78,10 +86,13 @@ func (p passageF) FlushError() error                             { return p.flus
 func (p passageH) Hijack() (net.Conn, *bufio.ReadWriter, error)  { return p.hijack() }
 func (p passageFH) Hijack() (net.Conn, *bufio.ReadWriter, error) { return p.hijack() }
 
-func (w *writer) Header() http.Header { return w.next.Header() }
+func (w *writer) Header() http.Header {
+	w.header = w.next.Header()
+	return w.header
+}
 
 func (w *writer) WriteHeader(status int) {
-	final := status >= 200 || status == http.StatusSwitchingProtocols
+	final := status >= 200 || status == http.StatusSwitchingProtocols && w.x.outer.ProtoMajor == 1
 	if final {
 		w.begin()
 	}
@@ -93,22 +104,32 @@ func (w *writer) WriteHeader(status int) {
 
 // begin is called before the header goes.
 func (w *writer) begin() {
-	x := w.x
-	if w.status != 0 || w.hijacked {
+	if w.status.Load() != 0 || w.hijacked {
 		return
 	}
-	if w.tooLarge() {
-		w.next.Header().Set("Connection", "close") // as http.MaxBytesReader asks of a writer of net/http
+	w.limit()
+	w.length = -1
+	if values := w.header["Content-Length"]; len(values) > 0 {
+		if n, err := strconv.ParseInt(values[0], 10, 64); err == nil {
+			w.length = n
+		}
 	}
-	if len(x.h.responseHeaders) > 0 {
-		x.span.SetAttributes(x.h.responseHeaders.Append(nil, w.next.Header())...)
+	if list := w.x.h.responseHeaders; len(list) > 0 {
+		w.x.span.SetAttributes(list.Append(nil, w.next.Header())...)
+	}
+}
+
+// limit does what [http.MaxBytesReader] asks of a writer of net/http.
+func (w *writer) limit() {
+	if w.tooLarge() {
+		w.next.Header().Set("Connection", "close")
 	}
 }
 
 // sent notes that the header has gone, with status if none has gone before.
 func (w *writer) sent(status int) {
-	if w.status == 0 && !w.hijacked {
-		w.status = status
+	if !w.hijacked {
+		w.status.CompareAndSwap(0, int32(status))
 	}
 }
 
@@ -162,7 +183,9 @@ func (w *writer) flush() {
 func (w *writer) flushError() error {
 	w.begin()
 	err := http.NewResponseController(w.next).Flush()
-	w.flushed()
+	if err == nil {
+		w.flushed()
+	}
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -109,7 +110,7 @@ func TestEveryCombination(t *testing.T) {
 		testkit.Equal(t, "methods", got, want)
 		testkit.Equal(t, "calls inside", inside.got, want)
 		testkit.Equal(t, "bytes", x.bytes.Load(), bytes)
-		testkit.Equal(t, "status", x.status, http.StatusAccepted)
+		testkit.Equal(t, "status", x.status.Load(), int32(http.StatusAccepted))
 		within := wrapped.(unwrapper).Unwrap()
 		if !canFlush(bare) || !canHijack(bare) { // inside can
 			within = within.(unwrapper).Unwrap()
@@ -149,6 +150,34 @@ func TestBeneathUnwrap(t *testing.T) {
 		testkit.Equal(t, name+": hijack is seen", w.hijacked, hijackErr == nil)
 	}
 }
+
+// A writer that unwraps to itself does no harm that it does not do alone.
+func TestUnwrapsToItself(t *testing.T) {
+	w := watch(t, itself{httptest.NewRecorder()})
+	testkit.NoError(t, http.NewResponseController(w.with(0)).SetWriteDeadline(time.Time{}))
+}
+
+type itself struct{ http.ResponseWriter }
+
+func (w itself) Unwrap() http.ResponseWriter      { return w }
+func (w itself) SetWriteDeadline(time.Time) error { return nil }
+
+// A flush that has failed has sent nothing.
+func TestFailedFlush(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	h := New(Options{Tracer: tracer})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		testkit.Equal(t, "flush", http.NewResponseController(w).Flush(), http.ErrNotSupported)
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	h.ServeHTTP(cannotFlush{httptest.NewRecorder()}, httptest.NewRequest("GET", "/", nil))
+	span := recorder.Wait(t, 1)[0]
+	testkit.Equal(t, "status", span.Attr("http.response.status_code"), any(int64(502)))
+	testkit.Equal(t, "flushes", span.Attr("dendro.http.response.flushes"), nil)
+}
+
+type cannotFlush struct{ http.ResponseWriter }
+
+func (cannotFlush) FlushError() error { return http.ErrNotSupported }
 
 // hijacker gives nothing away.
 type hijacker struct{ http.ResponseWriter }

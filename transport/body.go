@@ -86,6 +86,18 @@ func (b *body) writeTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
+// write and closeWrite may be the last that is done with b, which is not forgotten
+// before they return.
+func (b *body) write(p []byte) (int, error) {
+	defer runtime.KeepAlive(b)
+	return b.inner.(io.Writer).Write(p)
+}
+
+func (b *body) closeWrite() error {
+	defer runtime.KeepAlive(b)
+	return b.inner.(closeWriter).CloseWrite()
+}
+
 // eof ends the span, unless there may be more to write. Trailers that the server did
 // not announce are set by now.
 func (b *body) eof() {
@@ -148,10 +160,10 @@ type (
 	bodyWTC struct{ bodyWT }
 )
 
-func (b bodyW) Write(p []byte) (int, error)         { return b.inner.(io.Writer).Write(p) }
+func (b bodyW) Write(p []byte) (int, error)         { return b.write(p) }
 func (b bodyT) WriteTo(w io.Writer) (int64, error)  { return b.writeTo(w) }
 func (b bodyWT) WriteTo(w io.Writer) (int64, error) { return b.writeTo(w) }
-func (b bodyC) CloseWrite() error                   { return b.inner.(closeWriter).CloseWrite() }
-func (b bodyWC) CloseWrite() error                  { return b.inner.(closeWriter).CloseWrite() }
-func (b bodyTC) CloseWrite() error                  { return b.inner.(closeWriter).CloseWrite() }
-func (b bodyWTC) CloseWrite() error                 { return b.inner.(closeWriter).CloseWrite() }
+func (b bodyC) CloseWrite() error                   { return b.closeWrite() }
+func (b bodyWC) CloseWrite() error                  { return b.closeWrite() }
+func (b bodyTC) CloseWrite() error                  { return b.closeWrite() }
+func (b bodyWTC) CloseWrite() error                 { return b.closeWrite() }

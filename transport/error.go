@@ -87,22 +87,38 @@ func isTLS(err error) bool {
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// recordError is span.RecordError without credentials and the values of query
-// parameters in the message: [url.Error] has the whole URL in it, and a base that
-// is a client itself returns one.
-func recordError(span *dendro.Span, err error) {
+// describeError sets what is known of err, with which the request r has failed.
+// The methods of err may panic: those of a nil pointer, for example.
+func describeError(span *dendro.Span, r *http.Request, err error) {
+	defer func() {
+		if recover() != nil {
+			span.SetAttributes(slog.String(semconv.ErrorType, fmt.Sprintf("%T", err)))
+			span.RecordError(err)
+		}
+	}()
+	span.SetAttributes(slog.String(semconv.ErrorType, errorType(r, err)))
 	original := err.Error()
-	message := original
-	for _, u := range urlsOf(nil, err) { // which may have any characters in them
-		message = strings.ReplaceAll(message, strconv.Quote(u), strconv.Quote(semconv.RedactedURL(u)))
-	}
-	message = semconv.RedactURLs(message) // of errors that are not wrapped
+	message := redactedMessage(err, original)
 	if message == original {
 		span.RecordError(err)
 		return
 	}
 	span.SetStatus(dendro.StatusError, message)
 	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))
+}
+
+// redactedMessage returns message, that of err, without credentials and the values
+// of query parameters: [url.Error] has the whole URL in it, and a base that is a
+// client itself returns one.
+func redactedMessage(err error, message string) string {
+	var failed *url.Error
+	if errors.As(err, &failed) && failed.Op == "parse" { // what is a password in it?
+		return "parse: invalid URL"
+	}
+	for _, u := range urlsOf(nil, err) { // which may have any characters in them
+		message = strings.ReplaceAll(message, strconv.Quote(u), strconv.Quote(semconv.RedactedURL(u)))
+	}
+	return semconv.RedactURLs(message) // of errors that are not wrapped
 }
 
 // urlsOf appends the URLs that are in the message of err.

@@ -192,6 +192,50 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
+// The methods of an error may panic; the caller gets it all the same.
+func TestErrorWhoseMethodsPanic(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	var failed *nilError
+	rt := transport.New(roundTripper(func(*http.Request) (*http.Response, error) { return nil, failed }), transport.Options{Tracer: tracer})
+	req, _ := http.NewRequest("GET", "http://b.example", nil)
+	_, err := rt.RoundTrip(req)
+	testkit.Equal(t, "the caller's error", err == error(failed), true)
+	span := recorder.Wait(t, 1)[0]
+	testkit.Equal(t, "error.type", attributes(span)["error.type"], "*transport_test.nilError")
+	testkit.Equal(t, "status", span.Status.Code, dendro.StatusError)
+}
+
+type nilError struct{ message string }
+
+func (e *nilError) Error() string   { return e.message }
+func (e *nilError) Unwrap() error   { return errors.New(e.message) }
+func (e *nilError) Timeout() bool   { return e.message == "timeout" }
+func (e *nilError) Temporary() bool { return e.message == "temporary" }
+
+// Of a URL that cannot be parsed nobody knows where the password is.
+func TestInvalidProxyURL(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	base := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return url.Parse("http://user:s3/cr3t@proxy.example") }}
+	rt := transport.New(base, transport.Options{Tracer: tracer})
+	req, _ := http.NewRequest("GET", "http://b.example", nil)
+	_, err := rt.RoundTrip(req)
+	testkit.Equal(t, "the caller's error", strings.Contains(err.Error(), "s3"), true)
+	testkit.Equal(t, "status", strings.Contains(recorder.Wait(t, 1)[0].Status.Message, "s3"), false)
+}
+
+// A base that answers with a request of its own making keeps it.
+func TestRequestOfTheBase(t *testing.T) {
+	tracer, _ := testkit.NewTracer(t)
+	rt := transport.New(roundTripper(func(r *http.Request) (*http.Response, error) {
+		own := *r
+		own.Header = http.Header{"X-Added": {"1"}}
+		return &http.Response{StatusCode: 204, Request: &own}, nil
+	}), transport.Options{Tracer: tracer})
+	req, _ := http.NewRequest("GET", "http://b.example", nil)
+	resp, _ := rt.RoundTrip(req)
+	testkit.Equal(t, "header", resp.Request.Header.Get("X-Added"), "1")
+}
+
 // An error that tells of another in words alone is redacted too.
 func TestURLsInWords(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)

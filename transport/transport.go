@@ -33,6 +33,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -178,8 +179,7 @@ func (x *exchange) hooks() *phases {
 // end ends the span; err, if not nil, is why.
 func (x *exchange) end(err error) {
 	if err != nil {
-		x.span.SetAttributes(slog.String(semconv.ErrorType, errorType(x.outer, err)))
-		recordError(x.span, err)
+		describeError(x.span, x.outer, err)
 	}
 	x.span.End()
 }
@@ -281,7 +281,9 @@ func giveBack(resp *http.Response, inner, r *http.Request) {
 	if resp == nil || resp.Request == nil {
 		return
 	}
-	if got := resp.Request; got == inner || got.URL == inner.URL && got.Context() == inner.Context() {
+	got := resp.Request
+	if got == inner || got.URL == inner.URL && got.Context() == inner.Context() &&
+		reflect.ValueOf(got.Header).Pointer() == reflect.ValueOf(inner.Header).Pointer() {
 		resp.Request = r
 	}
 }

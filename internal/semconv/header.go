@@ -79,7 +79,8 @@ func redactor(name string) func(string) string {
 		return redactCookies
 	case "Set-Cookie":
 		return redactCookie
-	case "Location", "Content-Location", "Referer", "X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Uri":
+	case "Location", "Content-Location", "Destination", "Referer", "X-Envoy-Original-Path", "X-Forwarded-Uri",
+		"X-Forwarded-Url", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url":
 		return RedactedURL
 	case "Link", "Refresh": // with a URL in them
 		return RedactURLs
@@ -87,8 +88,9 @@ func redactor(name string) func(string) string {
 		return nil
 	}
 	name = strings.ToLower(name)
-	for _, word := range []string{"auth", "token", "secret", "passw", "credential", "cookie",
-		"session", "signature", "jwt", "api-key", "api_key", "apikey", "access-key", "subscription-key", "functions-key"} {
+	for _, word := range []string{"auth", "token", "secret", "passw", "passphrase", "credential", "cookie", "session",
+		"signature", "jwt", "dpop", "api-key", "api_key", "apikey", "access-key", "customer-key", "encryption-key",
+		"functions-key", "private-key", "subscription-key"} {
 		if strings.Contains(name, word) {
 			return redactAll
 		}
@@ -100,7 +102,7 @@ func redactAll(string) string { return redacted }
 
 // redactCredentials keeps the scheme.
 func redactCredentials(value string) string {
-	if scheme, _, ok := strings.Cut(strings.TrimSpace(value), " "); ok {
+	if scheme, _, ok := strings.Cut(strings.TrimSpace(value), " "); ok && !strings.ContainsAny(scheme, ",;=") {
 		return scheme + " " + redacted
 	}
 	return redacted

@@ -99,29 +99,59 @@ func RedactedURL(rawURL string) string {
 	return string(b)
 }
 
-// RedactURLs returns text with [RedactedURL] done to each run of characters that is
-// a URL or looks like the end of one: with "://" or "?" in it, up to a space, a quote
-// or an angle bracket.
+// RedactURLs returns text with [RedactedURL] done to what looks like a URL or the end
+// of one: what is in double quotes if it has "//" or "?" in it, with all its spaces, and
+// any other run of characters up to a space, a quote or an angle bracket.
 func RedactURLs(text string) string {
-	if !strings.Contains(text, "://") && !strings.Contains(text, "?") {
+	if !strings.Contains(text, "//") && !strings.ContainsAny(text, "?&") {
 		return text
 	}
-	const around = " \t\r\n\"'`<>"
 	var b strings.Builder
 	for text != "" {
-		n := strings.IndexAny(text, around)
-		switch n {
-		case 0:
-			n = 1
-		case -1:
+		n := strings.IndexAny(text, " \t\r\n\"<>")
+		if n < 0 {
 			n = len(text)
 		}
-		word := text[:n]
-		if strings.Contains(word, "://") || strings.Contains(word, "?") {
-			word = RedactedURL(word)
+		if n > 0 {
+			b.WriteString(redactWord(text[:n]))
+			text = text[n:]
+			continue
 		}
-		b.WriteString(word)
-		text = text[n:]
+		b.WriteByte(text[0])
+		quoted := text[0] == '"'
+		if text = text[1:]; !quoted {
+			continue
+		}
+		if end := endOfQuoted(text); end > 0 && looksLikeURL(text[:end]) {
+			b.WriteString(redactWord(text[:end]) + `"`)
+			text = text[end+1:]
+		}
 	}
 	return b.String()
+}
+
+// endOfQuoted returns where the quote is that ends s, as strconv.Quote writes it, -1
+// if there is none.
+func endOfQuoted(s string) int {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return -1
+}
+
+func looksLikeURL(s string) bool { return strings.Contains(s, "//") || strings.Contains(s, "?") }
+
+func redactWord(word string) string {
+	switch {
+	case looksLikeURL(word):
+		return RedactedURL(word)
+	case strings.Contains(word, "&"): // a query that has gone on
+		return string(AppendRedactedQuery(nil, word))
+	}
+	return word
 }

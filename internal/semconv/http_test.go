@@ -90,3 +90,25 @@ func TestRedactedURL(t *testing.T) {
 		}
 	}
 }
+
+func TestRedactURLs(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                       "",
+		"no URL, 5 > 4: \"x y\"": "no URL, 5 > 4: \"x y\"",
+		"what? a // b":           "what? a // b",
+		`Get "http://a:s3cr3t@b.example/?t=s3cr3t": EOF`:       `Get "http://b.example/?t=REDACTED": EOF`,
+		`Get "http://b.example/?q=a b&t=s3cr3t s3cr3t": EOF`:   `Get "http://b.example/?q=REDACTED&t=REDACTED": EOF`,
+		`Get "http://b.example/?q=\"a\"&t=s3cr3t": EOF`:        `Get "http://b.example/?q=REDACTED&t=REDACTED": EOF`,
+		`Get "http://b.example/?q=s3cr3t`:                      `Get "http://b.example/?q=REDACTED`,
+		`at http://a:s3c'r3t@b.example/c, again`:               `at http://b.example/c, again`,
+		`at 'http://b.example/c?t=s3cr3t'`:                     `at 'http://b.example/c?t=REDACTED`,
+		`</?t=s3cr3t>; rel="next", <//a:s3cr3t@b>; rel="last"`: `</?t=REDACTED>; rel="next", <//b>; rel="last"`,
+		`/?q="a"&t=s3cr3t`:                                     `/?q=REDACTED"a"&t=REDACTED`,
+		`"`:                                                    `"`,
+		`"//`:                                                  `"//`,
+	} {
+		if got := RedactURLs(in); got != want {
+			t.Errorf("RedactURLs(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
