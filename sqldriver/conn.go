@@ -133,7 +133,7 @@ func (c *conn) start(ctx context.Context, query string, args []driver.NamedValue
 	if c.db.options.Args != nil {
 		e.recordArgs(args)
 	}
-	if s.explainable && c.db.options.Explain > 0 {
+	if s.explainable {
 		e.args = args
 	}
 	return ctx, e

@@ -55,7 +55,9 @@ func newDatabase(d *wrappedDriver, dsn string) *database {
 		}
 	}
 	db.statements.parse = func(query string) *statement {
-		return newStatement(db.system, query, db.options.RawStatements, db.attrs)
+		s := newStatement(db.system, query, db.options.RawStatements, db.attrs)
+		s.explainable = db.options.Explain > 0 && explainable(db.system, query)
+		return s
 	}
 	return db
 }

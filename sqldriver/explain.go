@@ -38,11 +38,70 @@ func explainPrefix(system string) string {
 	return ""
 }
 
+// changes are the words of a SELECT that writes or locks, or may.
+var changes = words("CALL DELETE FOR INSERT INTO LOCK MERGE PROCEDURE REPLACE SHARE UPDATE")
+
+// Words before a parenthesis in MySQL and MariaDB: what no function can be called,
+// and functions that do nothing but compute. Those have no space behind them:
+// "count (x)" may be a stored function.
+var (
+	reserved = words("ALL AND AS BETWEEN BY CASE DISTINCT ELSE EXCEPT EXISTS FROM HAVING IN INDEX INTERSECT " +
+		"IS JOIN KEY LIKE NOT ON OR SELECT THEN UNION USING VALUES WHEN WHERE XOR")
+	pure = words("ABS AVG CAST CEIL CEILING CHAR CHAR_LENGTH COALESCE CONCAT CONCAT_WS COUNT CURDATE CURRENT_DATE " +
+		"CURRENT_TIMESTAMP DATE DATEDIFF DATE_ADD DATE_FORMAT DATE_SUB DAY DECIMAL FIELD FIND_IN_SET FLOOR " +
+		"FROM_UNIXTIME GREATEST GROUP_CONCAT HOUR IF IFNULL INSTR LEAST LEFT LENGTH LOCATE LOWER MAX MIN MINUTE " +
+		"MOD MONTH NOW NULLIF RIGHT ROUND SECOND SIGN SUBSTR SUBSTRING SUM TIME TIMESTAMPDIFF TRIM TRUNCATE " +
+		"UNIX_TIMESTAMP UPPER VARCHAR YEAR")
+)
+
+func words(list string) map[string]bool {
+	set := map[string]bool{}
+	for word := range strings.FieldsSeq(list) {
+		set[word] = true
+	}
+	return set
+}
+
+// explainable reports whether query is one SELECT that certainly writes and locks
+// nothing, however the server reads it: a backslash may escape a quote, and a
+// semicolon may be anywhere then. MySQL executes comments that begin with /*!, and
+// calls stored functions for EXPLAIN.
+func explainable(system, query string) bool {
+	query = strings.TrimRight(query, "; \t\r\n")
+	if explainPrefix(system) == "" || len(query) > maxCachedText || strings.ContainsAny(query, `;\`) ||
+		strings.Contains(query, "/*!") || strings.Contains(query, "/*M!") {
+		return false
+	}
+	calls := system == "mysql" || system == "mariadb"
+	l := lexer{text: query, dialect: dialectOf(system)}
+	last, beforeLast := "", "" // words in upper case, else the token
+	for {
+		t := l.next(false)
+		text := t.text
+		if t.kind == word {
+			text = strings.ToUpper(text)
+		}
+		switch {
+		case t.kind == end:
+			return last != "" && !l.unsure
+		case last == "" && text != "SELECT" && text != "WITH",
+			t.kind == word && changes[text],
+			text[0] == '$' && (len(text) == 1 || !isDigit(text[1])): // perhaps the quote of a string
+			return false
+		case text == "(" && calls && (isWord(last[0]) || last[0] == '"' || last[0] == '`'):
+			if beforeLast == "." || !reserved[last] && (t.space || !pure[last]) {
+				return false
+			}
+		}
+		last, beforeLast = text, last
+	}
+}
+
 // explain asks for the plan of s, which took that long below span, unless it is too
 // early to ask again. It goes on in another goroutine, on a connection of its own;
 // the answer is a span below span.
 func (db *database) explain(span *dendro.Span, s *statement, args []driver.NamedValue, took time.Duration) {
-	if db.options.Explain <= 0 || took < db.options.Explain || !s.explainable || db.connector == nil {
+	if took < db.options.Explain || !s.explainable || db.connector == nil {
 		return
 	}
 	now := time.Now().UnixNano()

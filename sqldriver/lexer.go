@@ -26,6 +26,7 @@ type lexer struct {
 	text    string
 	at      int
 	dialect dialect
+	unsure  bool // about some of what was read
 }
 
 // dialect is how a system differs from standard SQL.
@@ -93,19 +94,21 @@ func (l *lexer) skipSpace() {
 }
 
 // skipTo goes behind the next mark, or to the end if there is none.
-func (l *lexer) skipTo(mark string) {
-	if i := strings.Index(l.text[l.at:], mark); i >= 0 {
-		l.at += i + len(mark)
-	} else {
+func (l *lexer) skipTo(mark string) (found bool) {
+	i := strings.Index(l.text[l.at:], mark)
+	if i < 0 {
 		l.at = len(l.text)
+		return false
 	}
+	l.at += i + len(mark)
+	return true
 }
 
 // skipLine goes behind the line. Databases do not agree on whether a lone
 // carriage return ends it, so that what follows one is all skipped.
 func (l *lexer) skipLine() {
 	if i := strings.IndexAny(l.text[l.at:], "\r\n"); i >= 0 && l.text[l.at+i] == '\r' && l.peek(i+1) != '\n' {
-		l.at = len(l.text)
+		l.rest()
 		return
 	}
 	l.skipTo("\n")
@@ -115,7 +118,7 @@ func (l *lexer) skipComment() {
 	for depth := 0; l.at < len(l.text); {
 		switch c, d := l.peek(0), l.peek(1); {
 		case c == '/' && d == '*' && depth > 0 && l.dialect.unknown:
-			l.at = len(l.text)
+			l.rest()
 		case c == '/' && d == '*' && (depth == 0 || l.dialect.nested):
 			depth++
 			l.at += 2
@@ -128,6 +131,7 @@ func (l *lexer) skipComment() {
 			l.at++
 		}
 	}
+	l.unsure = true
 }
 
 // scan goes behind the token at l.at.
@@ -146,6 +150,7 @@ func (l *lexer) scan(nameFollows bool) kind {
 		}
 		return literal
 	case c == '"', c == '`':
+		l.unsure = l.unsure || c == '`' && l.dialect.dollar // which quotes nothing there
 		return l.scanQuoted(c)
 	case c == '[' && l.dialect.brackets:
 		return l.scanQuoted(']')
@@ -175,7 +180,7 @@ func (l *lexer) scan(nameFollows bool) kind {
 
 // rest takes all there is as a literal.
 func (l *lexer) rest() kind {
-	l.at = len(l.text)
+	l.at, l.unsure = len(l.text), true
 	return literal
 }
 
@@ -258,7 +263,7 @@ func (l *lexer) scanDollar() kind {
 	if l.dialect.dollar && l.peek(n) == '$' {
 		tag := l.text[l.at : l.at+n+1]
 		l.at += len(tag)
-		l.skipTo(tag)
+		l.unsure = !l.skipTo(tag) || l.unsure
 		return literal
 	}
 	l.at += n

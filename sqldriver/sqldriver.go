@@ -77,10 +77,10 @@ type Options struct {
 	// code.line.number. Default: 100 ms. With a negative value there is none.
 	Slow time.Duration
 	// Explain is how long a query takes whose plan is asked for then, as a span
-	// below that of the query: for one SELECT that locks and changes nothing,
-	// on PostgreSQL, MySQL, MariaDB and SQLite, in the background, on a
-	// connection of its own, once a second at most and once a minute for the
-	// same statement. Default: never.
+	// below that of the query: for one SELECT of at most 8 KiB that certainly
+	// locks and changes nothing, on PostgreSQL, MySQL, MariaDB and SQLite, in the
+	// background, on a connection of its own, once a second at most and once a
+	// minute for the same statement. Default: never.
 	Explain time.Duration
 	// Comments appends a comment with the traceparent of the span to what is
 	// executed, so that the logs of the database name the trace. Prepared

@@ -49,7 +49,6 @@ func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 	}
 	s.prepare = "PREPARE " + s.summary
 	s.repeated = repeatedKey + "." + s.summary
-	s.explainable = sum.readsOnly() && explainPrefix(system) != ""
 	if !sum.several {
 		if sum.operation != "" {
 			s.attrs = append(s.attrs, slog.String(semconv.DBOperationName, sum.operation))

@@ -12,7 +12,6 @@ type summary struct {
 	operation string   // the first keyword: "SELECT", "CREATE"
 	targets   []string // tables, each once
 	several   bool     // statements, or nobody knows
-	writes    bool     // a word was seen that may mean so
 
 	words   []string // operations and targets in order
 	depth   int      // of parentheses
@@ -38,12 +37,6 @@ func (s *summary) String() string {
 		length += len(s.words[n]) + 1
 	}
 	return strings.Join(s.words[:n], " ")
-}
-
-// readsOnly reports whether this is one SELECT that is certain to change and to
-// lock nothing.
-func (s *summary) readsOnly() bool {
-	return s.operation == "SELECT" && !s.several && !s.writes
 }
 
 func (s *summary) add(t token) {
@@ -123,10 +116,6 @@ func (s *summary) word(text string) {
 	}
 	if first {
 		s.begin(upper)
-	}
-	switch upper {
-	case "DELETE", "INSERT", "UPDATE", "REPLACE", "MERGE", "INTO", "SHARE", "CALL", "LOCK":
-		s.writes = true
 	}
 	switch upper {
 	case "SELECT", "DELETE", "INSERT", "UPDATE", "REPLACE", "MERGE":
