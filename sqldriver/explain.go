@@ -129,7 +129,8 @@ func (db *database) explain(span *dendro.Span, s *statement, args []driver.Named
 }
 
 // plan executes query on a connection of its own, and returns its rows as lines of
-// text.
+// text. It does so in a read-only transaction: to plan, PostgreSQL may call functions
+// that are declared immutable or stable, and MariaDB evaluates some subqueries.
 func (db *database) plan(ctx context.Context, query string, args []driver.NamedValue) (text string, err error) {
 	defer func() {
 		if p := recover(); p != nil { // of the driver
@@ -145,7 +146,12 @@ func (db *database) plan(ctx context.Context, query string, args []driver.NamedV
 			values[i] = sql.Named(a.Name, a.Value)
 		}
 	}
-	rows, err := pool.QueryContext(ctx, query, values...)
+	tx, err := pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = tx.Rollback() }()
+	rows, err := tx.QueryContext(ctx, query, values...)
 	if err != nil {
 		return "", err
 	}

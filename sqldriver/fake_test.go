@@ -55,8 +55,12 @@ func (c *fakeConn) PrepareContext(ctx context.Context, query string) (driver.Stm
 	return &fakeStatement{c.d, query}, nil
 }
 
-func (c *fakeConn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
-	return fakeTx{c.d}, c.d.call(ctx, "begin", "")
+func (c *fakeConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	mode := ""
+	if opts.ReadOnly {
+		mode = "READ ONLY"
+	}
+	return fakeTx{c.d}, c.d.call(ctx, "begin", mode)
 }
 
 func (c *fakeConn) ExecContext(ctx context.Context, query string, _ []driver.NamedValue) (driver.Result, error) {

@@ -341,7 +341,7 @@ func TestExplain(t *testing.T) {
 	var mu sync.Mutex
 	var explained []string
 	d := &fakeDriver{rows: 1, answer: func(call, query string) error {
-		if strings.HasPrefix(query, "EXPLAIN") {
+		if strings.HasPrefix(query, "EXPLAIN") || call == "begin" || call == "rollback" {
 			mu.Lock()
 			defer mu.Unlock()
 			explained = append(explained, call+": "+query)
@@ -365,7 +365,8 @@ func TestExplain(t *testing.T) {
 	query("SELECT b FROM orders WHERE id = $1") // soon after
 	request.End()
 	spans := recorder.Wait(t, 6)
-	testkit.Equal(t, "explained", explained, []string{"query: EXPLAIN SELECT a FROM orders WHERE id = $1"})
+	testkit.Equal(t, "explained", explained,
+		[]string{"begin: READ ONLY", "query: EXPLAIN SELECT a FROM orders WHERE id = $1", "rollback: "})
 	for _, s := range spans {
 		if s.Name == "EXPLAIN SELECT orders" {
 			testkit.Equal(t, "plan", s.Attr("dendro.db.plan"), any("0"))

@@ -53,6 +53,35 @@ func testExplain(t *testing.T, driver, dsn, query string, plan ...string) {
 	t.Errorf("no plan: %v", testkit.Names(recorder.Spans()))
 }
 
+// testExplainWrites checks that EXPLAIN of query, which calls a function that writes
+// into the table calls, leaves that as the query did.
+func testExplainWrites(t *testing.T, driver, dsn, query string, setup ...string) {
+	t.Helper()
+	tracer, recorder := testkit.NewTracer(t)
+	db, err := sqldriver.Open(driver, dsn, sqldriver.Options{Tracer: tracer, Explain: 1})
+	testkit.NoError(t, err)
+	defer db.Close()
+	for _, q := range append([]string{"DROP TABLE IF EXISTS calls", "CREATE TABLE calls (id INTEGER)"}, setup...) {
+		_, err := db.Exec(q)
+		testkit.NoError(t, err)
+	}
+	calls := func() (n int) {
+		testkit.NoError(t, db.QueryRow("SELECT count(*) FROM calls").Scan(&n))
+		return n
+	}
+	testkit.NoError(t, db.QueryRow(query+" ").Scan(new(int))) // which pgx plans for itself
+	once := calls()
+	testkit.Equal(t, "the query writes", once > 0, true)
+	ctx, request := tracer.Start(context.Background(), "request")
+	testkit.NoError(t, db.QueryRowContext(ctx, query).Scan(new(int)))
+	request.End()
+	spans := recorder.Wait(t, 3)
+	testkit.Equal(t, "calls", calls(), 2*once)
+	if plan, _ := spans[2].Attr("dendro.db.plan").(string); !strings.Contains(plan, "25006") { // read-only transaction
+		t.Errorf("plan: %s", plan)
+	}
+}
+
 func TestExplainSQLite(t *testing.T) {
 	testExplain(t, "sqlite", filepath.Join(t.TempDir(), "plans.db"),
 		"SELECT name FROM plans WHERE id = ? AND name <> 'x'", "SEARCH plans", "PRIMARY KEY")

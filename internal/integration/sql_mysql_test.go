@@ -18,6 +18,11 @@ func TestMariaDB(t *testing.T) {
 	t.Run("explain", func(t *testing.T) {
 		testExplain(t, "mysql", dsn, "SELECT name FROM plans WHERE id = ? AND name <> 'secret!'", `"table_name": "plans"`)
 	})
+	t.Run("explain of what writes", func(t *testing.T) {
+		testExplainWrites(t, "mysql", dsn, "SELECT 1 FROM (SELECT n FROM noted) x WHERE n = (SELECT n FROM noted)",
+			"CREATE OR REPLACE FUNCTION note() RETURNS INT DETERMINISTIC BEGIN INSERT INTO calls VALUES (1); RETURN 1; END",
+			"CREATE OR REPLACE VIEW noted AS SELECT note() AS n")
+	})
 	t.Run("several result sets", func(t *testing.T) {
 		var got []int
 		spans := s.request(t, func(ctx context.Context) {

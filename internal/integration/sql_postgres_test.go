@@ -25,6 +25,11 @@ func TestPostgres(t *testing.T) {
 		c.driver = "pgx"
 		s := testSQL(t, c)
 		t.Run("explain", func(t *testing.T) { testExplain(t, c.driver, dsn, explained, "on plans", "Cond: (id = ") })
+		t.Run("explain of what writes", func(t *testing.T) {
+			testExplainWrites(t, c.driver, dsn, "SELECT 1 WHERE declared() = 1",
+				"CREATE FUNCTION note() RETURNS int LANGUAGE sql AS 'INSERT INTO calls VALUES (1) RETURNING 1'",
+				"CREATE FUNCTION declared() RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN note(); END'")
+		})
 		t.Run("CopyFrom", func(t *testing.T) {
 			conn, err := s.db.Conn(context.Background())
 			testkit.NoError(t, err)
