@@ -1,12 +1,17 @@
 package sqldriver
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,13 +123,13 @@ func (db *database) explain(span *dendro.Span, s *statement, args []driver.Named
 		ctx, span := db.start(ctx, "EXPLAIN "+s.summary, s.attrs)
 		defer span.End()
 		plan, err := db.plan(ctx, explainPrefix(db.system)+s.query, args)
-		switch {
-		case err != nil: // nothing that the program did
-			plan = "no plan: " + db.message(err)
-		case !db.options.RawStatements:
-			plan = redactPlan(db.system, plan)
+		if err == nil && !db.options.RawStatements {
+			plan, err = redactPlan(db.system, plan)
 		}
-		span.SetAttributes(slog.String(planKey, plan))
+		if err != nil { // nothing that the program did
+			plan = "no plan: " + db.message(err)
+		}
+		span.SetAttributes(slog.String(planKey, shortenTo(plan, maxPlan)))
 	}()
 }
 
@@ -181,28 +186,80 @@ func (db *database) plan(ctx context.Context, query string, args []driver.NamedV
 	return strings.TrimRight(b.String(), "\n"), rows.Err()
 }
 
-// redactPlan replaces the literals in the conditions of a plan: of lines such as
-// "Filter: (id = 42)" and "attached_condition": "(`id` = 42)".
-func redactPlan(system, plan string) string {
-	lines := strings.Split(plan, "\n")
-	for i, line := range lines {
-		head, condition, ok := strings.Cut(line, ": ")
-		if !ok || system == "mysql" && !strings.Contains(head, "condition") || system == "mariadb" && !strings.Contains(head, "condition") {
-			continue
-		}
-		quoted := strings.HasPrefix(condition, `"`)
-		comma := strings.HasSuffix(condition, ",")
-		if quoted {
-			condition = strings.Trim(condition, `",`)
-		}
-		condition, _ = redact(system, condition)
-		if quoted {
-			condition = `"` + condition + `"`
-			if comma {
-				condition += ","
+// redactPlan replaces the literals of a plan.
+func redactPlan(system, plan string) (string, error) {
+	if system == "mysql" || system == "mariadb" {
+		return redactJSON(system, plan)
+	}
+	return redactText(system, plan), nil
+}
+
+// inText is what has numbers in a plan of PostgreSQL or SQLite that are no literals.
+var inText = regexp.MustCompile(`^(?:\(cost=[\d.]+ rows=\d+ width=\d+\)|(?i:initplan|subplan|subquery)[ -]\d+|Workers Planned: \d+)`)
+
+// redactText replaces the literals of a plan with lines such as "Filter: (id = 42)".
+// A literal may be several lines, so that the whole is read as one statement.
+func redactText(system, plan string) string {
+	var b strings.Builder
+	l := lexer{text: plan, dialect: dialectOf(system)}
+	for {
+		start := l.at
+		l.skipSpace()
+		for _, c := range []byte(plan[start:l.at]) {
+			if isSpace(c) {
+				b.WriteByte(c)
 			}
 		}
-		lines[i] = head + ": " + condition
+		start = l.at
+		if n := len(inText.FindString(plan[start:])); n > 0 {
+			l.at += n
+			b.WriteString(plan[start:l.at])
+			continue
+		}
+		switch l.scan(false) {
+		case end:
+			return b.String()
+		case literal:
+			b.WriteByte('?')
+		default:
+			b.WriteString(plan[start:l.at])
+		}
 	}
-	return shortenTo(strings.Join(lines, "\n"), maxPlan)
 }
+
+// redactJSON replaces the literals in the strings of a plan. All around them stays as
+// it is, for an object may have a key twice, and their order tells something.
+func redactJSON(system, plan string) (string, error) {
+	var b bytes.Buffer
+	strs := json.NewEncoder(&b)
+	strs.SetEscapeHTML(false)
+	d := json.NewDecoder(strings.NewReader(plan))
+	key, kept := "", 0 // plan[:kept] is in b
+	for {
+		before := int(d.InputOffset())
+		t, err := d.Token()
+		if err == io.EOF {
+			return b.String() + plan[kept:], nil
+		}
+		if err != nil {
+			return "", err
+		}
+		text, ok := t.(string)
+		after := int(d.InputOffset())
+		switch {
+		case !ok:
+		case strings.HasPrefix(strings.TrimLeft(plan[after:], " \t\r\n"), ":"):
+			key = text
+		case strings.HasSuffix(key, "_cost") || slices.Contains(amounts, key):
+		default:
+			redacted, _ := redact(system, text)
+			b.WriteString(plan[kept : before+strings.IndexByte(plan[before:], '"')])
+			_ = strs.Encode(redacted)
+			b.Truncate(b.Len() - 1) // the end of the line
+			kept = after
+		}
+	}
+}
+
+// amounts are keys of strings that are numbers, beside costs.
+var amounts = []string{"filtered", "key_length", "data_read_per_join"}
