@@ -134,7 +134,7 @@ func (c *conn) start(ctx context.Context, query string, args []driver.NamedValue
 		e.recordArgs(args)
 	}
 	if s.explainable {
-		e.args = args
+		e.args = copyArgs(args)
 	}
 	return ctx, e
 }

@@ -145,7 +145,7 @@ type execution struct {
 	span      *dendro.Span // nil: not traced
 	statement *statement
 	began     time.Time           // the call of the driver
-	args      []driver.NamedValue // if its plan may be asked for
+	args      []driver.NamedValue // copies, nil if its plan is not asked for
 }
 
 // recordArgs records what the option lets through.

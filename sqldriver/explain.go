@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -102,11 +103,33 @@ func explainable(system, query string) bool {
 	}
 }
 
+// copyArgs returns args for later, when the memory behind them belongs to the program
+// again. It returns nil if there may be more behind one than can be copied.
+func copyArgs(args []driver.NamedValue) []driver.NamedValue {
+	copies := append([]driver.NamedValue{}, args...)
+	for i, a := range copies {
+		switch v := a.Value.(type) {
+		case nil, time.Time:
+		case []byte:
+			copies[i].Value = bytes.Clone(v)
+		default:
+			t := reflect.TypeOf(v)
+			for t.Kind() == reflect.Array {
+				t = t.Elem()
+			}
+			if k := t.Kind(); k != reflect.String && (k < reflect.Bool || k > reflect.Complex128) {
+				return nil
+			}
+		}
+	}
+	return copies
+}
+
 // explain asks for the plan of s, which took that long below span, unless it is too
-// early to ask again. It goes on in another goroutine, on a connection of its own;
+// early to ask again or args are nil. It goes on in another goroutine, on a connection of its own;
 // the answer is a span below span.
 func (db *database) explain(span *dendro.Span, s *statement, args []driver.NamedValue, took time.Duration) {
-	if took < db.options.Explain || !s.explainable || db.connector == nil {
+	if args == nil || took < db.options.Explain || db.connector == nil {
 		return
 	}
 	now := time.Now().UnixNano()

@@ -400,6 +400,56 @@ func TestExplainFails(t *testing.T) {
 	}
 }
 
+// argsConn takes arguments of all types, and shows them.
+type argsConn struct {
+	*fakeConn
+	see func(query string, args []driver.NamedValue)
+}
+
+func (c argsConn) CheckNamedValue(*driver.NamedValue) error { return nil }
+
+func (c argsConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.see(query, args)
+	return c.fakeConn.QueryContext(ctx, query, args)
+}
+
+// The arguments are the program's again when the query has returned.
+func TestExplainArgs(t *testing.T) {
+	changed, seen := make(chan struct{}), make(chan string, 1)
+	see := func(query string, args []driver.NamedValue) {
+		if strings.HasPrefix(query, "EXPLAIN") {
+			<-changed
+			seen <- string(args[0].Value.([]byte))
+		}
+	}
+	d := &fakeDriver{open: func() driver.Conn { return argsConn{&fakeConn{&fakeDriver{rows: 1}}, see} }}
+	tracer, recorder := testkit.NewTracer(t)
+	db := sql.OpenDB(WrapConnector(dsnConnector{"", d}, Options{System: "postgresql", Explain: 1}))
+	defer db.Close()
+	ctx, request := tracer.Start(context.Background(), "request")
+	arg := []byte("before")
+	testkit.NoError(t, db.QueryRowContext(ctx, "SELECT a FROM orders WHERE b = $1", arg).Scan(new(int)))
+	copy(arg, "after!")
+	close(changed)
+	testkit.Equal(t, "argument", <-seen, "before")
+	request.End()
+	recorder.Wait(t, 3)
+
+	type id [16]byte
+	for _, c := range []struct {
+		value any
+		want  bool
+	}{
+		{nil, true}, {7, true}, {int64(7), true}, {2.5, true}, {true, true}, {"a", true}, {time.Now(), true}, {[]byte("a"), true},
+		{id{}, true}, {[2][2]string{}, true}, {time.Second, true},
+		{new(int), false}, {[]int{1}, false}, {map[string]int{}, false}, {sql.NullString{}, false}, {[1]*int{}, false},
+		{func() {}, false}, {make(chan int), false},
+	} {
+		got := copyArgs([]driver.NamedValue{{Value: c.value}})
+		testkit.Equal(t, fmt.Sprintf("%T", c.value), got != nil, c.want)
+	}
+}
+
 func TestExplainNever(t *testing.T) {
 	for name, o := range map[string]Options{
 		"by default":     {},
