@@ -34,15 +34,32 @@ func newConnector(bare driver.Connector, d *wrappedDriver, dsn string) driver.Co
 	return exactConnector(&connector{bare, &own, db})
 }
 
-// exactConnector returns c, with a Close if the driver's connector has one.
+// exactConnector returns c, with a Close if the driver's connector has one, or if an
+// EXPLAIN may have to end: a sql.DB that is closed does not differ for a Close that
+// returns nil.
 func exactConnector(c *connector) driver.Connector {
-	if closer, ok := c.bare.(io.Closer); ok {
-		return struct {
-			*connector
-			io.Closer
-		}{c, closer}
+	bare, ok := c.bare.(io.Closer)
+	if !ok && c.db.options.Explain <= 0 {
+		return c
 	}
-	return c
+	return struct {
+		*connector
+		io.Closer
+	}{c, connectorCloser{c.db, bare}}
+}
+
+// connectorCloser is what closes a connector.
+type connectorCloser struct {
+	db   *database
+	bare io.Closer // or nil
+}
+
+func (c connectorCloser) Close() error {
+	c.db.explains.close()
+	if c.bare == nil {
+		return nil
+	}
+	return c.bare.Close()
 }
 
 func (c *connector) unwrap() any { return c.bare }

@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -35,7 +34,7 @@ type database struct {
 	statements statements
 	repeats    repeats
 	connector  driver.Connector // the driver's own, nil if there is none
-	explained  atomic.Int64     // when that was last done, in Unix nanoseconds
+	explains   explains
 }
 
 func newDatabase(d *wrappedDriver, dsn string) *database {

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -125,24 +126,33 @@ func copyArgs(args []driver.NamedValue) []driver.NamedValue {
 	return copies
 }
 
-// explain asks for the plan of s, which took that long below span, unless it is too
-// early to ask again or args are nil. It goes on in another goroutine, on a connection of its own;
-// the answer is a span below span.
+// explains are the EXPLAINs of a database.
+type explains struct {
+	mu     sync.Mutex
+	closed bool               // guarded by mu, as all that follows
+	last   time.Time          // when the last one began
+	cancel context.CancelFunc // of the one under way
+	done   chan struct{}      // closed when that has ended; nil if there is none
+}
+
+// explain asks for the plan of s, which took that long below span, unless args are
+// nil, there is an EXPLAIN under way, or it is too early for another. It goes on in
+// another goroutine, on a connection of its own; the answer is a span below span.
 func (db *database) explain(span *dendro.Span, s *statement, args []driver.NamedValue, took time.Duration) {
 	if args == nil || took < db.options.Explain || db.connector == nil {
 		return
 	}
-	now := time.Now().UnixNano()
-	last, lastOfAll := s.explained.Load(), db.explained.Load()
-	if now-last < int64(explainAgain) || now-lastOfAll < int64(explainPause) ||
-		!db.explained.CompareAndSwap(lastOfAll, now) {
+	x, now := &db.explains, time.Now()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed || x.done != nil || now.Sub(x.last) < explainPause || now.Sub(s.explained) < explainAgain {
 		return
 	}
-	s.explained.Store(now)
-	ctx := dendro.ContextWithSpan(context.Background(), span)
+	ctx, cancel := context.WithTimeout(dendro.ContextWithSpan(context.Background(), span), explainTimeout)
+	x.last, s.explained = now, now
+	x.cancel, x.done = cancel, make(chan struct{})
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, explainTimeout)
-		defer cancel()
+		defer x.end()
 		ctx, span := db.start(ctx, "EXPLAIN "+s.summary, s.attrs)
 		defer span.End()
 		plan, err := db.plan(ctx, explainPrefix(db.system)+s.query, args)
@@ -154,6 +164,31 @@ func (db *database) explain(span *dendro.Span, s *statement, args []driver.Named
 		}
 		span.SetAttributes(slog.String(planKey, shortenTo(plan, maxPlan)))
 	}()
+}
+
+func (x *explains) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cancel()
+	close(x.done)
+	x.done = nil
+}
+
+// close cancels the EXPLAIN under way and waits for it, explainTimeout at most if the
+// driver does not heed that. None begins afterwards.
+func (x *explains) close() {
+	x.mu.Lock()
+	x.closed = true
+	cancel, done := x.cancel, x.done
+	x.mu.Unlock()
+	if done == nil {
+		return
+	}
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(explainTimeout):
+	}
 }
 
 // plan executes query on a connection of its own, and returns its rows as lines of

@@ -6,9 +6,11 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -448,6 +450,59 @@ func TestExplainArgs(t *testing.T) {
 		got := copyArgs([]driver.NamedValue{{Value: c.value}})
 		testkit.Equal(t, fmt.Sprintf("%T", c.value), got != nil, c.want)
 	}
+}
+
+// A DB that is closed leaves no EXPLAIN behind, and there is one at a time.
+func TestExplainEndsWithClose(t *testing.T) {
+	for _, closes := range []bool{false, true} { // the driver's connector
+		synctest.Test(t, func(t *testing.T) {
+			began, ended, closed := 0, false, false
+			see := func(ctx context.Context) {
+				began++
+				<-ctx.Done()
+				for range 1000 {
+					runtime.Gosched()
+				}
+				ended = !closed
+			}
+			var c driver.Connector = dsnConnector{"", &fakeDriver{open: func() driver.Conn { return explainConn{&fakeConn{&fakeDriver{rows: 1}}, see} }}}
+			if closes {
+				c = closingConnector{c, &closed}
+			}
+			tracer, recorder := testkit.NewTracer(t)
+			db := sql.OpenDB(WrapConnector(c, Options{System: "postgresql", Explain: 1}))
+			ctx, request := tracer.Start(context.Background(), "request")
+			testkit.NoError(t, db.QueryRowContext(ctx, "SELECT a FROM orders").Scan(new(int)))
+			time.Sleep(2 * explainPause)
+			testkit.NoError(t, db.QueryRowContext(ctx, "SELECT b FROM orders").Scan(new(int)))
+			rows, err := db.QueryContext(ctx, "SELECT c FROM orders")
+			testkit.Equal(t, "a row", rows.Next(), true)
+			testkit.NoError(t, errors.Join(err, db.Close()))
+			testkit.Equal(t, "ended before Close did", ended, true)
+			testkit.Equal(t, "the driver's own is closed", closed, closes)
+			time.Sleep(explainPause)
+			testkit.NoError(t, rows.Close())
+			synctest.Wait()
+			testkit.Equal(t, "began", began, 1)
+			request.End()
+			testkit.Equal(t, "spans", len(recorder.Spans()), 5)
+		})
+	}
+}
+
+// explainConn shows the context of an EXPLAIN.
+type explainConn struct {
+	*fakeConn
+	see func(context.Context)
+}
+
+func (c explainConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if strings.HasPrefix(query, "EXPLAIN") {
+		c.see(ctx)
+	} else {
+		time.Sleep(time.Millisecond) // in the bubble, nothing else takes time
+	}
+	return c.fakeConn.QueryContext(ctx, query, args)
 }
 
 func TestExplainNever(t *testing.T) {

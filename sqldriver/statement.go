@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/dendrotrace/dendro/internal/semconv"
@@ -31,7 +32,7 @@ type statement struct {
 	repeated    string // key of how often it was executed, on the span above
 	attrs       []slog.Attr
 	explainable bool
-	explained   atomic.Int64 // when that was last done, in Unix nanoseconds
+	explained   time.Time // when that was last done, guarded by explains.mu
 }
 
 var statementIDs atomic.Uint64
