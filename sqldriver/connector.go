@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"io"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -77,7 +79,27 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		c.db.fail(span, err)
 		span.End()
 	}
-	return c.db.wrapConn(conn, err, opening{wait, dendro.SpanFromContext(ctx), began, took})
+	current := dendro.SpanFromContext(ctx)
+	if current == nil || onlyConnects() {
+		return c.db.wrapConn(conn, err, opening{})
+	}
+	return c.db.wrapConn(conn, err, opening{wait, current, began, took})
+}
+
+// onlyConnects reports whether the caller is Conn or Ping of a sql.DB: whatever is
+// executed with the connection has not waited for it.
+func onlyConnects() bool {
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		frame, more := frames.Next()
+		if strings.HasPrefix(frame.Function, "database/sql.(*DB).Conn") || strings.HasPrefix(frame.Function, "database/sql.(*DB).Ping") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 func (c *connector) Driver() driver.Driver { return c.driver }

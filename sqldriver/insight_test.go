@@ -28,6 +28,35 @@ func TestConnectIsAnEvent(t *testing.T) {
 	testkit.Equal(t, "begins with the connection", spans[1].Start <= spans[1].Event("connect").Time, true)
 }
 
+// A connection that is opened for itself is no part of the statement that uses it.
+func TestConnectWithoutStatement(t *testing.T) {
+	for name, connect := range map[string]func(context.Context, *sql.DB) (*sql.Conn, error){
+		"Conn":         func(ctx context.Context, db *sql.DB) (*sql.Conn, error) { return db.Conn(ctx) },
+		"Conn of a DB": func(ctx context.Context, db *sql.DB) (*sql.Conn, error) { return NewDB(db).Conn(ctx) },
+		"Ping": func(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+			err := db.PingContext(ctx)
+			conn, _ := db.Conn(context.Background())
+			return conn, err
+		},
+		"Ping of a DB": func(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+			err := NewDB(db).PingContext(ctx)
+			conn, _ := db.Conn(context.Background())
+			return conn, err
+		},
+	} {
+		db, ctx, end := open(t, &fakeDriver{}, Options{})
+		conn, err := connect(ctx, db)
+		testkit.NoError(t, err)
+		time.Sleep(2 * minPoolWait)
+		connected := time.Now().UnixNano()
+		_, err = conn.ExecContext(ctx, "UPDATE orders SET a = 1")
+		testkit.NoError(t, errors.Join(err, conn.Close()))
+		s := end()[1]
+		testkit.Equal(t, name, eventNames(s), []string(nil))
+		testkit.Equal(t, name+": begins with the statement", s.Start >= connected, true)
+	}
+}
+
 // A call that waits for the only connection says so.
 func TestPoolWait(t *testing.T) {
 	calls := map[string]func(ctx context.Context, db *DB) error{
