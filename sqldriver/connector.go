@@ -73,13 +73,17 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	began := time.Now()
 	conn, err := c.bare.Connect(ctx)
 	took := time.Since(began)
-	if err != nil && (c.db.options.Roots || dendro.SpanFromContext(ctx) != nil) {
+	current := dendro.SpanFromContext(ctx)
+	if err != nil {
+		refused := err
+		c.db.refused.Store(&refused)
+	}
+	if err != nil && (c.db.options.Roots || current != nil) {
 		_, span := c.db.startAt(ctx, began, "connect", c.db.attrs)
 		wait.tell(span, began)
 		c.db.fail(span, err)
 		span.End()
 	}
-	current := dendro.SpanFromContext(ctx)
 	if current == nil || onlyConnects() {
 		return c.db.wrapConn(conn, err, opening{})
 	}

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -33,7 +34,8 @@ type database struct {
 	attrs      []slog.Attr // of every span
 	statements statements
 	repeats    repeats
-	connector  driver.Connector // the driver's own, nil if there is none
+	connector  driver.Connector      // the driver's own, nil if there is none
+	refused    atomic.Pointer[error] // of the last connection that could not be opened
 	explains   explains
 }
 

@@ -138,13 +138,47 @@ func TestPoolWaitFails(t *testing.T) {
 	defer cancel()
 	testkit.Equal(t, "error", db.QueryRowContext(short, "SELECT 1 FROM a").Err(), context.DeadlineExceeded)
 	testkit.NoError(t, busy.Close())
-	_, err = db.ExecContext(ctx, "UPDATE b SET x = ?", struct{}{}) // the argument is refused, not the connection
+	_, err = db.ExecContext(ctx, "UPDATE b SET x = ?", struct{ secret string }{}) // the argument is refused, not the connection
 	testkit.Equal(t, "refused", err != nil, true)
+	_, err = db.ExecContext(ctx, "UPDATE b SET x = ?", failingValuer{})
+	testkit.Equal(t, "refused", errors.Is(err, context.Canceled), true)
+	testkit.Equal(t, "not without a span", db.PingContext(context.Background()), error(nil))
+	testkit.NoError(t, db.Close())
+	_, err = db.ExecContext(ctx, "UPDATE c SET x = 1")
+	testkit.Equal(t, "closed", err != nil, true)
 	spans := end()
-	testkit.Equal(t, "spans", testkit.Names(spans)[1], "SELECT a")
+	testkit.Equal(t, "spans", tree(spans), []string{"request > SELECT a", "request > UPDATE c"})
 	testkit.Equal(t, "error.type", spans[1].Attr("error.type"), any("context.DeadlineExceeded"))
 	testkit.Equal(t, "wait", spans[1].Event("pool wait") != nil, true)
-	testkit.Equal(t, "not without a span", db.PingContext(context.Background()), error(nil))
+	testkit.Equal(t, "closed", spans[2].Status.Message, "sql: database is closed")
+}
+
+type failingValuer struct{}
+
+func (failingValuer) Value() (driver.Value, error) { return nil, context.Canceled }
+
+// A call that waits while another goroutine opens its connection gets the error of that.
+func TestPoolWaitIsRefused(t *testing.T) {
+	d := &fakeDriver{}
+	pool, ctx, end := open(t, d, Options{})
+	pool.SetMaxOpenConns(1)
+	busy, err := pool.Conn(context.Background())
+	testkit.NoError(t, err)
+	done := make(chan error)
+	go func() {
+		_, err := NewDB(pool).ExecContext(ctx, "UPDATE a SET x = 1")
+		done <- err
+	}()
+	for pool.Stats().WaitCount == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	d.refuse = errors.New("connection refused")
+	testkit.Equal(t, "bad", busy.Raw(func(any) error { return driver.ErrBadConn }), driver.ErrBadConn)
+	testkit.Equal(t, "error", <-done, d.refuse)
+	spans := end()
+	testkit.Equal(t, "spans", tree(spans), []string{"request > UPDATE a"})
+	testkit.Equal(t, "message", spans[1].Status.Message, "connection refused")
+	testkit.Equal(t, "wait", spans[1].Event("pool wait") != nil, true)
 }
 
 func TestRepeatedStatements(t *testing.T) {

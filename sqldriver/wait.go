@@ -3,7 +3,10 @@ package sqldriver
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"fmt"
 	"log/slog"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -38,8 +41,10 @@ var poolWaits atomic.Bool
 func WithPoolWait(ctx context.Context, db *sql.DB) context.Context { return withPoolWait(ctx, db) }
 
 // PoolWaitFailed tells that the call of query with ctx, from [WithPoolWait], has
-// returned err. If it never got a connection it has a span then. A nil err does
-// nothing.
+// returned err. If it never got a connection it has a span then: if err is that of
+// the context, of a connection that could not be opened or is bad, or of a sql.DB or
+// sql.Conn that is closed. It does nothing with another error, such as that of an
+// argument, or nil, and nothing if the db of WithPoolWait was nil.
 func PoolWaitFailed(ctx context.Context, query string, err error) {
 	if w, _ := ctx.Value(poolWaitKey{}).(*poolWait); w != nil && w.db != nil {
 		w.failed(query, err)
@@ -153,13 +158,14 @@ func (db *DB) Conn(ctx context.Context) (*sql.Conn, error) {
 	return conn, err
 }
 
-// failed makes the span of a call that has failed before it reached the driver.
+// failed makes the span of a call that has failed before it reached the driver, for
+// want of a connection.
 func (w *poolWait) failed(query string, err error) {
 	if err == nil || !w.ended.CompareAndSwap(false, true) {
 		return
 	}
 	d, ok := w.db.Driver().(*wrappedDriver)
-	if !ok || d.db == nil {
+	if !ok || d.db == nil || !d.db.noConnection(err) {
 		return
 	}
 	current := dendro.SpanFromContext(w.Context)
@@ -171,4 +177,19 @@ func (w *poolWait) failed(query string, err error) {
 	w.tell(span, time.Now())
 	d.db.fail(span, err)
 	span.End()
+}
+
+// noConnection reports whether database/sql returns err instead of a connection. It
+// wraps none of these, and wraps the errors of arguments.
+func (db *database) noConnection(err error) bool {
+	switch err { //nolint:errorlint // see above
+	case context.Canceled, context.DeadlineExceeded, sql.ErrConnDone, driver.ErrBadConn:
+		return true
+	}
+	if fmt.Sprint(err) == "sql: database is closed" {
+		return true
+	}
+	// Another goroutine may have opened the connection that the call has waited for.
+	refused := db.refused.Load()
+	return refused != nil && reflect.ValueOf(*refused).Comparable() && err == *refused //nolint:errorlint // see above
 }

@@ -74,3 +74,19 @@ func TestOpen(t *testing.T) {
 	testkit.Equal(t, "no row is no error", spans[2].Status.Message, "")
 	testkit.Equal(t, "rows", spans[2].Attr("db.response.returned_rows"), any(int64(0)))
 }
+
+// An argument that sqlx refuses is no connection that could not be had.
+func TestRefusedArguments(t *testing.T) {
+	dsn := fmt.Sprintf("arguments of %p", t)
+	mocked, _, err := sqlmock.NewWithDSN(dsn)
+	testkit.NoError(t, err)
+	defer mocked.Close()
+	tracer, recorder := testkit.NewTracer(t)
+	pool, err := Open("sqlmock", dsn, sqldriver.Options{Tracer: tracer})
+	testkit.NoError(t, err)
+	ctx, span := tracer.Start(context.Background(), "request")
+	_, err = NewDB(pool).NamedExecContext(ctx, "UPDATE a SET b = :b", map[string]any{"c": "secret"})
+	testkit.Equal(t, "refused", err != nil, true)
+	span.End()
+	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"request"})
+}
