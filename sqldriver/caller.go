@@ -2,11 +2,14 @@ package sqldriver
 
 import (
 	"database/sql"
+	"hash/maphash"
 	"log/slog"
 	"path"
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
@@ -59,4 +62,48 @@ func isBetween(frame runtime.Frame) bool {
 		}
 	}
 	return false
+}
+
+// places are hashes of what program counters stand for, file and line, 0 for what is
+// between. There are as many as there are calls of these packages in the program.
+var places struct {
+	sync.RWMutex
+	of map[uintptr]uint64 // guarded by the mutex
+}
+
+// place returns a hash of where in the program the statement came from, 0 if that is
+// not on the stack.
+func place() uint64 {
+	var pcs [16]uintptr
+	for skip := 3; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		for _, pc := range pcs[:n] {
+			places.RLock()
+			h, ok := places.of[pc]
+			places.RUnlock()
+			if !ok {
+				h = newPlace(pc)
+			}
+			if h != 0 {
+				return h
+			}
+		}
+		if n < len(pcs) {
+			return 0
+		}
+	}
+}
+
+func newPlace(pc uintptr) (h uint64) {
+	frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
+	if frame.Function != "" && !isBetween(frame) {
+		h = max(1, maphash.String(hashSeed, frame.File+":"+strconv.Itoa(frame.Line)))
+	}
+	places.Lock()
+	defer places.Unlock()
+	if places.of == nil {
+		places.of = map[uintptr]uint64{}
+	}
+	places.of[pc] = h
+	return h
 }

@@ -231,24 +231,86 @@ func TestRepeatedStatements(t *testing.T) {
 }
 
 func TestRepeatsAreCountedExactly(t *testing.T) {
-	var r repeats
-	s := &statement{id: 1}
+	var c counts
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 1000 {
-				r.add(dendro.SpanID{1}, s)
+				c.add(1, 1)
 			}
 		})
 	}
 	all.Wait()
-	testkit.Equal(t, "count", r.add(dendro.SpanID{1}, s), uint64(8001))
-	testkit.Equal(t, "of another span", r.add(dendro.SpanID{2}, s), uint64(1))
-	testkit.Equal(t, "of another statement", r.add(dendro.SpanID{1}, &statement{id: 2}), uint64(1))
+	testkit.Equal(t, "count", c.add(1, 2), uint64(8002))
+	testkit.Equal(t, "of another", c.add(2, 1), uint64(1))
+	testkit.Equal(t, "raised", c.raise(2, 5), uint64(5))
+	testkit.Equal(t, "not lowered", c.raise(2, 3), uint64(5))
 	for range maxCount {
-		r.add(dendro.SpanID{1}, s)
+		c.add(1, 1)
 	}
-	testkit.Equal(t, "bounded", r.add(dendro.SpanID{1}, s), uint64(maxCount))
+	testkit.Equal(t, "bounded", c.add(1, 1), uint64(maxCount))
+}
+
+// The attribute is the highest count in the end, whoever comes last.
+func TestRepeatsAtOnce(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	s := &statement{repeated: "count"}
+	var r repeats
+	for range 3000 {
+		_, span := tracer.Start(context.Background(), "request")
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for range 10 {
+					r.note(span, s)
+				}
+			})
+		}
+		all.Wait()
+		span.End()
+	}
+	for _, s := range recorder.Spans() {
+		testkit.Equal(t, "count", s.Attr("count"), any(int64(40)))
+	}
+}
+
+// What is repeated is the statement without its literals at one place. Others with the
+// same summary do not hide it.
+func TestRepeatedWhere(t *testing.T) {
+	db, ctx, end := open(t, &fakeDriver{}, Options{})
+	update := func(set string) {
+		_, err := db.ExecContext(ctx, "UPDATE items SET "+set)
+		testkit.NoError(t, err)
+	}
+	for i := range 9 {
+		update(fmt.Sprintf("a = %d", i))
+	}
+	spans := end()
+	testkit.Equal(t, "literals", spans[0].Attr("dendro.db.repeated.UPDATE items"), any(int64(9)))
+
+	db, ctx, end = open(t, &fakeDriver{}, Options{})
+	for range 9 {
+		update("a = 1")
+		update("b = 1")
+	}
+	for range repeated {
+		update("c = 1")
+	}
+	s := end()[0]
+	testkit.Equal(t, "the highest", s.Attr("dendro.db.repeated.UPDATE items"), any(int64(9)))
+	testkit.Equal(t, "events", eventNames(s), []string{"repeated statement", "repeated statement", "repeated statement"})
+
+	db, ctx, end = open(t, &fakeDriver{}, Options{})
+	execute := func() {
+		_, err := db.ExecContext(ctx, "UPDATE items SET a = 1")
+		testkit.NoError(t, err)
+	}
+	for range repeated - 2 {
+		execute()
+		_, err := db.ExecContext(ctx, "UPDATE items SET a = 1")
+		testkit.NoError(t, err)
+	}
+	testkit.Equal(t, "at two places", len(end()[0].Events), 0)
 }
 
 func TestSlowStatements(t *testing.T) {

@@ -1,11 +1,11 @@
 package sqldriver
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -26,23 +26,25 @@ const (
 // statement is what spans say of a statement.
 type statement struct {
 	query       string
-	id          uint64 // of its own
 	summary     string // "SELECT orders", also the name of the span
 	prepare     string // name of the span of its preparation
 	repeated    string // key of how often it was executed, on the span above
+	textHash    uint64 // of the redacted text
+	summaryHash uint64
 	attrs       []slog.Attr
 	explainable bool
 	explained   time.Time // when that was last done, guarded by explains.mu
 }
 
-var statementIDs atomic.Uint64
+var hashSeed = maphash.MakeSeed()
 
 func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 	text, sum := redact(system, query)
+	textHash := maphash.String(hashSeed, text)
 	if raw {
 		text = shorten(query)
 	}
-	s := &statement{query: query, id: statementIDs.Add(1), summary: sum.String(), attrs: slices.Clip(base)}
+	s := &statement{query: query, textHash: textHash, summary: sum.String(), attrs: slices.Clip(base)}
 	if s.summary == "" {
 		s.summary = system // OpenTelemetry: what there is, the system last
 	} else {
@@ -50,6 +52,7 @@ func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 	}
 	s.prepare = "PREPARE " + s.summary
 	s.repeated = repeatedKey + "." + s.summary
+	s.summaryHash = maphash.String(hashSeed, s.repeated)
 	if !sum.several {
 		if sum.operation != "" {
 			s.attrs = append(s.attrs, slog.String(semconv.DBOperationName, sum.operation))
