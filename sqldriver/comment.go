@@ -6,17 +6,25 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// comment returns query with a comment that names span, if that is asked for, in
-// the format of sqlcommenter (https://google.github.io/sqlcommenter/spec/):
-// key='value', the value percent-encoded, which a traceparent does not need. As the
-// specification asks, a statement that has a comment is left as it is.
-func (db *database) comment(query string, span *dendro.Span) string {
-	if !db.options.Comments || strings.Contains(query, "/*") || strings.Contains(query, "--") || strings.Contains(query, "#") {
-		return query
+// commentable reports whether a statement may get a comment: if it is a single one of
+// those that the database does not keep as they are, as it does with the text of a
+// view, and, as the specification asks, has none.
+func commentable(operation, query string) bool {
+	switch operation {
+	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE":
+		return !strings.ContainsAny(strings.TrimRight(query, "; \t\r\n"), ";#") &&
+			!strings.Contains(query, "/*") && !strings.Contains(query, "--")
 	}
-	end := len(strings.TrimRight(query, "; \t\r\n"))
-	if end == 0 {
-		return query
+	return false
+}
+
+// comment returns the query of s with a comment that names span, if that is asked for,
+// in the format of sqlcommenter (https://google.github.io/sqlcommenter/spec/):
+// key='value', the value percent-encoded, which a traceparent does not need.
+func (db *database) comment(s *statement, span *dendro.Span) string {
+	if !db.options.Comments || !s.commentable {
+		return s.query
 	}
-	return query[:end] + " /*traceparent='" + span.Context().Traceparent() + "'*/" + query[end:]
+	end := len(strings.TrimRight(s.query, "; \t\r\n"))
+	return s.query[:end] + " /*traceparent='" + span.Context().Traceparent() + "'*/" + s.query[end:]
 }

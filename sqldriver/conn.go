@@ -249,7 +249,7 @@ func (x execer) ExecContext(ctx context.Context, query string, args []driver.Nam
 	if e.span == nil {
 		return c.exec(spanCtx, query, args)
 	}
-	text := c.db.comment(query, e.span)
+	text := c.db.comment(e.statement, e.span)
 	res, err := call(e.span, func() (driver.Result, error) { return c.exec(spanCtx, text, args) })
 	if err == driver.ErrSkip { // as database/sql compares
 		c.skip(ctx, query, e)
@@ -268,7 +268,7 @@ func (q queryer) QueryContext(ctx context.Context, query string, args []driver.N
 	if e.span == nil {
 		return c.query(spanCtx, query, args)
 	}
-	text := c.db.comment(query, e.span)
+	text := c.db.comment(e.statement, e.span)
 	rows, err := call(e.span, func() (driver.Rows, error) { return c.query(spanCtx, text, args) })
 	if err == driver.ErrSkip { // as database/sql compares
 		c.skip(ctx, query, e)

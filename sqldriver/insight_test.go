@@ -336,14 +336,19 @@ func TestSlowStatements(t *testing.T) {
 
 func TestComments(t *testing.T) {
 	for query, want := range map[string]string{
-		"SELECT a FROM orders":          "SELECT a FROM orders /*traceparent='%s'*/",
-		"SELECT a FROM orders; ":        "SELECT a FROM orders /*traceparent='%s'*/; ",
-		"SELECT a /* mine */ FROM b":    "SELECT a /* mine */ FROM b",
-		"SELECT a FROM b -- the end":    "SELECT a FROM b -- the end",
-		"SELECT a FROM b # the end":     "SELECT a FROM b # the end",
-		"SELECT '--' FROM b":            "SELECT '--' FROM b",
-		";":                             ";",
-		"INSERT INTO a VALUES (1)\n;\n": "INSERT INTO a VALUES (1) /*traceparent='%s'*/\n;\n",
+		"SELECT a FROM orders":                               "SELECT a FROM orders /*traceparent='%s'*/",
+		"SELECT a FROM orders; ":                             "SELECT a FROM orders /*traceparent='%s'*/; ",
+		"SELECT a /* mine */ FROM b":                         "SELECT a /* mine */ FROM b",
+		"SELECT a FROM b -- the end":                         "SELECT a FROM b -- the end",
+		"SELECT a FROM b # the end":                          "SELECT a FROM b # the end",
+		"SELECT '--' FROM b":                                 "SELECT '--' FROM b",
+		";":                                                  ";",
+		"CREATE VIEW a AS SELECT 1":                          "CREATE VIEW a AS SELECT 1",
+		"alter table a add b int":                            "alter table a add b int",
+		"SELECT 1; CREATE VIEW a AS SELECT 1":                "SELECT 1; CREATE VIEW a AS SELECT 1",
+		"PREPARE a AS SELECT 1":                              "PREPARE a AS SELECT 1",
+		"WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a": "WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a /*traceparent='%s'*/",
+		"INSERT INTO a VALUES (1)\n;\n":                      "INSERT INTO a VALUES (1) /*traceparent='%s'*/\n;\n",
 	} {
 		var seen string
 		d := &fakeDriver{rows: 1, answer: func(call, query string) error {

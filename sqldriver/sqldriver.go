@@ -82,9 +82,10 @@ type Options struct {
 	// background, on a connection of its own, once a second at most and once a
 	// minute for the same statement. Default: never.
 	Explain time.Duration
-	// Comments appends a comment with the traceparent of the span to what is
-	// executed, so that the logs of the database name the trace. Prepared
-	// statements and those with a comment stay as they are. Drivers that prepare
+	// Comments appends a comment with the traceparent of the span to each SELECT,
+	// INSERT, UPDATE, DELETE, REPLACE and MERGE that is executed, so that the logs
+	// of the database name the trace. Prepared statements, those with a comment and
+	// several in one text stay as they are. Drivers that prepare
 	// each text by themselves and keep that, such as pgx, gain nothing from what
 	// they keep then: every text is another. Default: no comments.
 	Comments bool

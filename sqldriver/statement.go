@@ -32,6 +32,7 @@ type statement struct {
 	textHash    uint64 // of the redacted text
 	summaryHash uint64
 	attrs       []slog.Attr
+	commentable bool
 	explainable bool
 	explained   time.Time // when that was last done, guarded by explains.mu
 }
@@ -50,6 +51,7 @@ func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 	} else {
 		s.attrs = append(s.attrs, slog.String(semconv.DBQuerySummary, s.summary))
 	}
+	s.commentable = commentable(sum.operation, query)
 	s.prepare = "PREPARE " + s.summary
 	s.repeated = repeatedKey + "." + s.summary
 	s.summaryHash = maphash.String(hashSeed, s.repeated)

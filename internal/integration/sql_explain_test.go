@@ -19,23 +19,19 @@ func testExplain(t *testing.T, driver, dsn, query string, plan ...string) {
 	db, err := sqldriver.Open(driver, dsn, sqldriver.Options{Tracer: tracer, Explain: 1, Comments: true})
 	testkit.NoError(t, err)
 	defer db.Close()
-	ctx, request := tracer.Start(context.Background(), "request")
-	_, err = db.ExecContext(ctx, "DROP TABLE IF EXISTS plans") // with a comment
-	testkit.NoError(t, err)
-	request.End()
-	recorder.Wait(t, 2)
-	recorder.Reset()
-	for _, q := range []string{"CREATE TABLE plans (id INTEGER PRIMARY KEY, name VARCHAR(40))",
+	for _, q := range []string{"DROP TABLE IF EXISTS plans", "CREATE TABLE plans (id INTEGER PRIMARY KEY, name VARCHAR(40))",
 		"INSERT INTO plans VALUES (4711, 'secret'), (2, 'b')"} {
 		_, err := db.Exec(q)
 		testkit.NoError(t, err)
 	}
-	ctx, request = tracer.Start(context.Background(), "request")
+	ctx, request := tracer.Start(context.Background(), "request")
+	_, err = db.ExecContext(ctx, "UPDATE plans SET name = 'c' WHERE id = 2")
+	testkit.NoError(t, err)
 	var name string
 	testkit.NoError(t, db.QueryRowContext(ctx, query, 4711).Scan(&name))
 	testkit.Equal(t, "row", name, "secret")
 	request.End()
-	for _, s := range recorder.Wait(t, 3) {
+	for _, s := range recorder.Wait(t, 4) {
 		if s.Name != "EXPLAIN SELECT plans" {
 			continue
 		}
