@@ -147,6 +147,7 @@ type execution struct {
 	statement *statement
 	began     time.Time           // the call of the driver
 	args      []driver.NamedValue // copies, nil if its plan is not asked for
+	noted     bool                // where it came from
 }
 
 // recordArgs records what the option lets through.
@@ -165,10 +166,11 @@ func (e *execution) recordArgs(args []driver.NamedValue) {
 // defaultSlow is the default of Options.Slow.
 const defaultSlow = 100 * time.Millisecond
 
-// slow notes where in the program the statement came from, if it took long.
+// slow notes where in the program the statement came from, if it took long, once.
 func (e *execution) slow(took time.Duration) {
-	if threshold := e.db.options.Slow; threshold >= 0 && took >= cmp.Or(threshold, defaultSlow) {
+	if threshold := e.db.options.Slow; !e.noted && threshold >= 0 && took >= cmp.Or(threshold, defaultSlow) {
 		e.span.SetAttributes(caller(nil)...)
+		e.noted = true
 	}
 }
 
@@ -200,13 +202,14 @@ func affectedRows(res driver.Result) (n int64, ok bool) {
 
 // endQuery ends the span of a query that failed; otherwise its rows will.
 func (e *execution) endQuery(ctx context.Context, bare driver.Rows, err error) (driver.Rows, error) {
+	took := time.Since(e.began)
+	e.slow(took)
 	if err != nil {
 		e.db.fail(e.span, err)
-		e.slow(time.Since(e.began))
 	}
 	if err != nil || bare == nil {
 		e.span.End()
 		return bare, err
 	}
-	return exactRows(rows{bare: bare, execution: *e, ctx: ctx}), nil
+	return exactRows(rows{bare: bare, execution: *e, ctx: ctx, firstRow: took}), nil
 }

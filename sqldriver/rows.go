@@ -24,7 +24,7 @@ type rows struct {
 	ctx       context.Context
 
 	count    int64
-	firstRow time.Duration // or the end, if there is none
+	firstRow time.Duration // until there was one, or none; the call alone if nobody has asked
 	done     bool          // the last row was read, or an error recorded
 }
 
