@@ -69,9 +69,9 @@ func words(list string) map[string]bool {
 	return set
 }
 
-// explainable reports whether query is one SELECT that certainly writes and locks
-// nothing, however the server reads it: a backslash may escape a quote, and a
-// semicolon may be anywhere then. MySQL executes comments that begin with /*!, and
+// explainable reports whether query is one SELECT that writes and locks nothing,
+// however the server reads it: a backslash may escape a quote, and a semicolon may be
+// anywhere then. MySQL executes comments that begin with /*!, and
 // calls stored functions for EXPLAIN.
 func explainable(system, query string) bool {
 	query = strings.TrimRight(query, "; \t\r\n")
@@ -296,7 +296,7 @@ func redactJSON(system, plan string) (string, error) {
 	for {
 		before := int(d.InputOffset())
 		t, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return b.String() + plan[kept:], nil
 		}
 		if err != nil {

@@ -77,10 +77,12 @@ type Options struct {
 	// code.line.number. Default: 100 ms. With a negative value there is none.
 	Slow time.Duration
 	// Explain is how long a query takes whose plan is asked for then, as a span
-	// below that of the query: for one SELECT of at most 8 KiB that certainly
-	// locks and changes nothing, on PostgreSQL, MySQL, MariaDB and SQLite, in the
-	// background, on a connection of its own, once a second at most and once a
-	// minute for the same statement. Default: never.
+	// below that of the query: for one SELECT of at most 8 KiB without a word that
+	// locks or changes anything, on PostgreSQL, CockroachDB, MySQL, MariaDB and
+	// SQLite. That is done in the background, in a read-only transaction on a
+	// connection of its own, one at a time, once a second at most and once a minute
+	// for the same statement, for five seconds at most. Close of the sql.DB ends it.
+	// Functions that the query calls may be called for it. Default: never.
 	Explain time.Duration
 	// Comments appends a comment with the traceparent of the span to each SELECT,
 	// INSERT, UPDATE, DELETE, REPLACE and MERGE that is executed, so that the logs
