@@ -1,6 +1,9 @@
 package sqldriver
 
-import "database/sql/driver"
+import (
+	"context"
+	"database/sql/driver"
+)
 
 //go:generate go run gen.go
 
@@ -9,10 +12,20 @@ import "database/sql/driver"
 type (
 	pinger          = driver.Pinger
 	checker         = driver.NamedValueChecker
-	resetter        = driver.SessionResetter
 	validator       = driver.Validator
 	columnConverter = driver.ColumnConverter
 )
+
+// resetter is the part of a connection that database/sql calls before it uses it again.
+type resetter struct {
+	conn *conn
+	driver.SessionResetter
+}
+
+func (r resetter) ResetSession(ctx context.Context) error {
+	r.conn.opening = opening{} // of an earlier call, which executed nothing
+	return r.SessionResetter.ResetSession(ctx)
+}
 
 // exactConn returns c with the optional interfaces that the driver's connection
 // has. It matters most for the pair of SessionResetter and Validator, with which
@@ -20,11 +33,11 @@ type (
 func exactConn(c *conn) driver.Conn {
 	pinger, hasPinger := c.bare.(driver.Pinger)
 	checker, hasChecker := c.bare.(driver.NamedValueChecker)
-	resetter, hasResetter := c.bare.(driver.SessionResetter)
+	reset, hasResetter := c.bare.(driver.SessionResetter)
 	validator, hasValidator := c.bare.(driver.Validator)
 	has := bits(c.execCtx != nil || c.execOld != nil, c.queryCtx != nil || c.queryOld != nil,
 		hasPinger, hasChecker, hasResetter, hasValidator)
-	return connWith(has, c, execer{c}, queryer{c}, pinger, checker, resetter, validator)
+	return connWith(has, c, execer{c}, queryer{c}, pinger, checker, resetter{c, reset}, validator)
 }
 
 // exactStmt returns s with the optional interfaces that the driver's statement

@@ -57,6 +57,20 @@ func TestConnectWithoutStatement(t *testing.T) {
 	}
 }
 
+// Neither is one of a call that has executed nothing.
+func TestConnectOfRefusedArguments(t *testing.T) {
+	db, ctx, end := open(t, &fakeDriver{open: func() driver.Conn { return resetConn{&fakeConn{&fakeDriver{}}} }}, Options{})
+	_, err := db.ExecContext(ctx, "UPDATE orders SET a = ?", struct{}{})
+	testkit.Equal(t, "refused", err != nil, true)
+	_, err = db.ExecContext(ctx, "UPDATE orders SET a = 1")
+	testkit.NoError(t, err)
+	testkit.Equal(t, "events", eventNames(end()[1]), []string(nil))
+}
+
+type resetConn struct{ *fakeConn }
+
+func (resetConn) ResetSession(context.Context) error { return nil }
+
 // A call that waits for the only connection says so.
 func TestPoolWait(t *testing.T) {
 	calls := map[string]func(ctx context.Context, db *DB) error{
