@@ -199,7 +199,7 @@ func TestErrorWhoseMethodsPanic(t *testing.T) {
 	rt := transport.New(roundTripper(func(*http.Request) (*http.Response, error) { return nil, failed }), transport.Options{Tracer: tracer})
 	req, _ := http.NewRequest("GET", "http://b.example", nil)
 	_, err := rt.RoundTrip(req)
-	testkit.Equal(t, "the caller's error", err == error(failed), true)
+	testkit.Equal(t, "the caller's error", err == error(failed), true) //nolint:errorlint // that very one
 	span := recorder.Wait(t, 1)[0]
 	testkit.Equal(t, "error.type", attributes(span)["error.type"], "*transport_test.nilError")
 	testkit.Equal(t, "status", span.Status.Code, dendro.StatusError)
@@ -215,7 +215,8 @@ func (e *nilError) Temporary() bool { return e.message == "temporary" }
 // Of a URL that cannot be parsed nobody knows where the password is.
 func TestInvalidProxyURL(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
-	base := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return url.Parse("http://user:s3/cr3t@proxy.example") }}
+	proxy := "http://user:s3/cr3t@proxy.example" // which is no URL
+	base := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(proxy) }}
 	rt := transport.New(base, transport.Options{Tracer: tracer})
 	req, _ := http.NewRequest("GET", "http://b.example", nil)
 	_, err := rt.RoundTrip(req)
