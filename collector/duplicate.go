@@ -77,28 +77,29 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 	return found
 }
 
-// note adds the newest block of a trace, which f is of, to the set of its spans.
-func (p *partition) note(id dendro.TraceID, newest ref, f *footer) {
+// note adds the newest block of a trace, which f is of and has spans in it, to the set
+// of its spans.
+func (p *partition) note(id dendro.TraceID, newest ref, f *footer, spans []*dendro.SpanData) {
 	t := p.sets[id]
 	if t == nil && f.blocks <= maxScanned {
 		return
 	}
-	oldest := newest
-	if t == nil {
+	isNew := t == nil
+	if isNew {
 		t = new(table)
 		if p.sets == nil {
 			p.sets = map[dendro.TraceID]*table{}
 		}
 		p.sets[id] = t
-		oldest = ref{} // all of them
 	}
 	p.bytes -= t.bytes()
-	for at := newest; ; {
-		before := eachSpan(&p.decoder, p.block(at), func(k spanID) { t.add(entry{hashSpan(k), at}) }).previous
-		if at == oldest || before == (ref{}) {
-			break
+	for _, s := range spans {
+		t.add(entry{hashSpan(spanID{s.SpanID, s.Start}), newest})
+	}
+	if isNew {
+		for at := f.previous; at != (ref{}); {
+			at = eachSpan(&p.decoder, p.block(at), func(k spanID) { t.add(entry{hashSpan(k), at}) }).previous
 		}
-		at = before
 	}
 	p.bytes += t.bytes()
 }
@@ -111,16 +112,29 @@ func (p *partition) forget(id dendro.TraceID) {
 	}
 }
 
-var idFactor = maphash.String(idSeed, "") | 1
+// Secrets of the process.
+var (
+	idFactor  = maphash.String(idSeed, "") | 1
+	idMask    = maphash.String(idSeed, "id")
+	startMask = maphash.String(idSeed, "start")
+)
 
 // hashSpanID and hashSpan depend on the process, so that no sender can choose spans
-// that all have the same.
+// that all have the same. To multiply into 128 bits and fold them is what wyhash does
+// (https://github.com/wangyi-fudan/wyhash); maphash takes longer than all the rest of
+// a look-up.
 func hashSpanID(id dendro.SpanID) uint64 {
-	high, low := bits.Mul64(binary.LittleEndian.Uint64(id[:]), idFactor)
-	return high ^ low
+	return fold(binary.LittleEndian.Uint64(id[:]), idFactor)
 }
 
-func hashSpan(k spanID) uint32 { return uint32(maphash.Comparable(idSeed, k)) }
+func hashSpan(k spanID) uint32 {
+	return uint32(fold(binary.LittleEndian.Uint64(k.id[:])^idMask, uint64(k.start)^startMask))
+}
+
+func fold(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	return high ^ low
+}
 
 // spanSet tells spans apart. The id alone does not: Zipkin's client and server
 // share it.

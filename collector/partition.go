@@ -160,7 +160,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	case held:
 		p.bytesAt(f.previous)[atMark] = markContinued
 		t.entries[at].block = newest
-		p.note(id, newest, &f)
+		p.note(id, newest, &f, spans)
 	case isNew:
 		p.postpone(hash, newest)
 	default:
