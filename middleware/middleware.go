@@ -68,8 +68,9 @@ type Options struct {
 	// Forwarded (RFC 7239) tells the address of the client, and
 	// X-Forwarded-Proto the scheme. If a request has both and they disagree,
 	// one of them is the client's, and neither counts. A proxy has to set
-	// X-Forwarded-Proto itself, else the client may. Default: none; client.address is the peer of the connection, unless a
-	// handler outside has changed RemoteAddr.
+	// X-Forwarded-Proto itself, else the client may. Default: none;
+	// client.address is the peer of the connection, unless a handler outside
+	// has changed RemoteAddr.
 	TrustedProxies []netip.Prefix
 	// RequestHeaders and ResponseHeaders name headers to record, as attributes
 	// http.request.header.<name> and http.response.header.<name>. Of those

@@ -87,8 +87,11 @@ func (p passageH) Hijack() (net.Conn, *bufio.ReadWriter, error)  { return p.hija
 func (p passageFH) Hijack() (net.Conn, *bufio.ReadWriter, error) { return p.hijack() }
 
 func (w *writer) Header() http.Header {
-	w.header = w.next.Header()
-	return w.header
+	header := w.next.Header()
+	if w.header == nil { // several goroutines may ask at once, where next lets them
+		w.header = header
+	}
+	return header
 }
 
 func (w *writer) WriteHeader(status int) {
