@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -115,23 +113,5 @@ func redactedMessage(err error, message string) string {
 	if errors.As(err, &failed) && failed.Op == "parse" { // what is a password in it?
 		return "parse: invalid URL"
 	}
-	for _, u := range urlsOf(nil, err) { // which may have any characters in them
-		message = strings.ReplaceAll(message, strconv.Quote(u), strconv.Quote(semconv.RedactedURL(u)))
-	}
-	return semconv.RedactURLs(message) // of errors that are not wrapped
-}
-
-// urlsOf appends the URLs that are in the message of err.
-func urlsOf(urls []string, err error) []string {
-	switch e := err.(type) { //nolint:errorlint // each error of the tree
-	case *url.Error:
-		return urlsOf(append(urls, e.URL), e.Err)
-	case interface{ Unwrap() error }:
-		return urlsOf(urls, e.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			urls = urlsOf(urls, inner)
-		}
-	}
-	return urls
+	return semconv.RedactURLs(message)
 }

@@ -100,10 +100,10 @@ func RedactedURL(rawURL string) string {
 }
 
 // RedactURLs returns text with [RedactedURL] done to what looks like a URL or the end
-// of one: what is in double quotes if it has "//" or "?" in it, with all its spaces, and
-// any other run of characters up to a space, a quote or an angle bracket.
+// of one: what is in double quotes if it has "//", "?" or "@" in it, with all its
+// spaces, and any other run of characters up to a space, a quote or an angle bracket.
 func RedactURLs(text string) string {
-	if !strings.Contains(text, "//") && !strings.ContainsAny(text, "?&") {
+	if !strings.Contains(text, "//") && !strings.ContainsAny(text, "?&@") {
 		return text
 	}
 	var b strings.Builder
@@ -122,8 +122,8 @@ func RedactURLs(text string) string {
 		if text = text[1:]; !quoted {
 			continue
 		}
-		if end := endOfQuoted(text); end > 0 && looksLikeURL(text[:end]) {
-			b.WriteString(redactWord(text[:end]) + `"`)
+		if end := endOfQuoted(text); end > 0 && (looksLikeURL(text[:end]) || strings.Contains(text[:end], "@")) {
+			b.WriteString(RedactedURL(text[:end]) + `"`)
 			text = text[end+1:]
 		}
 	}

@@ -100,6 +100,7 @@ func TestRedactURLs(t *testing.T) {
 		`Get "http://b.example/?q=a b&t=s3cr3t s3cr3t": EOF`:   `Get "http://b.example/?q=REDACTED&t=REDACTED": EOF`,
 		`Get "http://b.example/?q=\"a\"&t=s3cr3t": EOF`:        `Get "http://b.example/?q=REDACTED&t=REDACTED": EOF`,
 		`Get "http://b.example/?q=s3cr3t`:                      `Get "http://b.example/?q=REDACTED`,
+		`Get "mailto:a:s3cr3t@b.example": EOF`:                 `Get "b.example": EOF`,
 		`at http://a:s3c'r3t@b.example/c, again`:               `at http://b.example/c, again`,
 		`at 'http://b.example/c?t=s3cr3t'`:                     `at 'http://b.example/c?t=REDACTED`,
 		`</?t=s3cr3t>; rel="next", <//a:s3cr3t@b>; rel="last"`: `</?t=REDACTED>; rel="next", <//b>; rel="last"`,
