@@ -162,4 +162,9 @@ type Batch struct {
 	Resource *Resource
 	Scope    *Scope
 	Spans    []*SpanData
+	// Fresh says that nobody else has these spans: no batch before had one of
+	// them, and none that follows will. So it is with a [Tracer] in the process. What
+	// comes from elsewhere may come twice, when a client did not hear that it had
+	// arrived: a store has to look.
+	Fresh bool
 }

@@ -278,7 +278,7 @@ func (p *part) deliver(t *Tracer) {
 			p.batch = new(Batch)
 		}
 		b := p.batch
-		b.Resource, b.Scope = t.resource, scope
+		b.Resource, b.Scope, b.Fresh = t.resource, scope, true
 		for s := p.first; s != nil; s = s.next {
 			b.Spans = append(b.Spans, &s.data)
 		}

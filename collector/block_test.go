@@ -173,6 +173,46 @@ func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
 	t.Error("the memory was not used again")
 }
 
+// Fresh spans are not looked for. What comes again is known all the same, before and
+// after the trace has a set of its spans.
+func TestDuplicatesAmongFreshSpans(t *testing.T) {
+	m := NewMemory(MemoryOptions{})
+	n := 0
+	batch := func(fresh bool) *dendro.Batch {
+		n++
+		s := &dendro.SpanData{Name: "span", Start: int64(n), ParentID: dendro.SpanID{9}}
+		s.TraceID = dendro.TraceID{1}
+		binary.BigEndian.PutUint64(s.SpanID[:], uint64(n))
+		return &dendro.Batch{Spans: []*dendro.SpanData{s}, Fresh: fresh}
+	}
+	var sent []*dendro.Batch
+	again := uint64(0)
+	for range 5 {
+		for range maxScanned - 1 {
+			testkit.NoError(t, m.Collect(batch(true)))
+		}
+		b := batch(false)
+		testkit.NoError(t, m.Collect(b))
+		for _, b := range append(sent, b) {
+			testkit.NoError(t, m.Collect(b))
+			again++
+		}
+		sent = append(sent, b)
+		testkit.Equal(t, "duplicates", m.Stats().Duplicates, again)
+		testkit.Equal(t, "spans", m.Stats().Spans, n)
+	}
+	p := m.partition(hashOf(dendro.TraceID{1}))
+	noted := 0
+	for _, e := range p.sets[dendro.TraceID{1}].entries {
+		if !e.free() {
+			noted++
+		}
+	}
+	if most := maxScanned + 1 + len(sent); noted == 0 || noted > most {
+		t.Errorf("%d spans in the set, want those of the first blocks and those that may come again, %d", noted, most)
+	}
+}
+
 // A trace that is evicted while a search is under way may begin anew elsewhere.
 func TestSearchFindsATraceOnce(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})

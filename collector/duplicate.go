@@ -77,20 +77,24 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 	return found
 }
 
-// note adds the newest block of a trace, which f is of and has spans in it, to the set
-// of its spans.
-func (p *partition) note(id dendro.TraceID, newest ref, f *footer, spans []*dendro.SpanData) {
-	t := p.sets[id]
-	if t == nil && f.blocks <= maxScanned {
+// note adds the newest block of a trace, which f is of and has spans of b in it, to the
+// set of its spans, unless they are fresh: these cannot come again.
+func (p *partition) note(b *dendro.Batch, newest ref, f *footer, spans []*dendro.SpanData) {
+	if f.blocks <= maxScanned {
 		return
 	}
+	id := spans[0].TraceID
+	t := p.sets[id]
 	isNew := t == nil
-	if isNew {
+	switch {
+	case isNew: // some of those before may come again
 		t = new(table)
 		if p.sets == nil {
 			p.sets = map[dendro.TraceID]*table{}
 		}
 		p.sets[id] = t
+	case b.Fresh:
+		return
 	}
 	p.bytes -= t.bytes()
 	for _, s := range spans {

@@ -122,7 +122,9 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 		f.blocks, f.bytes, f.traceSpans = before.blocks, before.bytes, before.traceSpans
 	}
 	given := spans
-	spans = p.fresh(f.previous, given)
+	if !batch.Fresh {
+		spans = p.fresh(f.previous, given)
+	}
 	duplicates := len(given) - len(spans)
 
 	start := len(p.encoder.data)
@@ -160,7 +162,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	case held:
 		p.bytesAt(f.previous)[atMark] = markContinued
 		t.entries[at].block = newest
-		p.note(id, newest, &f, spans)
+		p.note(batch, newest, &f, spans)
 	case isNew:
 		p.postpone(hash, newest)
 	default:
