@@ -109,12 +109,12 @@ func (t *localTrace) slot() *slot {
 // end of the span is.
 func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 	t.mu.Lock()
-	if s.use != use {
+	if s.use.Load() != use {
 		t.mu.Unlock()
 		t.counters().endedTwice.Add(1)
 		return
 	}
-	s.use++
+	s.use.Store(use + 1)
 	s.data.End = max(at, s.data.Start)
 	t.open--
 	if t.first == nil {

@@ -3,19 +3,20 @@ package dendro
 import (
 	"log/slog"
 	"slices"
+	"sync/atomic"
 )
 
 // slot is where a span is recorded. It belongs to one local trace for good and is
 // used for one span after the other. A handle knows which use of the slot is its
-// own, and every access compares the two under the lock of the local trace: a
-// stale handle finds that its use is over, whoever has the slot now.
+// own, and compares the two, under the lock of the local trace before it looks
+// further: a stale handle finds that its use is over, whoever has the slot now.
 type slot struct {
 	trace *localTrace // never changes
 	next  *slot       // free, or ended; guarded by the mutex of trace, as what follows is
 
-	use        uint64 // counts the spans that have ended here
-	status     bool   // SetStatus was called
-	keys       keySet // of data.Attributes
+	use        atomic.Uint64 // counts the spans that have ended here; set with the lock
+	status     bool          // SetStatus was called
+	keys       keySet        // of data.Attributes
 	data       SpanData
 	eventAttrs []slog.Attr // of the last events in data.Events, one after the other
 	inline     [inlineAttributes]slog.Attr

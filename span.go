@@ -43,7 +43,7 @@ type common struct {
 func (s *Span) edit() *slot {
 	t := s.slot.trace
 	t.mu.Lock()
-	if s.slot.use == s.use {
+	if s.slot.use.Load() == s.use {
 		return s.slot
 	}
 	t.mu.Unlock()
@@ -73,13 +73,7 @@ func (s *Span) Tracer() *Tracer {
 // IsRecording reports whether what is set on s will be kept: s is sampled and
 // has not ended. It lets callers skip the making of costly attributes.
 func (s *Span) IsRecording() bool {
-	if s == nil || s.slot == nil {
-		return false
-	}
-	t := s.slot.trace
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return s.slot.use == s.use
+	return s != nil && s.slot != nil && s.slot.use.Load() == s.use
 }
 
 // SetName replaces the name that was given at the start.

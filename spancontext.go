@@ -47,7 +47,8 @@ func (sc SpanContext) Traceparent() string {
 	if !sc.IsValid() {
 		return ""
 	}
-	return string(sc.AppendTraceparent(make([]byte, 0, traceparentLen)))
+	b := sc.traceparent()
+	return string(b[:])
 }
 
 // AppendTraceparent appends sc to dst as a W3C traceparent of version 00. It
@@ -56,20 +57,18 @@ func (sc SpanContext) AppendTraceparent(dst []byte) []byte {
 	if !sc.IsValid() {
 		return dst
 	}
-	dst = append(dst, "00-"...)
-	dst = appendHex(dst, sc.TraceID[:])
-	dst = append(dst, '-')
-	dst = appendHex(dst, sc.SpanID[:])
-	dst = append(dst, '-')
-	return appendHex(dst, []byte{byte(sc.Flags & (FlagSampled | FlagRandom))})
+	b := sc.traceparent()
+	return append(dst, b[:]...)
 }
 
-func appendHex(dst, src []byte) []byte {
-	const digits = "0123456789abcdef"
-	for _, b := range src {
-		dst = append(dst, digits[b>>4], digits[b&0x0f])
-	}
-	return dst
+// traceparent returns a traceparent of version 00.
+func (sc *SpanContext) traceparent() (b [traceparentLen]byte) {
+	copy(b[:], "00-")
+	encodeHex(b[3:], sc.TraceID[:])
+	b[35] = '-'
+	encodeHex(b[36:], sc.SpanID[:])
+	b[52], b[53], b[54] = '-', '0', '0'+byte(sc.Flags&(FlagSampled|FlagRandom))
+	return b
 }
 
 // ParseTraceparent parses a W3C traceparent (Trace Context level 2, section

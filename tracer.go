@@ -199,7 +199,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	trace := t.traces.Get().(*localTrace)
 	n.common.trace = trace
 	n.span.slot, n.common.use = trace.begin(n.common.clock, now)
-	n.span.use = n.span.slot.use
+	n.span.use = n.span.slot.use.Load()
 	if late && above.common.discarded.Load() {
 		n.span.Discard()
 	}
@@ -231,7 +231,7 @@ func startUnrecorded(ctx context.Context, t *Tracer, sc *SpanContext) (context.C
 
 // startChild returns a span below one of the same local trace.
 func startChild(ctx context.Context, above *Span, slot *slot, name string, o *StartOptions, attrs []slog.Attr) (context.Context, *Span) {
-	n := &node{ctx, Span{common: above.common, slot: slot, use: slot.use, id: newSpanID()}}
+	n := &node{ctx, Span{common: above.common, slot: slot, use: slot.use.Load(), id: newSpanID()}}
 	slot.data.ParentID = above.id
 	if o.Time.IsZero() {
 		slot.data.Start = above.common.clock.now()

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -29,25 +30,18 @@ type exchange struct {
 	context.Context // with the span
 	h               *handler
 	span            *dendro.Span
-	name            string        // of the span, without a route
-	began           time.Duration // since epoch, if a hook wants to know
 	outer           *http.Request // as it came
 	request         http.Request  // as the next handler gets it
 	body            body          // of request, if it has one
 	writer          writer
 	route           route
-	// returned says that the next handler did not panic, concluded that no hook did.
-	returned, concluded bool
 }
 
-// epoch is some time before all requests.
-var epoch = time.Now()
+// goexit stands for the panic of a handler that has ended its goroutine.
+var goexit = errors.New("runtime.Goexit")
 
-func (h *handler) newExchange(ctx context.Context, span *dendro.Span, name string, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{Context: ctx, h: h, span: span, name: name, outer: r}
-	if h.hooked() {
-		x.began = time.Since(epoch)
-	}
+func (h *handler) newExchange(ctx context.Context, span *dendro.Span, w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{Context: ctx, h: h, span: span, outer: r}
 	x.writer.next, x.writer.x = w, x
 	x.route.enter(ctx, h.mux)
 	x.request = *r.WithContext(x)
@@ -66,8 +60,8 @@ func (x *exchange) Value(key any) any {
 	switch {
 	case key == any(exchangeKey{}):
 		return x
-	case x.route.ours && key == any(chi.RouteCtxKey):
-		return x.route.chi
+	case x.route.ours != nil && key == any(chi.RouteCtxKey):
+		return x.route.ours
 	}
 	return x.Context.Value(key)
 }
@@ -124,16 +118,17 @@ func (x *exchange) describeRequest(method string) {
 	}
 }
 
-// finish is deferred around the next handler.
-func (x *exchange) finish() {
-	p := recover()
+// finish is called when the next handler has returned, or panicked with p. name is
+// that of the span without a route, began when it was called, if there is a hook.
+func (x *exchange) finish(p any, name string, began time.Time) {
 	w := &x.writer
 	stream := w.end()
-	defer x.leave(p) // also if a hook panics
+	concluded := false
+	defer func() { x.leave(p, concluded) }() // also if a hook panics
 	// A handler outside that has not waited may have returned, and next with it:
 	// the context has ended then.
 	if w.status.Load() == 0 && x.Err() == nil {
-		if p == nil && x.returned {
+		if p == nil {
 			w.begin() // net/http sends the header now
 		} else {
 			w.limit() // for a handler outside that answers
@@ -158,30 +153,33 @@ func (x *exchange) finish() {
 			attrs = append(attrs, slog.Int64(semconv.HTTPResponseFlushes, n))
 		}
 	}
-	pattern := x.route.pattern(&x.request)
+	pattern := x.route.pattern(x)
 	if pattern != "" {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, pattern))
-		x.span.SetName(spanName(x.name, pattern))
+		x.span.SetName(spanName(name, pattern))
 	}
 	x.span.SetAttributes(attrs...)
-	x.conclude(pattern, status, errorType)
+	if x.h.hooked() {
+		x.conclude(Result{&x.request, pattern, status, errorType, time.Since(began)})
+	}
 	if p == nil {
 		x.route.leave()
 	}
-	x.concluded = true
+	concluded = true
 }
 
 // leave ends the span, and lets the panic p of the handler, if there is one, go on.
-func (x *exchange) leave(p any) {
-	if !x.concluded {
+// concluded says that no hook has panicked.
+func (x *exchange) leave(p any, concluded bool) {
+	if !concluded {
 		x.span.SetAttributes(slog.String(semconv.ErrorType, "panic"))
 		x.span.SetStatus(dendro.StatusError, "panic in a hook of the middleware")
 	}
 	x.span.End()
-	if !x.route.ours { // else chi by itself would have made a copy, and keeps what it finds to that
+	if x.route.ours == nil { // else chi by itself would have made a copy, and keeps what it finds to that
 		giveBack(x.outer, &x.request)
 	}
-	if p != nil {
+	if p != nil && p != goexit { //nolint:errorlint // it is that very value
 		panic(p)
 	}
 }
@@ -195,12 +193,8 @@ func spanName(method, route string) string {
 }
 
 // conclude asks the hooks.
-func (x *exchange) conclude(pattern string, status int, errorType string) {
-	if !x.h.hooked() {
-		return
-	}
+func (x *exchange) conclude(result Result) {
 	h := x.h
-	result := Result{Request: &x.request, Route: pattern, Status: status, ErrorType: errorType, Duration: time.Since(epoch) - x.began}
 	if h.SpanName != nil {
 		if name := h.SpanName(result); name != "" {
 			x.span.SetName(name)
@@ -220,9 +214,9 @@ func (x *exchange) conclude(pattern string, status int, errorType string) {
 func (x *exchange) outcome(p any) (status int, errorType string) {
 	status = int(x.writer.status.Load())
 	switch {
-	case (p == nil || p == http.ErrAbortHandler) && x.clientGone(): //nolint:errorlint // as net/http compares
+	case (p == nil || p == http.ErrAbortHandler || p == goexit) && x.clientGone(): //nolint:errorlint // as net/http compares
 		return status, clientDisconnected
-	case p == http.ErrAbortHandler, p == nil && !x.returned: //nolint:errorlint // the latter is runtime.Goexit
+	case p == http.ErrAbortHandler, p == goexit: //nolint:errorlint // see above
 		x.span.SetStatus(dendro.StatusError, aborted)
 		return status, aborted
 	case p != nil:

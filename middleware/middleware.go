@@ -43,6 +43,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/clock"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -168,11 +169,22 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, inner)
 		return
 	}
-	x := h.newExchange(ctx, span, name, w, r)
-	defer x.finish()
+	var began time.Time
+	if h.hooked() {
+		began = clock.Now()
+	}
+	x := h.newExchange(ctx, span, w, r)
+	var returned bool
+	defer func() {
+		p := recover()
+		if p == nil && !returned {
+			p = goexit
+		}
+		x.finish(p, name, began)
+	}()
 	x.describeRequest(method)
 	h.next.ServeHTTP(x.writer.with(h.interfaces(w)), &x.request)
-	x.returned = true
+	returned = true
 }
 
 // answer tells the client which span is its request.

@@ -12,8 +12,7 @@ import (
 
 // route finds the pattern that a router chose.
 type route struct {
-	chi  *chi.Context
-	ours bool                   // chi is of chiContexts
+	ours *chi.Context           // of chiContexts; nil: chi has made one, if it is there
 	told atomic.Pointer[string] // by SetRoute
 }
 
@@ -27,27 +26,29 @@ func chiContext(mux *chi.Mux) *chi.Context {
 	return c
 }
 
-// enter looks for the context of the chi router that ctx is of. A chi router makes
-// its context below the middleware that is around it, out of sight. If it finds
-// one it takes that: so for mux, unless it is nil, enter makes the one that mux
-// would make.
+// enter makes the context that mux would make, unless it is nil or ctx is of a chi
+// router already. A chi router makes its context below the middleware that is around
+// it, out of sight; if it finds one it takes that.
 func (t *route) enter(ctx context.Context, mux *chi.Mux) {
-	t.chi = chi.RouteContext(ctx)
-	if t.chi == nil && mux != nil {
-		t.chi, t.ours = chiContext(mux), true
+	if mux != nil && chi.RouteContext(ctx) == nil {
+		t.ours = chiContext(mux)
 	}
 }
 
-// pattern returns the path pattern that matched r, "" if none did. It is known
-// when the handlers inside have returned.
-func (t *route) pattern(r *http.Request) string {
+// pattern returns the path pattern that matched the request of x, "" if none did. It
+// is known when the handlers inside have returned.
+func (t *route) pattern(x *exchange) string {
 	if told := t.told.Load(); told != nil {
 		return *told
 	}
-	if pattern := t.chi.RoutePattern(); pattern != "" {
+	c := t.ours
+	if c == nil {
+		c = chi.RouteContext(x.Context)
+	}
+	if pattern := c.RoutePattern(); pattern != "" {
 		return pattern
 	}
-	return pathOf(r.Pattern)
+	return pathOf(x.request.Pattern)
 }
 
 // pathOf returns the path of a pattern of [http.ServeMux]: "[METHOD ][HOST]/[PATH]".
@@ -61,8 +62,8 @@ func pathOf(pattern string) string {
 // leave gives the context of chi back. After a panic it is not called, as in
 // chi: the outer handlers may look at it.
 func (t *route) leave() {
-	if t.ours {
-		chiContexts.Put(t.chi)
+	if t.ours != nil {
+		chiContexts.Put(t.ours)
 	}
 }
 

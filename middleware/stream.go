@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/clock"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -45,7 +46,7 @@ func (w *writer) stream(first bool) *stream {
 	if s := w.open.Load(); s != nil {
 		return s
 	}
-	s := &stream{x: w.x, route: w.x.route.pattern(&w.x.request), since: time.Now(), wait: w.x.h.firstPart}
+	s := &stream{x: w.x, route: w.x.route.pattern(w.x), since: clock.Now(), wait: w.x.h.firstPart}
 	s.mu.Lock() // the part may come before its timer is known, and so may the end
 	defer s.mu.Unlock()
 	if !w.open.CompareAndSwap(nil, s) {
@@ -67,7 +68,8 @@ func (s *stream) part() {
 		return
 	}
 	x := s.x
-	name := spanName(x.name, s.route) + " (open)"
+	_, method := semconv.HTTPMethod(x.outer.Method)
+	name := spanName(method, s.route) + " (open)"
 	_, span := dendro.StartWith(x, name, dendro.StartOptions{Time: s.since})
 	attrs := append(make([]slog.Attr, 0, 4), slog.Int64(semconv.HTTPResponseFlushes, s.flushes.Load()))
 	if status := x.writer.status.Load(); status != 0 {
@@ -79,7 +81,7 @@ func (s *stream) part() {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, s.route))
 	}
 	span.SetAttributes(attrs...)
-	s.since = time.Now()
+	s.since = clock.Now()
 	span.EndAt(s.since)
 	s.wait = min(2*s.wait, lastPart)
 	s.timer.Reset(s.wait)

@@ -18,12 +18,12 @@ import (
 type writer struct {
 	next     http.ResponseWriter
 	x        *exchange
-	header   http.Header  // of next, if the handler has asked for it
-	length   int64        // of the body, as its header said when it went; -1: unknown
-	status   atomic.Int32 // final status sent, 0 before
-	bytes    atomic.Int64 // of the body, sent
-	hijacked bool
+	header   http.Header            // of next, if the handler has asked for it
+	length   int64                  // of the body, as its header said when it went; -1: unknown
+	bytes    atomic.Int64           // of the body, sent
 	open     atomic.Pointer[stream] // nil unless it takes long
+	status   atomic.Int32           // final status sent, 0 before
+	hijacked bool
 }
 
 // flushErrorer is what [http.ResponseController] looks for.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/clock"
 )
 
 type connector struct {
@@ -70,7 +71,7 @@ func (c *connector) unwrap() any { return c.bare }
 // statement was not executed.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	wait := endPoolWait(ctx)
-	began := time.Now()
+	began := clock.Now()
 	conn, err := c.bare.Connect(ctx)
 	took := time.Since(began)
 	current := dendro.SpanFromContext(ctx)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/clock"
 )
 
 // tx is an open transaction with a span.
@@ -29,7 +30,7 @@ func (t *tx) end(outcome string, f func() error) error {
 		return f() // ended before
 	}
 	t.conn.tx = nil
-	began := time.Now()
+	began := clock.Now()
 	_, err := call(t.span, func() (struct{}, error) { return struct{}{}, f() })
 	t.span.AddEventAt(began, time.Since(began), outcome)
 	switch {

@@ -25,14 +25,14 @@ const (
 )
 
 // errorType returns the error.type of err: a word for what may happen to anybody,
-// else the Go type. r is the request, nil if it does not matter.
-func errorType(r *http.Request, err error) string {
+// else the Go type. x is the exchange that it ended, nil if it is one of a part.
+func errorType(x *exchange, err error) string {
 	var timeout interface{ Timeout() bool }
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, &timeout) && timeout.Timeout(), r != nil && expired(r.Context()):
+	case errors.As(err, &timeout) && timeout.Timeout(), x != nil && expired(x.Context):
 		return "timeout"
-	case errors.Is(err, context.Canceled), r != nil && (r.Context().Err() != nil || canceled(r)):
+	case errors.Is(err, context.Canceled), x != nil && (x.Err() != nil || canceled(x.request.Cancel)): //nolint:staticcheck // deprecated, but http.Client sets it
 		return "canceled"
 	case errors.As(err, &dns):
 		return "dns"
@@ -63,9 +63,9 @@ func expired(ctx context.Context) bool {
 	return ok && !time.Now().Before(deadline)
 }
 
-func canceled(r *http.Request) bool {
+func canceled(cancel <-chan struct{}) bool {
 	select {
-	case <-r.Cancel: //nolint:staticcheck // deprecated, but http.Client sets it
+	case <-cancel:
 		return true
 	default:
 		return false
@@ -85,16 +85,17 @@ func isTLS(err error) bool {
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// describeError sets what is known of err, with which the request r has failed.
-// The methods of err may panic: those of a nil pointer, for example.
-func describeError(span *dendro.Span, r *http.Request, err error) {
+// describeError sets what is known of err, with which x has failed. The methods of
+// err may panic: those of a nil pointer, for example.
+func (x *exchange) describeError(err error) {
+	span := x.span
 	defer func() {
 		if recover() != nil {
 			span.SetAttributes(slog.String(semconv.ErrorType, fmt.Sprintf("%T", err)))
 			span.RecordError(err)
 		}
 	}()
-	span.SetAttributes(slog.String(semconv.ErrorType, errorType(r, err)))
+	span.SetAttributes(slog.String(semconv.ErrorType, errorType(x, err)))
 	original := err.Error()
 	message := redactedMessage(err, original)
 	if message == original {

@@ -34,7 +34,6 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -146,9 +145,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // exchange is all that one traced request needs, in one allocation, but for the
 // body of the response. It is the context of the request that the base gets.
 type exchange struct {
-	context.Context               // that knows span
-	request         http.Request  // as the base gets it
-	outer           *http.Request // as the caller made it
+	context.Context              // that knows span
+	request         http.Request // as the base gets it
 	span            *dendro.Span
 	phases          atomic.Pointer[phases] // nil: nobody has asked
 	received        atomic.Int64           // bytes of the body of the response
@@ -169,7 +167,7 @@ func (x *exchange) String() string { return fmt.Sprint(x.Context) }
 func (x *exchange) hooks() *phases {
 	p := x.phases.Load()
 	if p == nil {
-		secure := x.outer.URL != nil && x.outer.URL.Scheme == "https"
+		secure := x.request.URL != nil && x.request.URL.Scheme == "https"
 		x.phases.CompareAndSwap(nil, newPhases(x.Context, secure))
 		p = x.phases.Load()
 	}
@@ -179,7 +177,7 @@ func (x *exchange) hooks() *phases {
 // end ends the span; err, if not nil, is why.
 func (x *exchange) end(err error) {
 	if err != nil {
-		describeError(x.span, x.outer, err)
+		x.describeError(err)
 	}
 	x.span.End()
 }
@@ -201,7 +199,7 @@ func (x *exchange) forgotten() {
 
 // trace is RoundTrip below span.
 func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Request, method string) (*http.Response, error) {
-	x := &exchange{Context: ctx, outer: r, span: span}
+	x := &exchange{Context: ctx, span: span}
 	x.request = *r.WithContext(x)
 	t.inject(ctx, &x.request)
 	describeRequest(span, r, method)
@@ -258,21 +256,17 @@ func bodyless(r *http.Request, resp *http.Response) bool {
 }
 
 // inject gives r, a copy, headers of its own that name the span in ctx, if its host
-// is to know. Without headers it is left to the base to refuse it.
+// is to know. Without headers it is left to the base to refuse it. Values are not
+// copied: no RoundTripper may change them, and one that adds to them all the same
+// does so where the caller does not look.
 func (t *Transport) inject(ctx context.Context, r *http.Request) {
 	if r.Header == nil {
 		return
 	}
-	header := maps.Clone(r.Header)
-	for name, values := range header {
-		if len(values) < cap(values) {
-			header[name] = slices.Clip(values) // an append must not reach the original
-		}
-	}
+	r.Header = maps.Clone(r.Header)
 	if t.propagateTo.has(r.URL) {
-		dendro.Inject(ctx, header)
+		dendro.Inject(ctx, r.Header)
 	}
-	r.Header = header
 }
 
 // giveBack shows the caller its own request in the response, not inner, nor the

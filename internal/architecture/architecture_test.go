@@ -17,10 +17,10 @@ const module = "github.com/dendrotrace/dendro"
 // library. Names without a domain are packages of this module; "" is the root.
 var allowed = map[string][]string{
 	"":                      nil,
-	"middleware":            {"", "internal/semconv", "github.com/go-chi/chi/v5"},
-	"transport":             {"", "internal/semconv"},
+	"middleware":            {"", "internal/clock", "internal/semconv", "github.com/go-chi/chi/v5"},
+	"transport":             {"", "internal/clock", "internal/semconv"},
 	"propagation":           {""},
-	"sqldriver":             {"", "internal/semconv"},
+	"sqldriver":             {"", "internal/clock", "internal/semconv"},
 	"sqldriver/sqlxdb":      {"", "sqldriver", "github.com/jmoiron/sqlx"},
 	"collector":             {"", "internal/semconv"},
 	"collector/otlp":        {"", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},
@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"collector/server":      {"", "collector", "collector/otlp"},
 	"collector/web":         {"", "collector", "collector/otlp", "internal/semconv"},
 	"collector/storetest":   {"", "collector"},
+	"internal/clock":        nil,
 	"internal/semconv":      nil,
 	"internal/testkit":      {""},
 	"internal/transparency": {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
