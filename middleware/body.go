@@ -49,8 +49,11 @@ type maxBytesType struct {
 // [http.MaxBytesReader] lets through that the handler has made of it and of w.
 func (w *writer) tooLarge() bool {
 	x := w.x
+	if x.body.ReadCloser == nil || maxBytes == nil {
+		return false
+	}
 	v := reflect.ValueOf(x.request.Body)
-	if x.body.ReadCloser == nil || maxBytes == nil || !v.IsValid() || v.Type() != maxBytes.of || !w.ofServer() {
+	if !v.IsValid() || v.Type() != maxBytes.of || !w.ofServer() {
 		return false
 	}
 	limit := int64(math.MaxInt64)

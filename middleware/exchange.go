@@ -156,7 +156,7 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	pattern := x.route.pattern(x)
 	if pattern != "" {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, pattern))
-		x.span.SetName(spanName(name, pattern))
+		x.span.SetName(x.h.names.of(name, pattern))
 	}
 	x.span.SetAttributes(attrs...)
 	if x.h.hooked() {
@@ -182,14 +182,6 @@ func (x *exchange) leave(p any, concluded bool) {
 	if p != nil && p != goexit { //nolint:errorlint // it is that very value
 		panic(p)
 	}
-}
-
-// spanName returns the name of the span of a method on a route.
-func spanName(method, route string) string {
-	if route == "" {
-		return method
-	}
-	return method + " " + route
 }
 
 // conclude asks the hooks.

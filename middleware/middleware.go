@@ -144,6 +144,7 @@ type handler struct {
 	requestHeaders, responseHeaders semconv.HeaderList
 	firstPart                       time.Duration
 
+	names names
 	// seen is the last type of response writer: a server has one or two.
 	seen atomic.Pointer[writerType]
 }

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"context"
+	"hash/maphash"
 	"net/http"
 	"strings"
 	"sync"
@@ -57,6 +58,27 @@ func pathOf(pattern string) string {
 		return pattern[path:]
 	}
 	return ""
+}
+
+// names are names of spans that were made before, by a hash of the route: requests do
+// not come from as many routes as there are requests. The zero value is ready for use.
+type names [256]atomic.Pointer[string]
+
+var nameSeed = maphash.MakeSeed()
+
+// of returns the name of the span of a method on a route.
+func (n *names) of(method, route string) string {
+	if route == "" {
+		return method
+	}
+	at := &n[(maphash.String(nameSeed, route)+uint64(len(method)))%uint64(len(n))]
+	if name := at.Load(); name != nil && len(*name) == len(method)+1+len(route) &&
+		strings.HasPrefix(*name, method) && strings.HasSuffix(*name, route) {
+		return *name
+	}
+	name := method + " " + route
+	at.Store(&name)
+	return name
 }
 
 // leave gives the context of chi back. After a panic it is not called, as in
