@@ -190,7 +190,11 @@ func (t *localTrace) handOver(p part) {
 	case p.discarded:
 		t.counters().discarded.Add(uint64(p.spans))
 	default:
-		p.deliver(t.tracer)
+		if reason := p.deliver(t.tracer); reason != "" {
+			t.tracer.drops.add(reason, p.spans)
+		} else {
+			t.counters().delivered.Add(uint64(p.spans))
+		}
 	}
 	if !p.last {
 		t.mu.Lock()

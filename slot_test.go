@@ -201,7 +201,7 @@ func TestSpanHeldForHours(t *testing.T) {
 			_, s := tracer.Start(ctx, "child of the root")
 			s.End()
 			_, s = tracer.Start(context.Background(), "another")
-			if s.common.trace == held.common.trace {
+			if s.slot.trace == held.slot.trace {
 				t.Fatal("the memory of a span is given away while it is open")
 			}
 			s.End()
@@ -233,8 +233,8 @@ func TestLargeTracesAreNotKept(t *testing.T) {
 	}
 	_, next := tracer.Start(context.Background(), "next")
 	defer next.End()
-	if next.common.trace == root.common.trace {
-		t.Errorf("%d slots are kept", next.common.trace.slots)
+	if next.slot.trace == root.slot.trace {
+		t.Errorf("%d slots are kept", next.slot.trace.slots)
 	}
 
 	old, young := reused(t, tracer)
@@ -289,12 +289,12 @@ func TestBurstIsForgotten(t *testing.T) {
 		if err := tracer.Flush(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if n := root.common.trace.slots; n > maxSlots {
+		if n := root.slot.trace.slots; n > maxSlots {
 			t.Errorf("round %d: %d slots after the burst", round, n)
 		}
 	}
 	root.End()
-	if root.common.trace.free != nil {
+	if root.slot.trace.free != nil {
 		t.Error("the handle of the root holds on to the other slots")
 	}
 }

@@ -27,15 +27,14 @@ type Span struct {
 // common is what all spans of a local trace have in common. It does not change.
 type common struct {
 	tracer   *Tracer
-	trace    *localTrace // nil: not recorded
-	use      uint64      // of trace, that is this one
+	use      uint64 // of the local trace, that is this one
 	clock    clock
+	state    TraceState
 	traceID  TraceID
 	flags    TraceFlags
 	deferred bool // by the caller; we have not decided either
-	state    TraceState
 
-	discarded atomic.Bool // the exception: also for what begins below when trace is over
+	discarded atomic.Bool // the exception: also for what begins below when the local trace is over
 }
 
 // edit locks the local trace of s for writing to its slot. It returns nil,
@@ -268,7 +267,7 @@ func (s *Span) Discard() {
 		return
 	}
 	s.common.discarded.Store(true)
-	t := s.common.trace
+	t := s.slot.trace
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.use == s.common.use {

@@ -45,7 +45,7 @@ const (
 
 // counters are those of one shard.
 type counters struct {
-	started, ended, discarded, unsampled, endedTwice, afterEnd, truncated atomic.Uint64
+	started, ended, delivered, discarded, unsampled, endedTwice, afterEnd, truncated atomic.Uint64
 }
 
 // drops counts lost spans by reason.
@@ -69,12 +69,12 @@ func (t *Tracer) Stats() Stats {
 		return Stats{}
 	}
 	var s Stats
-	s.Delivered = t.delivered.Load() // these before ended, so that the difference is not negative
-	t.drops.mu.Lock()
+	t.drops.mu.Lock() // these before ended, so that the difference is not negative
 	s.Dropped = maps.Clone(t.drops.byReason)
 	t.drops.mu.Unlock()
 	for i := range t.shards {
 		c := &t.shards[i].counters
+		s.Delivered += c.delivered.Load()
 		s.Discarded += c.discarded.Load()
 		s.Ended += c.ended.Load() // before started, so that the difference is not negative
 		s.Started += c.started.Load()

@@ -47,7 +47,6 @@ type Tracer struct {
 	traces    sync.Pool // of *localTrace
 	made      atomic.Uint32
 	shards    [shardCount]shard
-	delivered atomic.Uint64
 	drops     drops
 }
 
@@ -163,7 +162,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 				return ctx, above // the decision holds for the whole local trace
 			}
 			if !t.off.Load() {
-				if slot := above.common.trace.child(above.common.use); slot != nil {
+				if slot := above.slot.trace.child(above.common.use); slot != nil {
 					return startChild(ctx, above, slot, name, o, attrs)
 				}
 				late = true
@@ -197,7 +196,6 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	var now int64
 	n.common.clock, now = newClock()
 	trace := t.traces.Get().(*localTrace)
-	n.common.trace = trace
 	n.span.slot, n.common.use = trace.begin(n.common.clock, now)
 	n.span.use = n.span.slot.use.Load()
 	if late && above.common.discarded.Load() {
@@ -265,9 +263,9 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 // scope is that of every span of this module.
 var scope = &Scope{Name: modulePath, Version: Version}
 
-// deliver gives p to the collector of t, and counts it.
-func (p *part) deliver(t *Tracer) {
-	reason := ""
+// deliver gives p to the collector of t. It returns the reason if the collector did
+// not take it.
+func (p *part) deliver(t *Tracer) (reason string) {
 	switch {
 	case t.collector == nil:
 		reason = dropNoCollector
@@ -285,11 +283,7 @@ func (p *part) deliver(t *Tracer) {
 		reason = t.collect(b)
 		b.Spans = b.Spans[:0]
 	}
-	if reason != "" {
-		t.drops.add(reason, p.spans)
-	} else {
-		t.delivered.Add(uint64(p.spans))
-	}
+	return reason
 }
 
 // collect returns the reason if the collector did not take b. It keeps a panic of
