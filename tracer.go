@@ -44,10 +44,10 @@ type Tracer struct {
 	errorStacks bool
 	off         atomic.Bool // OTEL_SDK_DISABLED, or shut down
 
-	traces    sync.Pool // of *localTrace
-	made      atomic.Uint32
-	shards    [shardCount]shard
-	drops     drops
+	traces sync.Pool // of *localTrace
+	made   atomic.Uint32
+	shards [shardCount]shard
+	drops  drops
 }
 
 // New returns a tracer. It reads the environment: OTEL_SERVICE_NAME,
