@@ -132,9 +132,9 @@ func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 		if t.inSight {
 			t.shard.remove(t)
 		}
-		p = t.take(now)
+		t.take(&p, now)
 	case t.root == nil, t.waiting >= partSpans, now-t.handedOver >= int64(partAge):
-		p = t.take(now)
+		t.take(&p, now)
 	case !t.inSight:
 		t.inSight = true
 		out = t.shard.add(t)
@@ -144,7 +144,7 @@ func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 	if out != nil {
 		out.flush()
 	}
-	t.handOver(p)
+	t.handOver(&p)
 }
 
 // part is spans that have ended, on their way to the collector.
@@ -156,18 +156,14 @@ type part struct {
 	last      bool // nobody uses the local trace any more but for this part
 }
 
-// take returns what has ended, for handOver. t.mu is held.
-func (t *localTrace) take(now int64) part {
-	p := part{first: t.first, spans: t.waiting, batch: t.batch, discarded: t.discarded}
-	if p.spans == 0 {
-		return p
-	}
+// take makes p what has ended, which is something, for handOver. t.mu is held.
+func (t *localTrace) take(p *part, now int64) {
+	p.first, p.spans, p.batch, p.discarded = t.first, t.waiting, t.batch, t.discarded
 	t.first, t.last, t.waiting, t.handedOver, t.batch = nil, nil, 0, now, nil
 	t.leaving++
 	if t.leaving == 1 {
 		p.last = t.close()
 	}
-	return p
 }
 
 // close ends the use of t if there is nothing left to wait for but parts that are
@@ -183,7 +179,7 @@ func (t *localTrace) close() bool {
 
 // handOver gives p to the collector and its slots back. It is called by whoever
 // took p.
-func (t *localTrace) handOver(p part) {
+func (t *localTrace) handOver(p *part) {
 	switch {
 	case p.spans == 0:
 		return
@@ -229,8 +225,8 @@ func (t *localTrace) flush() {
 	t.mu.Lock()
 	var p part
 	if t.waiting > 0 {
-		p = t.take(t.clock.now())
+		t.take(&p, t.clock.now())
 	}
 	t.mu.Unlock()
-	t.handOver(p)
+	t.handOver(&p)
 }
