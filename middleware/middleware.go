@@ -39,6 +39,7 @@ import (
 	"reflect"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/go-chi/chi/v5"
 
@@ -292,11 +293,10 @@ func assign[T comparable](to *T, value T) {
 	}
 }
 
+// assignMap is assign for maps, which Go does not compare. A map is a pointer; package
+// reflect, which says so as well, takes longer than all the rest of giveBack.
 func assignMap[M ~map[string][]string](to *M, value M) {
-	if *to == nil && value == nil {
-		return
-	}
-	if reflect.ValueOf(*to).Pointer() != reflect.ValueOf(value).Pointer() {
+	if *(*unsafe.Pointer)(unsafe.Pointer(to)) != *(*unsafe.Pointer)(unsafe.Pointer(&value)) {
 		*to = value
 	}
 }
