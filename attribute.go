@@ -33,13 +33,13 @@ type attrSet struct {
 }
 
 // keySet is a filter: a key that it may have has to be looked for, any other is
-// a new one. It goes by the length, to leave the bytes of the keys alone: they are
-// seldom in the cache of the processor.
+// a new one. It goes by the length and the first byte: attributes of one span seldom
+// have both in common, those of the wrappers never.
 type keySet uint64
 
-// add puts a key in. It reports whether it may have been there.
+// add puts a key in, which is not empty. It reports whether it may have been there.
 func (k *keySet) add(key string) bool {
-	bit := keySet(1) << (len(key) % 64)
+	bit := keySet(1) << ((len(key) + 31*int(key[0])) % 64)
 	had := *k&bit != 0
 	*k |= bit
 	return had
