@@ -29,6 +29,7 @@ type queue struct {
 	waiting      []*batch // sealed, the oldest first
 	taken        *batch   // what next returned last, until it is finished; or nil
 	bytes, spans int      // held by open, waiting and taken
+	busy         bool     // the batch before open was full
 	closed       bool
 }
 
@@ -131,14 +132,18 @@ func (q *queue) add(r *dendro.Resource, sc *dendro.Scope, e *encoding) error {
 func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n int) {
 	if q.open != nil && q.open.bytes+len(spans) > q.batchBytes {
 		q.seal()
+		q.busy = true
 	}
 	if q.open == nil {
 		q.open = batches.Get().(*batch)
 		q.open.since, q.open.done = time.Now(), make(chan struct{})
 		poke(q.wake)
 	}
-	before := q.open.held()
-	q.open.add(r, sc, spans, n)
+	before, room := q.open.held(), 0
+	if q.busy && q.open.spans == 0 { // what follows usually fills the memory that it gets
+		room = q.batchBytes
+	}
+	q.open.add(r, sc, spans, n, room)
 	q.bytes += q.open.held() - before
 	q.spans += n
 }
@@ -184,6 +189,7 @@ func (q *queue) take(anyway bool) (*batch, time.Duration) {
 			return nil, wait
 		}
 		q.seal()
+		q.busy = false
 	}
 	q.taken = q.waiting[0]
 	q.waiting = slices.Delete(q.waiting, 0, 1)
@@ -235,11 +241,12 @@ func (q *queue) size() (spans, bytes int) {
 	return q.spans, q.bytes
 }
 
-// add copies n encoded spans into the group of r and sc.
-func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n int) {
+// add copies n encoded spans into the group of r and sc, which gets at least that much
+// room if it has none.
+func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n, room int) {
 	g := b.group(r, sc)
-	if room := cap(g.spans) - len(g.spans); room < len(spans) {
-		g.spans = slices.Grow(g.spans, max(len(spans), cap(g.spans)/2)) // append would copy more often
+	if cap(g.spans)-len(g.spans) < len(spans) {
+		g.spans = slices.Grow(g.spans, max(len(spans), cap(g.spans)/2, room)) // append would copy more often
 	}
 	g.spans = append(g.spans, spans...)
 	b.bytes += len(spans)
