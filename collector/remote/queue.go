@@ -246,7 +246,9 @@ func (q *queue) size() (spans, bytes int) {
 func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n, room int) {
 	g := b.group(r, sc)
 	if cap(g.spans)-len(g.spans) < len(spans) {
-		g.spans = slices.Grow(g.spans, max(len(spans), cap(g.spans)/2, room)) // append would copy more often
+		more := make([]byte, len(g.spans), len(g.spans)+max(len(spans), cap(g.spans)/2, room)) // append would copy more often
+		copy(more, g.spans)
+		g.spans = more
 	}
 	g.spans = append(g.spans, spans...)
 	b.bytes += len(spans)
