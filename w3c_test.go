@@ -2,7 +2,9 @@ package dendro_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -74,6 +76,28 @@ func members(n int) string {
 		s = append(s, "k"+strings.Repeat("x", i)+"=v")
 	}
 	return strings.Join(s, ",")
+}
+
+// Ids are written as package fmt writes them, whatever their bytes.
+func TestHexadecimal(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 2000 {
+		sc := dendro.SpanContext{Flags: dendro.TraceFlags(n)}
+		for i := range sc.TraceID {
+			sc.TraceID[i] = byte(r.Uint32())
+		}
+		for i := range sc.SpanID {
+			sc.SpanID[i] = byte(n + i) // each byte everywhere
+		}
+		trace, span := fmt.Sprintf("%x", sc.TraceID[:]), fmt.Sprintf("%x", sc.SpanID[:])
+		testkit.Equal(t, "trace id", sc.TraceID.String(), trace)
+		testkit.Equal(t, "span id", sc.SpanID.String(), span)
+		testkit.Equal(t, "traceparent", sc.Traceparent(), fmt.Sprintf("00-%s-%s-%02x", trace, span, n&3))
+		testkit.Equal(t, "appended", string(sc.AppendTraceparent([]byte("x"))), "x"+sc.Traceparent())
+		if t.Failed() {
+			return
+		}
+	}
 }
 
 func TestParseTraceState(t *testing.T) {

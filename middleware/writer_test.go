@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,6 +165,28 @@ func (w itself) Unwrap() http.ResponseWriter      { return w }
 func (w itself) SetWriteDeadline(time.Time) error { return nil }
 
 // A flush that has failed has sent nothing.
+// Names are those of method and route, however many there are at once.
+func TestNames(t *testing.T) {
+	var n names
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 5000 {
+				method := []string{"GET", "POST", "HEAD"}[i%3]
+				route := "/" + strconv.Itoa(i%700)
+				if got := n.of(method, route); got != method+" "+route {
+					t.Errorf("%s %s is named %s", method, route, got)
+				}
+			}
+		})
+	}
+	all.Wait()
+	testkit.Equal(t, "without a route", n.of("GET", ""), "GET")
+	if got := testing.AllocsPerRun(100, func() { n.of("GET", "/orders/{id}") }); got > 0 && !testkit.Race {
+		t.Errorf("%v allocations for a name that is known", got)
+	}
+}
+
 func TestFailedFlush(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	h := New(Options{Tracer: tracer})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -33,3 +33,40 @@ func TestPooledBatchesAreBounded(t *testing.T) {
 		batches.Put(b)
 	}
 }
+
+// A batch that follows a full one does not grow in steps, one that follows a quiet time
+// takes no more than it needs.
+func TestMemoryOfABatch(t *testing.T) {
+	runtime.GC()
+	runtime.GC() // empties what sync.Pool has kept for other batches
+	q := queue{maxBytes: 1 << 30, batchBytes: 100_000, wake: make(chan struct{}, 1)}
+	r := &dendro.Resource{}
+	room := func() int {
+		e := encoding{bytes: make([]byte, 1000), chunks: []chunk{{1000, 1}}}
+		if err := q.add(r, nil, &e); err != nil {
+			t.Fatal(err)
+		}
+		return q.open.room()
+	}
+	if first := room(); first >= q.batchBytes {
+		t.Errorf("%d bytes for the first span", first)
+	}
+	for len(q.waiting) == 0 {
+		room()
+	}
+	full := q.open.room()
+	if full < q.batchBytes {
+		t.Errorf("%d bytes for the first span after a full batch of %d", full, q.batchBytes)
+	}
+	for len(q.waiting) == 1 {
+		if got := room(); len(q.waiting) == 1 && got != full {
+			t.Fatalf("the memory of a batch grew from %d to %d", full, got)
+		}
+	}
+	for range 3 {
+		q.take(true) // as when the interval is over
+	}
+	if got := room(); got >= q.batchBytes {
+		t.Errorf("%d bytes for the first span after a quiet time", got)
+	}
+}
