@@ -33,8 +33,8 @@ type attrSet struct {
 }
 
 // keySet is a filter: a key that it may have has to be looked for, any other is
-// a new one. It goes by the length and the first byte: attributes of one span seldom
-// have both in common, those of the wrappers never.
+// a new one. It goes by the length and the first byte, which attributes of one span
+// seldom have in common.
 type keySet uint64
 
 // add puts a key in, which is not empty. It reports whether it may have been there.

@@ -33,7 +33,9 @@ func newClock() (c clock, now int64) {
 	w := lastWallClock.Load()
 	if w == nil || at < w.at || at-w.at >= maxWallAge {
 		t := time.Now()
-		at = int64(t.Sub(processStart))
+		if t != t.Round(0) { // within testing/synctest it has no reading of the monotonic clock
+			at = int64(t.Sub(processStart))
+		}
 		w = &wallClock{clock(t.UnixNano() - at), at}
 		lastWallClock.Store(w)
 	}

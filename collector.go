@@ -14,6 +14,9 @@ import (
 // the memory for another request: it encodes what it wants to keep, or copies it
 // with [SpanData.Clone]. Several goroutines call it at once.
 //
+// A Collector that hands b on to others and tries again, or may give one of them the
+// same spans twice, clears b.Fresh.
+//
 // An error means that none of the spans were kept. It is counted in
 // [Stats.Dropped], under the reason of a [DropError] or "collector", and goes
 // no further: a request never fails because it is traced.

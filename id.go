@@ -28,7 +28,11 @@ func (id TraceID) String() string {
 }
 
 // MarshalText encodes id as 32 lower-case hexadecimal digits.
-func (id TraceID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id TraceID) MarshalText() ([]byte, error) {
+	b := make([]byte, 2*len(id))
+	encodeHex(b, id[:])
+	return b, nil
+}
 
 // UnmarshalText decodes what [ParseTraceID] accepts.
 func (id *TraceID) UnmarshalText(text []byte) (err error) {
@@ -47,7 +51,11 @@ func (id SpanID) String() string {
 }
 
 // MarshalText encodes id as 16 lower-case hexadecimal digits.
-func (id SpanID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id SpanID) MarshalText() ([]byte, error) {
+	b := make([]byte, 2*len(id))
+	encodeHex(b, id[:])
+	return b, nil
+}
 
 // UnmarshalText decodes what [ParseSpanID] accepts.
 func (id *SpanID) UnmarshalText(text []byte) (err error) {

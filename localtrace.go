@@ -139,8 +139,8 @@ func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 		t.inSight = true
 		out = t.shard.add(t)
 	}
+	t.counters().ended.Add(1) // with the lock: before anybody hands the span over
 	t.mu.Unlock()
-	t.counters().ended.Add(1)
 	if out != nil {
 		out.flush()
 	}

@@ -69,14 +69,16 @@ func (t *Tracer) Stats() Stats {
 		return Stats{}
 	}
 	var s Stats
-	t.drops.mu.Lock() // these before ended, so that the difference is not negative
+	// Each count after those of what comes later in the life of a span, so that no
+	// difference is negative.
+	t.drops.mu.Lock()
 	s.Dropped = maps.Clone(t.drops.byReason)
 	t.drops.mu.Unlock()
 	for i := range t.shards {
 		c := &t.shards[i].counters
 		s.Delivered += c.delivered.Load()
 		s.Discarded += c.discarded.Load()
-		s.Ended += c.ended.Load() // before started, so that the difference is not negative
+		s.Ended += c.ended.Load()
 		s.Started += c.started.Load()
 		s.NotSampled += c.unsampled.Load()
 		s.EndedTwice += c.endedTwice.Load()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/clock"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -569,6 +570,66 @@ func TestDiscard(t *testing.T) {
 	testkit.Equal(t, "spans", testkit.Names(recorder.Spans()), []string{"other"})
 	stats := tracer.Stats()
 	testkit.Equal(t, "discarded, delivered, dropped", []uint64{stats.Discarded, stats.Delivered, stats.DroppedSpans()}, []uint64{5, 1, 0})
+}
+
+// Spans, and times that were read by the monotonic clock alone, are exact where
+// testing/synctest tells the time.
+func TestTimesOfSynctest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tracer, recorder := testkit.NewTracer(t)
+		time.Sleep(time.Second)
+		began := time.Now()
+		_, s := tracer.Start(background, "span")
+		time.Sleep(time.Second)
+		s.AddEventAt(clock.Now(), 0, "by the monotonic clock")
+		s.AddEventAt(time.Now(), 0, "by both")
+		time.Sleep(time.Second)
+		s.EndAt(clock.Now())
+		got := recorder.Spans()[0]
+		testkit.Equal(t, "times", []int64{got.Start, got.Events[0].Time, got.Events[1].Time, got.End},
+			[]int64{began.UnixNano(), began.Add(time.Second).UnixNano(), began.Add(time.Second).UnixNano(), began.Add(2 * time.Second).UnixNano()})
+	})
+}
+
+// However spans and their roots end, and whenever one looks, no count is ahead of what
+// comes before it.
+func TestStatsNeverContradict(t *testing.T) {
+	tracer := dendro.New(dendro.Options{Collector: collect(func(*dendro.Batch) error { return nil })})
+	var work sync.WaitGroup
+	for range 4 {
+		work.Go(func() {
+			for range 2000 {
+				ctx, root := tracer.Start(background, "root")
+				var children sync.WaitGroup
+				for range 2 {
+					children.Go(func() {
+						_, s := dendro.Start(ctx, "child")
+						s.End()
+					})
+				}
+				root.End()
+				children.Wait()
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		work.Wait()
+	}()
+	for {
+		s := tracer.Stats()
+		if s.Unfinished > s.Started || s.Waiting > s.Ended {
+			t.Fatalf("%+v", s)
+		}
+		select {
+		case <-done:
+			s := tracer.Stats()
+			testkit.Equal(t, "started, ended, delivered", []uint64{s.Started, s.Ended, s.Delivered}, []uint64{24000, 24000, 24000})
+			return
+		default:
+		}
+	}
 }
 
 func TestLongTraceInParts(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 )
 
 // maxScanned is how many blocks of a trace are searched for new spans. A trace of
-// more has a set of its spans, so that what one of them costs has a bound.
+// more has a set of those that may come again, so that what one costs has a bound.
 const maxScanned = 32
 
 // fresh returns those of spans, at most maxBlockSpans, that are not yet in the
@@ -78,7 +78,7 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 }
 
 // note adds the newest block of a trace, which f is of and has spans of b in it, to the
-// set of its spans, unless they are fresh: these cannot come again.
+// set of the trace, unless the spans are fresh: these cannot come again.
 func (p *partition) note(b *dendro.Batch, newest ref, f *footer, spans []*dendro.SpanData) {
 	if f.blocks <= maxScanned {
 		return

@@ -51,7 +51,7 @@ const traceShare = 8
 // holds a lock that up to a quarter of the traces share. It returns a [dendro.DropError] with
 // the reason [DropTooLarge] for a batch of which nothing can ever be held. Spans
 // that a client sends again are kept and counted once, as long as their trace is
-// held.
+// held; for those of a batch that is Fresh it does not look.
 //
 // Queries read snapshots and hold up nobody. The garbage collector has nothing to
 // look at in the spans that are held, however many.

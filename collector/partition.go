@@ -31,7 +31,7 @@ type partition struct {
 	decoder  decoder
 	origins  [recentOrigins]origin     // none of them large
 	turn     int                       // of origins, to be replaced
-	sets     map[dendro.TraceID]*table // of traces with many blocks: where their spans are
+	sets     map[dendro.TraceID]*table // of traces with many blocks: where spans are that may come again
 	pending  []pending
 	touched  uint32
 	partial  int64 // see begins

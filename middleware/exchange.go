@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -38,7 +37,7 @@ type exchange struct {
 }
 
 // goexit stands for the panic of a handler that has ended its goroutine.
-var goexit = errors.New("runtime.Goexit")
+type goexit struct{}
 
 func (h *handler) newExchange(ctx context.Context, span *dendro.Span, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{Context: ctx, h: h, span: span, outer: r}
@@ -156,7 +155,7 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	pattern := x.route.pattern(x)
 	if pattern != "" {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, pattern))
-		x.span.SetName(x.h.names.of(name, pattern))
+		x.span.SetName(nameOf(name, pattern))
 	}
 	x.span.SetAttributes(attrs...)
 	if x.h.hooked() {
@@ -179,7 +178,7 @@ func (x *exchange) leave(p any, concluded bool) {
 	if x.route.ours == nil { // else chi by itself would have made a copy, and keeps what it finds to that
 		giveBack(x.outer, &x.request)
 	}
-	if p != nil && p != goexit { //nolint:errorlint // it is that very value
+	if p != nil && p != any(goexit{}) {
 		panic(p)
 	}
 }
@@ -206,9 +205,9 @@ func (x *exchange) conclude(result Result) {
 func (x *exchange) outcome(p any) (status int, errorType string) {
 	status = int(x.writer.status.Load())
 	switch {
-	case (p == nil || p == http.ErrAbortHandler || p == goexit) && x.clientGone(): //nolint:errorlint // as net/http compares
+	case (p == nil || p == http.ErrAbortHandler || p == any(goexit{})) && x.clientGone(): //nolint:errorlint // as net/http compares
 		return status, clientDisconnected
-	case p == http.ErrAbortHandler, p == goexit: //nolint:errorlint // see above
+	case p == http.ErrAbortHandler, p == any(goexit{}): //nolint:errorlint // see above
 		x.span.SetStatus(dendro.StatusError, aborted)
 		return status, aborted
 	case p != nil:

@@ -145,7 +145,6 @@ type handler struct {
 	requestHeaders, responseHeaders semconv.HeaderList
 	firstPart                       time.Duration
 
-	names names
 	// seen is the last type of response writer: a server has one or two.
 	seen atomic.Pointer[writerType]
 }
@@ -180,7 +179,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		p := recover()
 		if p == nil && !returned {
-			p = goexit
+			p = goexit{}
 		}
 		x.finish(p, name, began)
 	}()

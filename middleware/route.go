@@ -60,29 +60,39 @@ func pathOf(pattern string) string {
 	return ""
 }
 
-// names are names of spans that were made before, by a hash of the route: requests do
-// not come from as many routes as there are requests. The zero value is ready for use.
-type names [256]atomic.Pointer[string]
+// names are names of spans that were made before, by a hash: requests do not come from
+// as many routes as there are requests. A name that finds its two places taken is made
+// anew each time; a program has far fewer than there are places.
+var names [1024]atomic.Pointer[string]
+
+// maxName is the longest name that is kept in names.
+const maxName = 256
 
 var nameSeed = maphash.MakeSeed()
 
-// of returns the name of the span of a method on a route.
-func (n *names) of(method, route string) string {
+// nameOf returns the name of the span of a method, as semconv names it, on a route.
+func nameOf(method, route string) string {
 	if route == "" {
 		return method
 	}
-	at := &n[(maphash.String(nameSeed, route)+uint64(len(method)))%uint64(len(n))]
-	if name := at.Load(); name != nil && len(*name) == len(method)+1+len(route) &&
-		strings.HasPrefix(*name, method) && strings.HasSuffix(*name, route) {
-		return *name
+	hash := maphash.String(nameSeed, route) + 37*uint64(method[1]) + 101*uint64(len(method)) // which no two have in common
+	for i := range uint64(2) {
+		at := &names[(hash^i)%uint64(len(names))]
+		switch name := at.Load(); {
+		case name == nil && len(method)+1+len(route) <= maxName:
+			made := method + " " + route
+			at.Store(&made)
+			return made
+		case name != nil && len(*name) == len(method)+1+len(route) &&
+			strings.HasPrefix(*name, method) && strings.HasSuffix(*name, route):
+			return *name
+		}
 	}
-	name := method + " " + route
-	at.Store(&name)
-	return name
+	return method + " " + route
 }
 
-// leave gives the context of chi back. After a panic it is not called, as in
-// chi: the outer handlers may look at it.
+// leave gives the context of chi back. After a panic or runtime.Goexit it is not
+// called, as in chi: the outer handlers may look at it.
 func (t *route) leave() {
 	if t.ours != nil {
 		chiContexts.Put(t.ours)

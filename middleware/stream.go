@@ -69,7 +69,7 @@ func (s *stream) part() {
 	}
 	x := s.x
 	_, method := semconv.HTTPMethod(x.outer.Method)
-	name := x.h.names.of(method, s.route) + " (open)"
+	name := nameOf(method, s.route) + " (open)"
 	_, span := dendro.StartWith(x, name, dendro.StartOptions{Time: s.since})
 	attrs := append(make([]slog.Attr, 0, 4), slog.Int64(semconv.HTTPResponseFlushes, s.flushes.Load()))
 	if status := x.writer.status.Load(); status != 0 {

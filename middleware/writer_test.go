@@ -165,25 +165,59 @@ func (w itself) Unwrap() http.ResponseWriter      { return w }
 func (w itself) SetWriteDeadline(time.Time) error { return nil }
 
 // A flush that has failed has sent nothing.
+// What assignMap takes for one map, Go shows to be one.
+func TestAssignMap(t *testing.T) {
+	one, other := http.Header{}, http.Header{}
+	for _, c := range []struct {
+		to, value http.Header
+	}{{nil, nil}, {nil, one}, {one, nil}, {one, one}, {one, other}} {
+		got := c.to
+		assignMap(&got, c.value)
+		testkit.Equal(t, "nil", got == nil, c.value == nil)
+		if got != nil {
+			c.value.Set("X-Same", "yes")
+			testkit.Equal(t, "map", got.Get("X-Same"), "yes")
+			clear(c.value)
+		}
+	}
+}
+
 // Names are those of method and route, however many there are at once.
 func TestNames(t *testing.T) {
-	var n names
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			for i := range 5000 {
 				method := []string{"GET", "POST", "HEAD"}[i%3]
 				route := "/" + strconv.Itoa(i%700)
-				if got := n.of(method, route); got != method+" "+route {
+				if got := nameOf(method, route); got != method+" "+route {
 					t.Errorf("%s %s is named %s", method, route, got)
 				}
 			}
 		})
 	}
 	all.Wait()
-	testkit.Equal(t, "without a route", n.of("GET", ""), "GET")
-	if got := testing.AllocsPerRun(100, func() { n.of("GET", "/orders/{id}") }); got > 0 && !testkit.Race {
-		t.Errorf("%v allocations for a name that is known", got)
+	testkit.Equal(t, "without a route", nameOf("GET", ""), "GET")
+	long := "/" + strings.Repeat("x", 1<<16)
+	testkit.Equal(t, "long name", nameOf("GET", long), "GET "+long)
+	for i := range names {
+		if name := names[i].Load(); name != nil && len(*name) > maxName {
+			t.Errorf("a name of %d bytes is kept", len(*name))
+		}
+		names[i].Store(nil)
+	}
+	if testkit.Race {
+		return
+	}
+	ofAll := func() {
+		for _, route := range []string{"/a", "/b/{id}", "/c/{id}/d", "/e/*", "/f", "/gh", "/i/{j}/k", "/l", "/m", "/n"} {
+			for _, method := range []string{"GET", "PUT", "HEAD", "POST", "PATCH", "TRACE", "DELETE"} {
+				nameOf(method, route)
+			}
+		}
+	}
+	if got := testing.AllocsPerRun(20, ofAll); got > 5 { // which have found no place
+		t.Errorf("%v allocations for 70 names that are known", got)
 	}
 }
 

@@ -151,6 +151,7 @@ type exchange struct {
 	phases          atomic.Pointer[phases] // nil: nobody has asked
 	received        atomic.Int64           // bytes of the body of the response
 	decoded         bool                   // by the base: received is not what was sent
+	secure          bool                   // https
 }
 
 // Value has the hooks of httptrace, made for the first who asks.
@@ -167,8 +168,7 @@ func (x *exchange) String() string { return fmt.Sprint(x.Context) }
 func (x *exchange) hooks() *phases {
 	p := x.phases.Load()
 	if p == nil {
-		secure := x.request.URL != nil && x.request.URL.Scheme == "https"
-		x.phases.CompareAndSwap(nil, newPhases(x.Context, secure))
+		x.phases.CompareAndSwap(nil, newPhases(x.Context, x.secure))
 		p = x.phases.Load()
 	}
 	return p
@@ -199,7 +199,7 @@ func (x *exchange) forgotten() {
 
 // trace is RoundTrip below span.
 func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Request, method string) (*http.Response, error) {
-	x := &exchange{Context: ctx, span: span}
+	x := &exchange{Context: ctx, span: span, secure: r.URL != nil && r.URL.Scheme == "https"}
 	x.request = *r.WithContext(x)
 	t.inject(ctx, &x.request)
 	describeRequest(span, r, method)
@@ -257,8 +257,8 @@ func bodyless(r *http.Request, resp *http.Response) bool {
 
 // inject gives r, a copy, headers of its own that name the span in ctx, if its host
 // is to know. Without headers it is left to the base to refuse it. Values are not
-// copied: no RoundTripper may change them, and one that adds to them all the same
-// does so where the caller does not look.
+// copied: no RoundTripper may change them or add to them. Without this package one that
+// does would change the header of the caller itself.
 func (t *Transport) inject(ctx context.Context, r *http.Request) {
 	if r.Header == nil {
 		return

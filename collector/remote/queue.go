@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -29,7 +30,7 @@ type queue struct {
 	waiting      []*batch // sealed, the oldest first
 	taken        *batch   // what next returned last, until it is finished; or nil
 	bytes, spans int      // held by open, waiting and taken
-	busy         bool     // the batch before open was full
+	busy         bool     // the batch before open was full of one group
 	closed       bool
 }
 
@@ -131,8 +132,7 @@ func (q *queue) add(r *dendro.Resource, sc *dendro.Scope, e *encoding) error {
 
 func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n int) {
 	if q.open != nil && q.open.bytes+len(spans) > q.batchBytes {
-		q.seal()
-		q.busy = true
+		q.seal(true)
 	}
 	if q.open == nil {
 		q.open = batches.Get().(*batch)
@@ -140,7 +140,7 @@ func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n i
 		poke(q.wake)
 	}
 	before, room := q.open.held(), 0
-	if q.busy && q.open.spans == 0 { // what follows usually fills the memory that it gets
+	if q.busy { // what follows usually fills the memory that it gets
 		room = q.batchBytes
 	}
 	q.open.add(r, sc, spans, n, room)
@@ -148,8 +148,12 @@ func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n i
 	q.spans += n
 }
 
-// seal ends the filling of the open batch. q.mu is held.
-func (q *queue) seal() {
+// seal ends the filling of the open batch, which is full or not. q.mu is held.
+func (q *queue) seal(full bool) {
+	q.busy = full && len(q.open.groups) == 1
+	if !full {
+		q.open.trim(q.batchBytes / 2)
+	}
 	q.waiting = append(q.waiting, q.open)
 	q.open = nil
 	poke(q.wake)
@@ -188,8 +192,7 @@ func (q *queue) take(anyway bool) (*batch, time.Duration) {
 		if wait := q.interval - time.Since(q.open.since); wait > 0 && !anyway {
 			return nil, wait
 		}
-		q.seal()
-		q.busy = false
+		q.seal(false)
 	}
 	q.taken = q.waiting[0]
 	q.waiting = slices.Delete(q.waiting, 0, 1)
@@ -216,7 +219,7 @@ func (q *queue) flush() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.open != nil {
-		q.seal()
+		q.seal(false)
 	}
 	if n := len(q.waiting); n > 0 {
 		return q.waiting[n-1].done
@@ -241,14 +244,16 @@ func (q *queue) size() (spans, bytes int) {
 	return q.spans, q.bytes
 }
 
-// add copies n encoded spans into the group of r and sc, which gets at least that much
-// room if it has none.
+// add copies n encoded spans into the group of r and sc. If that is the only one and
+// needs more memory, it gets memory for at least room bytes.
 func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n, room int) {
 	g := b.group(r, sc)
-	if cap(g.spans)-len(g.spans) < len(spans) {
-		more := make([]byte, len(g.spans), len(g.spans)+max(len(spans), cap(g.spans)/2, room)) // append would copy more often
-		copy(more, g.spans)
-		g.spans = more
+	if size := len(g.spans) + len(spans); size > cap(g.spans) {
+		size = max(size, cap(g.spans)*3/2) // append would copy more often
+		if len(b.groups) == 1 {
+			size = max(size, room)
+		}
+		g.spans = append(make([]byte, 0, size), g.spans...)
 	}
 	g.spans = append(g.spans, spans...)
 	b.bytes += len(spans)
@@ -282,6 +287,16 @@ func (b *batch) room() (n int) {
 		n += cap(g.spans)
 	}
 	return n
+}
+
+// trim gives back the memory of a group that has more than spare bytes too many: b may
+// have to wait for long, with many others.
+func (b *batch) trim(spare int) {
+	for i := range b.groups {
+		if g := &b.groups[i]; cap(g.spans)-len(g.spans) > spare {
+			g.spans = bytes.Clone(g.spans)
+		}
+	}
 }
 
 // reset empties b and keeps the memory.

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"root arrives late", lateRoot},
 		{"root is missing", missingRoot},
 		{"batch is sent again", sentAgain},
+		{"batch is sent again among fresh ones", sentAgainAmongFresh},
 		{"span is in two batches", overlap},
 		{"two spans share an id", sharedID},
 		{"caller owns what it gave and got", ownership},

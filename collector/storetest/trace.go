@@ -259,6 +259,24 @@ func sentAgain(t *testing.T, s collector.Store) {
 	}
 }
 
+// sentAgainAmongFresh: fresh spans need not be looked for, all others do.
+func sentAgainAmongFresh(t *testing.T, s collector.Store) {
+	fresh := func(n int) *dendro.Batch {
+		b := batch("a", span(1, n, 1, "fresh", int64(n)))
+		b.Fresh = true
+		return b
+	}
+	collect(t, s, fresh(2))
+	for n := 3; n < 7; n += 2 {
+		b := batch("b", span(1, n, 1, "other", int64(n)))
+		collect(t, s, b, fresh(n+1), b, b)
+	}
+	equal(t, "names", names(trace(t, s, 1)), []string{"fresh", "other", "fresh", "other", "fresh"})
+	if st := s.Stats(); st.Spans != 5 || st.Accepted != 5 || st.Duplicates != 4 {
+		t.Errorf("stats %+v, want 5 spans, 5 accepted, 4 duplicates", st)
+	}
+}
+
 func overlap(t *testing.T, s collector.Store) {
 	collect(t, s,
 		batch("a", span(1, 1, 0, "root", 0), failed(span(1, 2, 1, "x", 1)), failed(span(1, 2, 1, "x", 1))),
