@@ -100,8 +100,8 @@ func medianCost(rounds []message, of func(message) cost) cost {
 	return cost{
 		NS:     figure(func(c cost) float64 { return c.NS }),
 		CPU:    figure(func(c cost) float64 { return c.CPU }),
-		Bytes:  figure(func(c cost) float64 { return c.Bytes }),
-		Allocs: figure(func(c cost) float64 { return c.Allocs }),
+		Bytes:  figure(func(c cost) float64 { return max(0, c.Bytes) }),
+		Allocs: figure(func(c cost) float64 { return max(0, c.Allocs) }),
 	}
 }
 
