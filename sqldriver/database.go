@@ -17,14 +17,15 @@ import (
 
 // Attributes that the OpenTelemetry conventions have no name for.
 const (
-	affectedRowsKey = "dendro.db.affected_rows"
-	firstRowKey     = "dendro.db.first_row_ns"
-	outcomeKey      = "dendro.db.transaction.outcome"
-	repeatedKey     = "dendro.db.repeated"
-	planKey         = "dendro.db.plan"
-	poolWaitEvent   = "pool wait"
-	connectEvent    = "connect"
-	repeatedEvent   = "repeated statement"
+	affectedRowsKey  = "dendro.db.affected_rows"
+	firstRowKey      = "dendro.db.first_row_ns"
+	returnedBytesKey = "dendro.db.returned_bytes"
+	outcomeKey       = "dendro.db.transaction.outcome"
+	repeatedKey      = "dendro.db.repeated"
+	planKey          = "dendro.db.plan"
+	poolWaitEvent    = "pool wait"
+	connectEvent     = "connect"
+	repeatedEvent    = "repeated statement"
 )
 
 // database is what the connections to one data source have in common.

@@ -14,6 +14,7 @@ type fakeDriver struct {
 	refuse error                                 // of Open
 	answer func(call string, query string) error // nil: all goes well
 	rows   int                                   // of each query
+	values []driver.Value                        // of the rows that are left
 
 	mu    sync.Mutex
 	seen  []string          // guarded by mu
@@ -122,6 +123,9 @@ func (r *fakeRows) Next(dest []driver.Value) error {
 	}
 	r.left--
 	dest[0] = int64(r.left)
+	if r.left < len(r.d.values) {
+		dest[0] = r.d.values[r.left]
+	}
 	return nil
 }
 

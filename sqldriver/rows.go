@@ -24,6 +24,7 @@ type rows struct {
 	ctx       context.Context
 
 	count    int64
+	bytes    int64         // of the texts and binary values in them
 	firstRow time.Duration // until there was one, or none; the call alone if nobody has asked
 	done     bool          // the last row was read, or an error recorded
 }
@@ -32,7 +33,20 @@ func (r *rows) unwrap() any { return r.bare }
 
 func (r *rows) Columns() []string { return r.bare.Columns() }
 
-func (r *rows) Next(dest []driver.Value) error { return r.read(r.bare.Next(dest)) }
+func (r *rows) Next(dest []driver.Value) error {
+	err := r.bare.Next(dest)
+	if err == nil {
+		for i := range dest {
+			switch v := dest[i].(type) {
+			case []byte:
+				r.bytes += int64(len(v))
+			case string:
+				r.bytes += int64(len(v))
+			}
+		}
+	}
+	return r.read(err)
+}
 
 // read notes a further row, or why there was none.
 func (r *rows) read(err error) error {
@@ -84,6 +98,9 @@ func (r *rows) Close() error {
 		r.span.SetAttributes(slog.Int64(semconv.DBResponseReturnedRows, r.count), slog.Int64(firstRowKey, int64(r.firstRow)))
 	} else {
 		r.span.SetAttributes(slog.Int64(semconv.DBResponseReturnedRows, 0))
+	}
+	if r.bytes > 0 {
+		r.span.SetAttributes(slog.Int64(returnedBytesKey, r.bytes))
 	}
 	r.span.End()
 	r.span = nil

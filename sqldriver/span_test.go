@@ -112,6 +112,23 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// Bytes are those of what was read, as the driver gave it.
+func TestReturnedBytes(t *testing.T) {
+	d := &fakeDriver{rows: 6, values: []driver.Value{[]byte("not read"), "text", []byte("binary"), nil, int64(7), ""}}
+	db, ctx, end := open(t, d, Options{})
+	rows, err := db.QueryContext(ctx, "SELECT a FROM orders")
+	testkit.NoError(t, err)
+	for range 5 {
+		rows.Next()
+	}
+	testkit.NoError(t, rows.Close())
+	d.values = nil
+	testkit.NoError(t, db.QueryRowContext(ctx, "SELECT a FROM numbers").Scan(new(int)))
+	spans := end()
+	testkit.Equal(t, "bytes", spans[1].Attr(returnedBytesKey), any(int64(10)))
+	testkit.Equal(t, "bytes of numbers", spans[2].Attr(returnedBytesKey), nil)
+}
+
 func TestExec(t *testing.T) {
 	db, ctx, end := open(t, &fakeDriver{}, Options{RawStatements: true})
 	_, err := db.ExecContext(ctx, "UPDATE orders SET a = 'x'")

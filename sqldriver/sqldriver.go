@@ -24,6 +24,9 @@
 //
 //	dendro.db.affected_rows         rows changed by an exec
 //	dendro.db.first_row_ns          nanoseconds from the call to the first row
+//	dendro.db.returned_bytes        of the texts and binary values in the rows,
+//	                                unless the driver assigns them itself
+//	                                (driver.RowsColumnScanner)
 //	dendro.db.transaction.outcome   "commit" or "rollback"
 //	dendro.db.repeated              true on a span below which a statement was
 //	                                executed five times or more, see the event

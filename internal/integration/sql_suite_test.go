@@ -137,6 +137,7 @@ func testSQL(t *testing.T, c sqlCase) *sqlTest {
 		testkit.Equal(t, "tree", tree(spans), []string{" > SELECT orders", " > SELECT orders"})
 		testkit.Equal(t, "text", spans[0].Attr("db.query.text"), any("SELECT name FROM orders WHERE id IN (?) ORDER BY id"))
 		testkit.Equal(t, "rows", spans[0].Attr("db.response.returned_rows"), any(int64(2)))
+		testkit.Equal(t, "bytes", spans[0].Attr("dendro.db.returned_bytes"), any(int64(len("book")+len("pen"))))
 		testkit.Equal(t, "rows", spans[1].Attr("db.response.returned_rows"), any(int64(1)))
 	})
 
