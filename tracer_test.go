@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -581,10 +581,10 @@ func TestTimesOfSynctest(t *testing.T) {
 		began := time.Now()
 		_, s := tracer.Start(background, "span")
 		time.Sleep(time.Second)
-		s.AddEventAt(clock.Now(), 0, "by the monotonic clock")
+		s.AddEventAt(monotonic.Now(), 0, "by the monotonic clock")
 		s.AddEventAt(time.Now(), 0, "by both")
 		time.Sleep(time.Second)
-		s.EndAt(clock.Now())
+		s.EndAt(monotonic.Now())
 		got := recorder.Spans()[0]
 		testkit.Equal(t, "times", []int64{got.Start, got.Events[0].Time, got.Events[1].Time, got.End},
 			[]int64{began.UnixNano(), began.Add(time.Second).UnixNano(), began.Add(time.Second).UnixNano(), began.Add(2 * time.Second).UnixNano()})

@@ -44,7 +44,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -172,7 +172,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var began time.Time
 	if h.hooked() {
-		began = clock.Now()
+		began = monotonic.Now()
 	}
 	x := h.newExchange(ctx, span, w, r)
 	var returned bool

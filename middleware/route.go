@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"hash/maphash"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -61,8 +62,9 @@ func pathOf(pattern string) string {
 }
 
 // names are names of spans that were made before, by a hash: requests do not come from
-// as many routes as there are requests. A name that finds its two places taken is made
-// anew each time; a program has far fewer than there are places.
+// as many routes as there are requests. Each has two places; of a hundred names one or
+// so finds both of them taken. It is made anew for each request then, and now and then
+// takes one of them, so that names which nobody needs any more go.
 var names [1024]atomic.Pointer[string]
 
 // maxName is the longest name that is kept in names.
@@ -76,19 +78,28 @@ func nameOf(method, route string) string {
 		return method
 	}
 	hash := maphash.String(nameSeed, route) + 37*uint64(method[1]) + 101*uint64(len(method)) // which no two have in common
+	free := uint64(2)
 	for i := range uint64(2) {
-		at := &names[(hash^i)%uint64(len(names))]
-		switch name := at.Load(); {
-		case name == nil && len(method)+1+len(route) <= maxName:
-			made := method + " " + route
-			at.Store(&made)
-			return made
-		case name != nil && len(*name) == len(method)+1+len(route) &&
-			strings.HasPrefix(*name, method) && strings.HasSuffix(*name, route):
+		switch name := names[(hash^i)%uint64(len(names))].Load(); {
+		case name == nil:
+			free = i
+		case len(*name) == len(method)+1+len(route) && strings.HasPrefix(*name, method) && strings.HasSuffix(*name, route):
 			return *name
 		}
 	}
-	return method + " " + route
+	name := method + " " + route
+	if len(name) > maxName {
+		return name
+	}
+	if free > 1 {
+		if rand.Uint32()%64 > 0 {
+			return name
+		}
+		free = uint64(len(name) % 2)
+	}
+	kept := name
+	names[(hash^free)%uint64(len(names))].Store(&kept)
+	return name
 }
 
 // leave gives the context of chi back. After a panic or runtime.Goexit it is not

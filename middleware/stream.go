@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -46,7 +46,7 @@ func (w *writer) stream(first bool) *stream {
 	if s := w.open.Load(); s != nil {
 		return s
 	}
-	s := &stream{x: w.x, route: w.x.route.pattern(w.x), since: clock.Now(), wait: w.x.h.firstPart}
+	s := &stream{x: w.x, route: w.x.route.pattern(w.x), since: monotonic.Now(), wait: w.x.h.firstPart}
 	s.mu.Lock() // the part may come before its timer is known, and so may the end
 	defer s.mu.Unlock()
 	if !w.open.CompareAndSwap(nil, s) {
@@ -81,7 +81,7 @@ func (s *stream) part() {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, s.route))
 	}
 	span.SetAttributes(attrs...)
-	s.since = clock.Now()
+	s.since = monotonic.Now()
 	span.EndAt(s.since)
 	s.wait = min(2*s.wait, lastPart)
 	s.timer.Reset(s.wait)

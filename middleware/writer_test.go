@@ -164,7 +164,6 @@ type itself struct{ http.ResponseWriter }
 func (w itself) Unwrap() http.ResponseWriter      { return w }
 func (w itself) SetWriteDeadline(time.Time) error { return nil }
 
-// A flush that has failed has sent nothing.
 // What assignMap takes for one map, Go shows to be one.
 func TestAssignMap(t *testing.T) {
 	one, other := http.Header{}, http.Header{}
@@ -219,8 +218,18 @@ func TestNames(t *testing.T) {
 	if got := testing.AllocsPerRun(20, ofAll); got > 5 { // which have found no place
 		t.Errorf("%v allocations for 70 names that are known", got)
 	}
+	for i := range 20_000 {
+		nameOf("GET", "/"+strconv.Itoa(i))
+	}
+	for range 2000 {
+		ofAll()
+	}
+	if got := testing.AllocsPerRun(20, ofAll); got > 10 {
+		t.Errorf("%v allocations for 70 names, long after others took their places", got)
+	}
 }
 
+// A flush that has failed has sent nothing.
 func TestFailedFlush(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	h := New(Options{Tracer: tracer})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

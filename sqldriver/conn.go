@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -92,7 +92,7 @@ func (c *conn) parent(ctx context.Context) (context.Context, *dendro.Span, bool)
 // database/sql did before that, if it is known: waiting for a connection and opening
 // it. The span may be nil.
 func (c *conn) begin(ctx context.Context, name string, attrs []slog.Attr) (context.Context, *dendro.Span, time.Time) {
-	began := clock.Now()
+	began := monotonic.Now()
 	opened := c.opening
 	c.opening = opening{}
 	wait := endPoolWait(ctx)
@@ -191,7 +191,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 
 // prepareSkipped prepares as a part of the call e.
 func (c *conn) prepareSkipped(ctx context.Context, query string, e execution) (driver.Stmt, error) {
-	began := clock.Now()
+	began := monotonic.Now()
 	bare, err := call(e.span, func() (driver.Stmt, error) {
 		return c.prepare(dendro.ContextWithSpan(ctx, e.span), query)
 	})

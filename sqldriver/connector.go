@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 )
 
 type connector struct {
@@ -71,7 +71,7 @@ func (c *connector) unwrap() any { return c.bare }
 // statement was not executed.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	wait := endPoolWait(ctx)
-	began := clock.Now()
+	began := monotonic.Now()
 	conn, err := c.bare.Connect(ctx)
 	took := time.Since(began)
 	current := dendro.SpanFromContext(ctx)

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 )
 
 const (
@@ -143,7 +143,7 @@ func (db *database) explain(span *dendro.Span, s *statement, args []driver.Named
 	if args == nil || took < db.options.Explain || db.connector == nil {
 		return
 	}
-	x, now := &db.explains, clock.Now()
+	x, now := &db.explains, monotonic.Now()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed || x.done != nil || now.Sub(x.last) < explainPause || now.Sub(s.explained) < explainAgain {

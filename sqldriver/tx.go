@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 )
 
 // tx is an open transaction with a span.
@@ -30,7 +30,7 @@ func (t *tx) end(outcome string, f func() error) error {
 		return f() // ended before
 	}
 	t.conn.tx = nil
-	began := clock.Now()
+	began := monotonic.Now()
 	_, err := call(t.span, func() (struct{}, error) { return struct{}{}, f() })
 	t.span.AddEventAt(began, time.Since(began), outcome)
 	switch {

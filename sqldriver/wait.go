@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 )
 
 // poolWait is a context that knows when a call of database/sql began. The driver
@@ -54,7 +54,7 @@ func PoolWaitFailed(ctx context.Context, query string, err error) {
 
 func withPoolWait(ctx context.Context, db *sql.DB) *poolWait {
 	poolWaits.Store(true)
-	return &poolWait{Context: ctx, began: clock.Now(), db: db}
+	return &poolWait{Context: ctx, began: monotonic.Now(), db: db}
 }
 
 // endPoolWait returns the wait of the call with ctx, once. It is nil if nobody
@@ -175,7 +175,7 @@ func (w *poolWait) failed(query string, err error) {
 	}
 	s := d.db.statements.get(query)
 	_, span := d.db.startAt(w.Context, w.began, s.summary, s.attrs)
-	w.tell(span, clock.Now())
+	w.tell(span, monotonic.Now())
 	d.db.fail(span, err)
 	span.End()
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/internal/clock"
+	"github.com/dendrotrace/dendro/internal/monotonic"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -85,7 +85,7 @@ type phase struct {
 // newPhases returns the hooks of a request with ctx, without those of dials
 // unless they have to be composed with the caller's.
 func newPhases(ctx context.Context, secure bool) *phases {
-	p := &phases{asked: clock.Now()}
+	p := &phases{asked: monotonic.Now()}
 	p.conns = p.first[:0]
 	p.trace.GotConn = p.gotConn
 	p.trace.WroteRequest = p.wroteRequest
@@ -115,7 +115,7 @@ func (p *phases) value(key any) any {
 }
 
 func (p *phases) gotConn(info httptrace.GotConnInfo) {
-	c := conn{got: clock.Now(), reused: info.Reused, idle: info.IdleTime}
+	c := conn{got: monotonic.Now(), reused: info.Reused, idle: info.IdleTime}
 	if info.Conn != nil {
 		c.addr = info.Conn.RemoteAddr()
 	}
@@ -126,7 +126,7 @@ func (p *phases) gotConn(info httptrace.GotConnInfo) {
 }
 
 func (p *phases) wroteRequest(info httptrace.WroteRequestInfo) {
-	now := clock.Now()
+	now := monotonic.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if info.Err == nil {
@@ -135,7 +135,7 @@ func (p *phases) wroteRequest(info httptrace.WroteRequestInfo) {
 }
 
 func (p *phases) tlsHandshakeStart() {
-	now := clock.Now()
+	now := monotonic.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tlsStart = now
@@ -186,7 +186,7 @@ func (p *phases) hookDial(trace *httptrace.ClientTrace) {
 }
 
 func (d *dial) startDNS(info httptrace.DNSStartInfo) {
-	now := clock.Now()
+	now := monotonic.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dnsStart, d.host = now, info.Host
@@ -201,7 +201,7 @@ func (d *dial) dnsDone(info httptrace.DNSDoneInfo) {
 }
 
 func (d *dial) connectStart(network, addr string) {
-	c := connect{network, addr, clock.Now()}
+	c := connect{network, addr, monotonic.Now()}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.connects = append(d.connects, c)
@@ -238,7 +238,7 @@ func peerAttrs(host string, port int) []slog.Attr {
 // finish writes to span what is known by now. responded says that there is a
 // response.
 func (p *phases) finish(span *dendro.Span, responded bool) {
-	now := clock.Now()
+	now := monotonic.Now()
 	p.mu.Lock()
 	dials, conns, written := p.dials, p.conns, p.written
 	p.mu.Unlock()

@@ -8,7 +8,8 @@
 // parameters are not recorded.
 //
 // The phases of an exchange are events with a duration: http.dns, http.connect and
-// http.tls of a new connection, http.getconn until the request has a connection,
+// http.tls of a new connection (not of one to a proxy, for a URL that is not https),
+// http.getconn until the request has a connection,
 // new or used before, and http.wait from the last byte of the request to the
 // response. If net/http sends the request again by itself, because the connection
 // was dead, there is another http.getconn with http.request.resend_count, which says

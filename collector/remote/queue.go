@@ -151,9 +151,6 @@ func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n i
 // seal ends the filling of the open batch, which is full or not. q.mu is held.
 func (q *queue) seal(full bool) {
 	q.busy = full && len(q.open.groups) == 1
-	if !full {
-		q.open.trim(q.batchBytes / 2)
-	}
 	q.waiting = append(q.waiting, q.open)
 	q.open = nil
 	poke(q.wake)
@@ -219,6 +216,7 @@ func (q *queue) flush() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.open != nil {
+		q.open.trim()
 		q.seal(false)
 	}
 	if n := len(q.waiting); n > 0 {
@@ -289,11 +287,15 @@ func (b *batch) room() (n int) {
 	return n
 }
 
-// trim gives back the memory of a group that has more than spare bytes too many: b may
-// have to wait for long, with many others.
-func (b *batch) trim(spare int) {
+// trim gives back memory from earlier use that b does not need: it may have to wait for
+// long, with many others.
+func (b *batch) trim() {
+	if b.room() <= 2*b.held() {
+		return
+	}
+	clear(b.groups[len(b.groups):cap(b.groups)])
 	for i := range b.groups {
-		if g := &b.groups[i]; cap(g.spans)-len(g.spans) > spare {
+		if g := &b.groups[i]; cap(g.spans) > 2*len(g.spans) {
 			g.spans = bytes.Clone(g.spans)
 		}
 	}

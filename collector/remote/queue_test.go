@@ -40,7 +40,11 @@ func TestMemoryOfABatch(t *testing.T) {
 	runtime.GC()
 	runtime.GC() // empties what sync.Pool has kept for other batches
 	q := queue{maxBytes: 1 << 30, batchBytes: 100_000, wake: make(chan struct{}, 1)}
-	r := &dendro.Resource{}
+	var resources [10]*dendro.Resource
+	for i := range resources {
+		resources[i] = &dendro.Resource{SchemaURL: string(rune('a' + i))}
+	}
+	r := resources[0]
 	room := func() int {
 		e := encoding{bytes: make([]byte, 1000), chunks: []chunk{{1000, 1}}}
 		if err := q.add(r, nil, &e); err != nil {
@@ -63,16 +67,30 @@ func TestMemoryOfABatch(t *testing.T) {
 			t.Fatalf("the memory of a batch grew from %d to %d", full, got)
 		}
 	}
-	for range 500 { // the receiver is away: nobody takes anything
-		q.flush()
-		room()
+	away := func() { // the receiver: nobody takes anything
+		t.Helper()
+		for range 500 {
+			q.flush()
+			room()
+		}
+		memory, used := 0, 0
+		for _, b := range q.waiting {
+			memory += b.room()
+			used += b.held()
+		}
+		if memory > 2*used {
+			t.Errorf("%d bytes of memory for %d bytes in the queue", memory, used)
+		}
 	}
-	memory, used := 0, 0
-	for _, b := range q.waiting {
-		memory += b.room()
-		used += b.held()
+	away()
+	for i := range 600 {
+		e := encoding{bytes: make([]byte, 9000), chunks: []chunk{{9000, 1}}}
+		if err := q.add(resources[i%10], nil, &e); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if memory > 2*used {
-		t.Errorf("%d bytes of memory for %d bytes in the queue", memory, used)
+	for b, _ := q.take(true); b != nil; b, _ = q.take(true) {
+		q.finish(b)
 	}
+	away()
 }

@@ -16,11 +16,11 @@ const module = "github.com/dendrotrace/dendro"
 // allowed lists, for each package, what it may import beside the standard
 // library. Names without a domain are packages of this module; "" is the root.
 var allowed = map[string][]string{
-	"":                      nil,
-	"middleware":            {"", "internal/clock", "internal/semconv", "github.com/go-chi/chi/v5"},
-	"transport":             {"", "internal/clock", "internal/semconv"},
+	"":                      {"internal/monotonic"},
+	"middleware":            {"", "internal/monotonic", "internal/semconv", "github.com/go-chi/chi/v5"},
+	"transport":             {"", "internal/monotonic", "internal/semconv"},
 	"propagation":           {""},
-	"sqldriver":             {"", "internal/clock", "internal/semconv"},
+	"sqldriver":             {"", "internal/monotonic", "internal/semconv"},
 	"sqldriver/sqlxdb":      {"", "sqldriver", "github.com/jmoiron/sqlx"},
 	"collector":             {"", "internal/semconv"},
 	"collector/otlp":        {"", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},
@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"collector/server":      {"", "collector", "collector/otlp"},
 	"collector/web":         {"", "collector", "collector/otlp", "internal/semconv"},
 	"collector/storetest":   {"", "collector"},
-	"internal/clock":        nil,
+	"internal/monotonic":    nil,
 	"internal/semconv":      nil,
 	"internal/testkit":      {""},
 	"internal/transparency": {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
