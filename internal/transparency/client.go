@@ -17,6 +17,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -209,19 +210,36 @@ var roundTripCases = []Case{
 		s := x.echo()
 		for range 2 {
 			r := x.newRequest("POST", s, "/", strings.NewReader("hello"))
-			hook := func(name string) { x.note("hook", "%s", name) }
+			var mu sync.Mutex
+			var hooks, dial []string
+			note := func(to *[]string, name string) {
+				mu.Lock()
+				defer mu.Unlock()
+				*to = append(*to, name)
+			}
+			hook := func(name string) { note(&hooks, name) }
+			reused := false
 			ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 				GetConn:              func(string) { hook("GetConn") },
-				GotConn:              func(i httptrace.GotConnInfo) { hook(fmt.Sprintf("GotConn %t", i.Reused)) },
-				ConnectStart:         func(string, string) { hook("ConnectStart") },
-				ConnectDone:          func(_, _ string, err error) { hook("ConnectDone " + describe(err)) },
-				TLSHandshakeStart:    func() { hook("TLSHandshakeStart") },
-				TLSHandshakeDone:     func(s tls.ConnectionState, err error) { hook("TLSHandshakeDone " + secure(&s) + describe(err)) },
+				GotConn:              func(i httptrace.GotConnInfo) { reused = i.Reused; hook(fmt.Sprintf("GotConn %t", i.Reused)) },
+				ConnectStart:         func(string, string) { note(&dial, "ConnectStart") },
+				ConnectDone:          func(_, _ string, err error) { note(&dial, "ConnectDone "+describe(err)) },
+				TLSHandshakeStart:    func() { note(&dial, "TLSHandshakeStart") },
+				TLSHandshakeDone:     func(s tls.ConnectionState, err error) { note(&dial, "TLSHandshakeDone "+secure(&s)+describe(err)) },
 				WroteHeaders:         func() { hook("WroteHeaders") },
 				WroteRequest:         func(i httptrace.WroteRequestInfo) { x.note("hook of the writer", "WroteRequest %s", describe(i.Err)) },
 				GotFirstResponseByte: func() { x.note("hook of the reader", "GotFirstResponseByte") },
 			})
 			x.do(s, r.WithContext(ctx))
+			mu.Lock()
+			all := slices.Clone(hooks)
+			if !reused { // else net/http may have begun a dial that it then did not need
+				all = append(all, dial...)
+			}
+			mu.Unlock()
+			for _, name := range all {
+				x.note("hook", "%s", name)
+			}
 		}
 	}},
 	{"informational responses", everywhere, func(x *exchange) {
