@@ -2,6 +2,7 @@ package dendro
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"math/rand/v2"
 )
@@ -21,18 +22,10 @@ type SpanID [8]byte
 func (id TraceID) IsValid() bool { return id != TraceID{} }
 
 // String returns id as 32 lower-case hexadecimal digits.
-func (id TraceID) String() string {
-	var b [2 * len(id)]byte
-	encodeHex(b[:], id[:])
-	return string(b[:])
-}
+func (id TraceID) String() string { return hex.EncodeToString(id[:]) }
 
 // MarshalText encodes id as 32 lower-case hexadecimal digits.
-func (id TraceID) MarshalText() ([]byte, error) {
-	b := make([]byte, 2*len(id))
-	encodeHex(b, id[:])
-	return b, nil
-}
+func (id TraceID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
 
 // UnmarshalText decodes what [ParseTraceID] accepts.
 func (id *TraceID) UnmarshalText(text []byte) (err error) {
@@ -44,18 +37,10 @@ func (id *TraceID) UnmarshalText(text []byte) (err error) {
 func (id SpanID) IsValid() bool { return id != SpanID{} }
 
 // String returns id as 16 lower-case hexadecimal digits.
-func (id SpanID) String() string {
-	var b [2 * len(id)]byte
-	encodeHex(b[:], id[:])
-	return string(b[:])
-}
+func (id SpanID) String() string { return hex.EncodeToString(id[:]) }
 
 // MarshalText encodes id as 16 lower-case hexadecimal digits.
-func (id SpanID) MarshalText() ([]byte, error) {
-	b := make([]byte, 2*len(id))
-	encodeHex(b, id[:])
-	return b, nil
-}
+func (id SpanID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
 
 // UnmarshalText decodes what [ParseSpanID] accepts.
 func (id *SpanID) UnmarshalText(text []byte) (err error) {
@@ -112,20 +97,6 @@ var hexDigits = func() (values [256]byte) {
 	}
 	return values
 }()
-
-// encodeHex writes src, whose length is a multiple of 4, to dst as lower-case
-// hexadecimal digits: eight at a time, each in a byte of one word.
-func encodeHex(dst, src []byte) {
-	const each = 0x0101010101010101
-	for ; len(src) >= 4; dst, src = dst[8:], src[4:] {
-		v := uint64(binary.BigEndian.Uint32(src))
-		v = (v<<16 | v) & 0x0000ffff0000ffff
-		v = (v<<8 | v) & 0x00ff00ff00ff00ff
-		v = (v<<4 | v) & 0x0f0f0f0f0f0f0f0f
-		letters := (v + 6*each) >> 4 & each // one for each digit above 9
-		binary.BigEndian.PutUint64(dst, v+'0'*each+letters*('a'-'0'-10))
-	}
-}
 
 // newTraceID draws 16 random bytes from the runtime's per-thread ChaCha8
 // generator: no lock is shared and ids cannot be guessed from earlier ones.

@@ -1,6 +1,9 @@
 package dendro
 
-import "errors"
+import (
+	"encoding/hex"
+	"errors"
+)
 
 // ErrInvalidTraceparent is returned when a traceparent header does not follow
 // the grammar of W3C Trace Context.
@@ -47,8 +50,7 @@ func (sc SpanContext) Traceparent() string {
 	if !sc.IsValid() {
 		return ""
 	}
-	b := sc.traceparent()
-	return string(b[:])
+	return string(sc.AppendTraceparent(make([]byte, 0, traceparentLen)))
 }
 
 // AppendTraceparent appends sc to dst as a W3C traceparent of version 00. It
@@ -57,18 +59,11 @@ func (sc SpanContext) AppendTraceparent(dst []byte) []byte {
 	if !sc.IsValid() {
 		return dst
 	}
-	b := sc.traceparent()
-	return append(dst, b[:]...)
-}
-
-// traceparent returns a traceparent of version 00.
-func (sc *SpanContext) traceparent() (b [traceparentLen]byte) {
-	copy(b[:], "00-")
-	encodeHex(b[3:], sc.TraceID[:])
-	b[35] = '-'
-	encodeHex(b[36:], sc.SpanID[:])
-	b[52], b[53], b[54] = '-', '0', '0'+byte(sc.Flags&(FlagSampled|FlagRandom))
-	return b
+	dst = append(dst, "00-"...)
+	dst = hex.AppendEncode(dst, sc.TraceID[:])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, sc.SpanID[:])
+	return append(dst, '-', '0', '0'+byte(sc.Flags&(FlagSampled|FlagRandom)))
 }
 
 // ParseTraceparent parses a W3C traceparent (Trace Context level 2, section
