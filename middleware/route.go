@@ -77,7 +77,8 @@ func nameOf(method, route string) string {
 	if route == "" {
 		return method
 	}
-	hash := maphash.String(nameSeed, route) + 37*uint64(method[1]) + 101*uint64(len(method)) // which no two have in common
+	// No two methods have the same second letter and length.
+	hash := maphash.String(nameSeed, route) + 37*uint64(method[1]) + 101*uint64(len(method))
 	free := uint64(2)
 	for i := range uint64(2) {
 		switch name := names[(hash^i)%uint64(len(names))].Load(); {

@@ -94,14 +94,14 @@ func (r *rows) Close() error {
 		took = time.Since(r.began)
 	}
 	r.db.explain(r.span, r.statement, r.args, took)
+	attrs := append(make([]slog.Attr, 0, 3), slog.Int64(semconv.DBResponseReturnedRows, r.count))
 	if r.count > 0 {
-		r.span.SetAttributes(slog.Int64(semconv.DBResponseReturnedRows, r.count), slog.Int64(firstRowKey, int64(r.firstRow)))
-	} else {
-		r.span.SetAttributes(slog.Int64(semconv.DBResponseReturnedRows, 0))
+		attrs = append(attrs, slog.Int64(firstRowKey, int64(r.firstRow)))
 	}
 	if r.bytes > 0 {
-		r.span.SetAttributes(slog.Int64(returnedBytesKey, r.bytes))
+		attrs = append(attrs, slog.Int64(returnedBytesKey, r.bytes))
 	}
+	r.span.SetAttributes(attrs...)
 	r.span.End()
 	r.span = nil
 	return err

@@ -9,12 +9,12 @@
 //
 // The phases of an exchange are events with a duration: http.dns, http.connect and
 // http.tls of a new connection (not of one to a proxy, for a URL that is not https),
-// http.getconn until the request has a connection,
-// new or used before, and http.wait from the last byte of the request to the
-// response. If net/http sends the request again by itself, because the connection
-// was dead, there is another http.getconn with http.request.resend_count, which says
-// when but not how long. A base that makes requests of its own with the context of
-// the one it was given, for a token say, counts like that too.
+// http.getconn until the request has a connection, new or used before, and http.wait
+// from the last byte of the request to the response. If net/http sends the request
+// again by itself, because the connection was dead, there is another http.getconn
+// with http.request.resend_count, which says when but not how long. A base that
+// makes requests of its own with the context of the one it was given, for a token
+// say, counts like that too.
 //
 // A redirect that [net/http.Client] follows is another exchange, with a link to
 // the one before and its number as http.request.resend_count.

@@ -30,7 +30,7 @@ type queue struct {
 	waiting      []*batch // sealed, the oldest first
 	taken        *batch   // what next returned last, until it is finished; or nil
 	bytes, spans int      // held by open, waiting and taken
-	busy         bool     // the batch before open was full of one group
+	room         int      // for which a batch of one group gets memory at once
 	closed       bool
 }
 
@@ -139,18 +139,18 @@ func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n i
 		q.open.since, q.open.done = time.Now(), make(chan struct{})
 		poke(q.wake)
 	}
-	before, room := q.open.held(), 0
-	if q.busy { // what follows usually fills the memory that it gets
-		room = q.batchBytes
-	}
-	q.open.add(r, sc, spans, n, room)
+	before := q.open.held()
+	q.open.add(r, sc, spans, n, q.room)
 	q.bytes += q.open.held() - before
 	q.spans += n
 }
 
 // seal ends the filling of the open batch, which is full or not. q.mu is held.
 func (q *queue) seal(full bool) {
-	q.busy = full && len(q.open.groups) == 1
+	q.room = 0
+	if full && len(q.open.groups) == 1 { // so will the next be, usually
+		q.room = q.batchBytes
+	}
 	q.waiting = append(q.waiting, q.open)
 	q.open = nil
 	poke(q.wake)
