@@ -36,8 +36,9 @@ type exchange struct {
 	route           route
 }
 
-// goexit stands for the panic of a handler that has ended its goroutine.
-type goexit struct{}
+// unwound stands for the panic of a handler that has neither returned nor panicked
+// with a value: runtime.Goexit, or panic(nil) where GODEBUG=panicnil=1 allows it.
+type unwound struct{}
 
 func (h *handler) newExchange(ctx context.Context, span *dendro.Span, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{Context: ctx, h: h, span: span, outer: r}
@@ -68,6 +69,21 @@ func (x *exchange) Value(key any) any {
 // String keeps fmt from reading what is being written.
 func (x *exchange) String() string { return fmt.Sprint(x.Context) }
 
+// serve calls the next handler and finishes x. If the handler panics with a value,
+// serve does. It returns false after panic(nil), which no deferred function can tell
+// from runtime.Goexit; after that it does not return.
+func (x *exchange) serve(w http.ResponseWriter, name string, began time.Time) (returned bool) {
+	defer func() {
+		p := recover()
+		if p == nil && !returned {
+			p = unwound{}
+		}
+		x.finish(p, name, began)
+	}()
+	x.h.next.ServeHTTP(w, &x.request)
+	return true
+}
+
 // describeRequest sets the attributes that are known before the next handler,
 // which may change the request.
 func (x *exchange) describeRequest(method string) {
@@ -84,15 +100,17 @@ func (x *exchange) describeRequest(method string) {
 	attrs := append(make([]slog.Attr, 0, 13),
 		slog.String(semconv.HTTPRequestMethod, method),
 		slog.String(semconv.URLScheme, scheme),
-		slog.String(semconv.URLPath, r.URL.EscapedPath()),
 		slog.String(semconv.NetworkProtocolVersion, semconv.HTTPVersion(r.ProtoMajor, r.ProtoMinor)))
 	if method == semconv.HTTPMethodOther {
 		attrs = append(attrs, slog.String(semconv.HTTPRequestMethodOriginal, r.Method))
 	}
-	if r.URL.RawQuery != "" {
-		var buf [256]byte
-		query := semconv.AppendRedactedQuery(buf[:0], r.URL.RawQuery)
-		attrs = append(attrs, slog.String(semconv.URLQuery, string(query)))
+	if r.URL != nil { // as it is for requests of a server
+		attrs = append(attrs, slog.String(semconv.URLPath, r.URL.EscapedPath()))
+		if r.URL.RawQuery != "" {
+			var buf [256]byte
+			query := semconv.AppendRedactedQuery(buf[:0], r.URL.RawQuery)
+			attrs = append(attrs, slog.String(semconv.URLQuery, string(query)))
+		}
 	}
 	if host, port := semconv.SplitHostPort(r.Host); host != "" {
 		attrs = append(attrs, slog.String(semconv.ServerAddress, host))
@@ -178,7 +196,7 @@ func (x *exchange) leave(p any, concluded bool) {
 	if x.route.ours == nil { // else chi by itself would have made a copy, and keeps what it finds to that
 		giveBack(x.outer, &x.request)
 	}
-	if p != nil && p != any(goexit{}) {
+	if p != nil && p != any(unwound{}) {
 		panic(p)
 	}
 }
@@ -205,9 +223,9 @@ func (x *exchange) conclude(result Result) {
 func (x *exchange) outcome(p any) (status int, errorType string) {
 	status = int(x.writer.status.Load())
 	switch {
-	case (p == nil || p == http.ErrAbortHandler || p == any(goexit{})) && x.clientGone(): //nolint:errorlint // as net/http compares
+	case (p == nil || p == http.ErrAbortHandler || p == any(unwound{})) && x.clientGone(): //nolint:errorlint // as net/http compares
 		return status, clientDisconnected
-	case p == http.ErrAbortHandler, p == any(goexit{}): //nolint:errorlint // see above
+	case p == http.ErrAbortHandler, p == any(unwound{}): //nolint:errorlint // see above
 		x.span.SetStatus(dendro.StatusError, aborted)
 		return status, aborted
 	case p != nil:

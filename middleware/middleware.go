@@ -175,17 +175,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		began = monotonic.Now()
 	}
 	x := h.newExchange(ctx, span, w, r)
-	var returned bool
-	defer func() {
-		p := recover()
-		if p == nil && !returned {
-			p = goexit{}
-		}
-		x.finish(p, name, began)
-	}()
 	x.describeRequest(method)
-	h.next.ServeHTTP(x.writer.with(h.interfaces(w)), &x.request)
-	returned = true
+	if !x.serve(x.writer.with(h.interfaces(w)), name, began) {
+		panic(nil) // as the handler did
+	}
 }
 
 // answer tells the client which span is its request.

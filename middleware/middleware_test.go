@@ -147,9 +147,6 @@ func TestOutcomes(t *testing.T) {
 			"", "aborted", dendro.Status{Code: dendro.StatusError, Message: "aborted"}, "0"},
 	} {
 		for _, version := range testkit.Protocols {
-			if name == "exit" && version == "2" {
-				continue // net/http leaves the stream of such a handler open
-			}
 			t.Run(name+"/"+version, func(t *testing.T) {
 				testkit.NoLeaks(t)
 				trace, recorder := traced(t)
@@ -176,6 +173,22 @@ func TestOutcomes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// With GODEBUG=panicnil=1 a panic(nil) aborts the exchange without a word in the log,
+// as net/http has it for http.ErrAbortHandler.
+func TestPanicNil(t *testing.T) {
+	testkit.NoLeaks(t)
+	t.Setenv("GODEBUG", "panicnil=1")
+	trace, recorder := traced(t)
+	s := testkit.Serve(t, "1.1", trace(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(nil) })))
+	if resp, err := s.Client().Get(s.URL); err == nil {
+		resp.Body.Close()
+		t.Errorf("the client got %s", resp.Status)
+	}
+	span := recorder.Wait(t, 1)[0]
+	testkit.Equal(t, "error.type", span.Attr("error.type"), any("aborted"))
+	testkit.Equal(t, "status", span.Status, dendro.Status{Code: dendro.StatusError, Message: "aborted"})
 }
 
 // A panic reaches the handlers outside as it was.
@@ -634,10 +647,7 @@ func TestSwitchingProtocolsOverHTTP2(t *testing.T) {
 // A request that no server has made may lack everything.
 func TestEmptyRequest(t *testing.T) {
 	trace, recorder := traced(t)
-	func() {
-		defer func() { _ = recover() }()
-		serve(trace(http.HandlerFunc(ok)), new(http.Request))
-	}()
+	serve(trace(http.HandlerFunc(ok)), new(http.Request))
 	recorder.Wait(t, 1)
 }
 

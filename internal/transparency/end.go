@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 )
 
@@ -24,62 +25,88 @@ func (x *exchange) catching(h http.HandlerFunc) *httptest.Server {
 	}))
 }
 
-var endCases = []Case{
-	{"panic before the first byte", everywhere, func(x *exchange) {
-		s := x.catching(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-A", "1")
-			panic(errors.New("broken"))
-		})
-		x.get(s, "/", "/")
+// ends are the ways in which a handler can end its exchange.
+var ends = []struct {
+	name string
+	end  func()
+}{
+	{"return", func() {}},
+	{"panic with an error", func() { panic(errors.New("broken")) }},
+	{"panic with a value that Go cannot compare", func() { panic([]int{1, 2}) }},
+	{"panic of the runtime", func() { _ = []int{}[len(os.Args)] }},
+	{"panic(nil)", panicNil},
+	{"ErrAbortHandler", func() { panic(http.ErrAbortHandler) }},
+	{"runtime.Goexit", runtime.Goexit},
+}
+
+func panicNil() { panic(nil) }
+
+// stages are how far a response has come when its handler ends.
+var stages = []struct {
+	name string
+	run  func(http.ResponseWriter)
+}{
+	{"before the first byte", func(w http.ResponseWriter) { w.Header().Set("X-A", "1") }},
+	{"after WriteHeader and Write", func(w http.ResponseWriter) {
+		w.WriteHeader(http.StatusCreated)
+		io.WriteString(w, "begin")
 	}},
-	{"panic after WriteHeader and Write", everywhere, func(x *exchange) {
-		x.quiet = x.protocol != HTTP1
-		s := x.catching(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(201)
-			io.WriteString(w, "begin")
-			panic([]int{1, 2})
-		})
-		x.get(s, "/")
+	{flushed, func(w http.ResponseWriter) {
+		w.Header().Set("Content-Length", "10")
+		io.WriteString(w, "begin")
+		flushNow(w)
 	}},
-	{"panic after Flush", everywhere, func(x *exchange) {
-		arrived := make(chan struct{})
-		s := x.catching(func(w http.ResponseWriter, _ *http.Request) {
-			io.WriteString(w, "begin")
-			flushNow(w)
-			x.await(arrived, "the first byte")
-			panic("late")
-		})
-		resp := x.begin(s, x.newRequest("GET", s, "/", nil))
-		if resp == nil {
+}
+
+const flushed = "after Flush"
+
+// everyEnd is a case for each end at each stage.
+func everyEnd() (cases []Case) {
+	for _, stage := range stages {
+		for _, e := range ends {
+			cases = append(cases, Case{e.name + " " + stage.name, everywhere, func(x *exchange) {
+				x.endAt(stage.name, x.catching, stage.run, e.end)
+			}})
+		}
+		cases = append(cases, Case{"panic(nil) with GODEBUG=panicnil=1 " + stage.name, everywhere, func(x *exchange) {
+			old := os.Getenv("GODEBUG")
+			os.Setenv("GODEBUG", old+",panicnil=1")
+			x.atEnd = func() { os.Setenv("GODEBUG", old) }
+			x.endAt(stage.name, x.handle, stage.run, panicNil) // a handler that catches would see nothing, and end the panic
+		}})
+	}
+	return cases
+}
+
+// endAt asks a handler, served by serve, that ends by end when run has begun a response,
+// and then whether the connection can be used again.
+func (x *exchange) endAt(stage string, serve func(http.HandlerFunc) *httptest.Server, run func(http.ResponseWriter), end func()) {
+	x.quiet = x.protocol != HTTP1
+	arrived := make(chan struct{})
+	s := serve(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/next" {
 			return
 		}
-		first := make([]byte, 5)
-		_, err := io.ReadFull(resp.Body, first)
-		x.client("%q, %s", first, describe(err))
-		close(arrived)
-		x.readBody(resp)
-	}},
-	{"ErrAbortHandler before the first byte", everywhere, func(x *exchange) {
-		s := x.catching(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-		x.get(s, "/")
-	}},
-	{"ErrAbortHandler after Flush", everywhere, func(x *exchange) {
-		arrived := make(chan struct{})
-		s := x.catching(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "10")
-			io.WriteString(w, "begin")
-			flushNow(w)
+		run(w)
+		if stage == flushed {
 			x.await(arrived, "the first byte")
-			panic(http.ErrAbortHandler)
-		})
-		resp := x.begin(s, x.newRequest("GET", s, "/", nil))
-		if resp == nil {
-			return
 		}
-		_, _ = io.ReadFull(resp.Body, make([]byte, 5))
-		close(arrived)
+		end()
+	})
+	resp := x.begin(s, x.newRequest("GET", s, "/", nil))
+	if resp != nil {
+		if stage == flushed {
+			first := make([]byte, 5)
+			_, err := io.ReadFull(resp.Body, first)
+			x.client("%q, %s", first, describe(err))
+			close(arrived)
+		}
 		x.readBody(resp)
-	}},
+	}
+	x.get(s, "/next")
+}
+
+var endCases = append(everyEnd(), []Case{
 	{"panic that an outer handler answers", everywhere, func(x *exchange) {
 		inner := x.wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("answer me") }))
 		s := x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -95,10 +122,6 @@ var endCases = []Case{
 		})
 		x.get(s, "/", "/")
 	}},
-	{"runtime.Goexit", onlyHTTP1, func(x *exchange) {
-		s := x.catching(func(http.ResponseWriter, *http.Request) { runtime.Goexit() })
-		x.get(s, "/")
-	}},
 	{"nil handler", everywhere, func(x *exchange) {
 		s := x.catching(func(_ http.ResponseWriter, r *http.Request) {
 			var next http.HandlerFunc
@@ -106,4 +129,4 @@ var endCases = []Case{
 		})
 		x.get(s, "/")
 	}},
-}
+}...)
