@@ -55,13 +55,33 @@ func (h *handler) newExchange(ctx context.Context, span *dendro.Span, w http.Res
 // exchangeKey is the context key of the exchange.
 type exchangeKey struct{}
 
+// exchangeOf returns the exchange that r is the request of, or a copy, nil if there is
+// none. A request that a handler has made itself, to serve a part of its own, is
+// another one though it may have the same context.
+func exchangeOf(r *http.Request) *exchange {
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	if x == nil || !sameMap(r.Header, x.request.Header) && !sameTarget(r, x.outer) {
+		return nil
+	}
+	return x
+}
+
+// sameTarget reports whether a is the request of the server that b is, going by what
+// [http.Request.Clone] keeps.
+func sameTarget(a, b *http.Request) bool {
+	return a.RequestURI != "" && a.RequestURI == b.RequestURI && a.Method == b.Method &&
+		a.URL != nil && b.URL != nil && a.URL.Path == b.URL.Path
+}
+
 // Value implements [context.Context].
 func (x *exchange) Value(key any) any {
 	switch {
 	case key == any(exchangeKey{}):
 		return x
-	case x.route.ours != nil && key == any(chi.RouteCtxKey):
-		return x.route.ours
+	case key == any(chi.RouteCtxKey):
+		if c := x.route.context(x); c != nil {
+			return c
+		}
 	}
 	return x.Context.Value(key)
 }
@@ -193,7 +213,7 @@ func (x *exchange) leave(p any, concluded bool) {
 		x.span.SetStatus(dendro.StatusError, "panic in a hook of the middleware")
 	}
 	x.span.End()
-	if x.route.ours == nil { // else chi by itself would have made a copy, and keeps what it finds to that
+	if x.route.passedOn() {
 		giveBack(x.outer, &x.request)
 	}
 	if p != nil && p != any(unwound{}) {

@@ -119,14 +119,17 @@ type Result struct {
 // handler within them. With handlers of others between it and the router it is
 // known unless they copy the request: see [Route].
 //
-// Mounted twice it makes two spans, the inner below the outer.
+// Mounted twice for one request, the inner one does nothing but to tell the outer one
+// the route, unless its Tracer is another one.
 func New(o Options) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		mux, _ := next.(*chi.Mux)
+		serveMux, _ := next.(*http.ServeMux)
 		return &handler{
 			Options:         o,
 			next:            next,
 			mux:             mux,
+			serveMux:        serveMux,
 			firstPart:       firstPart,
 			requestHeaders:  semconv.RequestHeaders(o.RequestHeaders),
 			responseHeaders: semconv.ResponseHeaders(o.ResponseHeaders),
@@ -139,8 +142,9 @@ func Trace(next http.Handler) http.Handler { return New(Options{})(next) }
 
 type handler struct {
 	Options
-	next http.Handler
-	mux  *chi.Mux // next, if it is one
+	next     http.Handler
+	mux      *chi.Mux       // next, if it is one
+	serveMux *http.ServeMux // next, if it is one
 
 	requestHeaders, responseHeaders semconv.HeaderList
 	firstPart                       time.Duration
@@ -159,6 +163,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Filter != nil && !h.Filter(r):
 		h.next.ServeHTTP(w, r)
 		return
+	}
+	if above != nil {
+		if x := exchangeOf(r); x != nil && (h.Tracer == nil || h.Tracer == x.span.Tracer()) {
+			x.route.follow(x, h.next, w, r) // mounted twice
+			return
+		}
 	}
 	shareTrailer(r)
 	method, name := semconv.HTTPMethod(r.Method)
@@ -285,10 +295,15 @@ func assign[T comparable](to *T, value T) {
 	}
 }
 
-// assignMap is assign for maps, which Go does not compare. A map is a pointer; package
-// reflect, which says so as well, takes longer than all the rest of giveBack.
+// assignMap is assign for maps.
 func assignMap[M ~map[string][]string](to *M, value M) {
-	if *(*unsafe.Pointer)(unsafe.Pointer(to)) != *(*unsafe.Pointer)(unsafe.Pointer(&value)) {
+	if !sameMap(*to, value) {
 		*to = value
 	}
+}
+
+// sameMap reports whether a and b are one map. Go does not compare maps, but a map is a
+// pointer; package reflect, which says so as well, takes longer than all of giveBack.
+func sameMap[M ~map[string][]string](a, b M) bool {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b))
 }

@@ -502,18 +502,73 @@ func TestParent(t *testing.T) {
 	}
 }
 
-// The span in the context wins over the headers.
+// One request is one span, wherever the middleware is mounted.
 func TestMountedTwice(t *testing.T) {
-	trace, recorder := traced(t)
+	for name, between := range map[string]func(http.Handler) http.Handler{
+		"around itself":    func(h http.Handler) http.Handler { return h },
+		"around a copy":    copied,
+		"around a context": func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") },
+		"in the main router and in a mounted one": func(h http.Handler) http.Handler {
+			inner := chi.NewRouter()
+			inner.Use(middleware.Trace)
+			inner.Mount("/", h)
+			outer := chi.NewRouter()
+			outer.Mount("/", inner)
+			return outer
+		},
+		"around a span": func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctx, span := dendro.Start(r.Context(), "between")
+				defer span.End()
+				h.ServeHTTP(w, r.WithContext(ctx))
+			})
+		},
+	} {
+		trace, recorder := traced(t)
+		h := trace(between(trace(http.HandlerFunc(ok))))
+		h.ServeHTTP(httptest.NewRecorder(), tracedRequest(sampled))
+		var servers []testkit.Span
+		for _, s := range recorder.Wait(t, 1) {
+			if s.Kind == dendro.KindServer {
+				servers = append(servers, s)
+			}
+		}
+		testkit.Equal(t, name+": server spans", len(servers), 1)
+		testkit.Equal(t, name+": parent", servers[0].ParentID.String(), "b7ad6b7169203331")
+	}
+}
+
+// Two tracers make a span each, the inner one below the outer one, whatever the headers
+// say.
+func TestTwoTracers(t *testing.T) {
+	outside, outer := traced(t)
+	inside, inner := traced(t)
 	var inContext dendro.SpanContext
-	h := trace(trace(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	h := outside(inside(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		inContext = dendro.SpanFromContext(r.Context()).Context()
 	})))
 	h.ServeHTTP(httptest.NewRecorder(), tracedRequest(sampled))
-	spans := recorder.Wait(t, 2)
-	testkit.Equal(t, "outer", spans[0].ParentID.String(), "b7ad6b7169203331")
-	testkit.Equal(t, "inner", spans[1].ParentID, spans[0].SpanID)
-	testkit.Equal(t, "in the context", inContext.SpanID, spans[1].SpanID)
+	span, below := outer.Wait(t, 1)[0], inner.Wait(t, 1)[0]
+	testkit.Equal(t, "outer", span.ParentID.String(), "b7ad6b7169203331")
+	testkit.Equal(t, "inner", below.ParentID, span.SpanID)
+	testkit.Equal(t, "in the context", inContext.SpanID, below.SpanID)
+}
+
+// A request that a handler makes itself, for a part of a batch say, is another one.
+func TestRequestsWithinARequest(t *testing.T) {
+	trace, recorder := traced(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /items/{id}", ok)
+	h := trace(mux)
+	mux.HandleFunc("POST /batch", func(_ http.ResponseWriter, r *http.Request) {
+		for _, path := range []string{"/items/1", "/items/2"} {
+			part, err := http.NewRequestWithContext(r.Context(), "GET", path, nil)
+			testkit.NoError(t, err)
+			h.ServeHTTP(httptest.NewRecorder(), part)
+		}
+	})
+	serve(h, httptest.NewRequest("POST", "/batch", nil))
+	testkit.Equal(t, "names", testkit.Names(recorder.Wait(t, 3)), []string{"POST /batch", "GET /items/{id}", "GET /items/{id}"})
 }
 
 func TestNotSampled(t *testing.T) {

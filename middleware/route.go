@@ -2,8 +2,6 @@ package middleware
 
 import (
 	"context"
-	"hash/maphash"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,13 +10,22 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// route finds the pattern that a router chose.
+// route finds the pattern of the innermost router that has matched.
 type route struct {
-	ours *chi.Context           // of chiContexts; nil: chi has made one, if it is there
-	told atomic.Pointer[string] // by SetRoute
+	ours atomic.Pointer[chi.Context] // of chiContexts, for the chi router inside; nil, none: it makes its own
+	told atomic.Pointer[told]
+}
+
+// told is what [Route] and [SetRoute] have told.
+type told struct {
+	pattern string
+	final   bool // by SetRoute
 }
 
 var chiContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
+
+// none stands for a chi context that was looked for in vain.
+var none = chi.NewRouteContext()
 
 // chiContext returns a context for the routes of mux.
 func chiContext(mux *chi.Mux) *chi.Context {
@@ -33,24 +40,83 @@ func chiContext(mux *chi.Mux) *chi.Context {
 // it, out of sight; if it finds one it takes that.
 func (t *route) enter(ctx context.Context, mux *chi.Mux) {
 	if mux != nil && chi.RouteContext(ctx) == nil {
-		t.ours = chiContext(mux)
+		t.ours.Store(chiContext(mux))
 	}
+}
+
+// context returns the context for the chi router inside, nil if that makes its own.
+func (t *route) context(x *exchange) *chi.Context {
+	c := t.ours.Load()
+	if c == nil && x.h.serveMux != nil {
+		c = t.find(x)
+	}
+	if c == none {
+		return nil
+	}
+	return c
+}
+
+// find makes a context if the handler that x.h.serveMux has for the request is a
+// chi router, which asks for one as the first thing that it does.
+func (t *route) find(x *exchange) *chi.Context {
+	c := none
+	if chi.RouteContext(x.Context) == nil {
+		var next http.Handler = x.h.serveMux
+		for range maxDeep {
+			mux, ok := next.(*http.ServeMux)
+			if !ok {
+				break
+			}
+			next, _ = mux.Handler(&http.Request{Method: x.outer.Method, Host: x.outer.Host, URL: x.outer.URL})
+		}
+		if mux, ok := next.(*chi.Mux); ok {
+			c = chiContext(mux)
+		}
+	}
+	if t.ours.CompareAndSwap(nil, c) && c != none {
+		giveBack(x.outer, &x.request) // the last that is seen outside: chi by itself makes a copy now
+	}
+	return t.ours.Load()
+}
+
+// passedOn reports whether what handlers inside assign on the request is for the
+// handlers outside, too: unless a chi router would have made a copy of it.
+func (t *route) passedOn() bool {
+	c := t.ours.Load()
+	return c == nil || c == none
 }
 
 // pattern returns the path pattern that matched the request of x, "" if none did. It
 // is known when the handlers inside have returned.
 func (t *route) pattern(x *exchange) string {
-	if told := t.told.Load(); told != nil {
-		return *told
+	told := t.told.Load()
+	if told != nil && told.final {
+		return told.pattern
 	}
-	c := t.ours
+	c := t.context(x)
 	if c == nil {
 		c = chi.RouteContext(x.Context)
 	}
-	if pattern := c.RoutePattern(); pattern != "" {
-		return pattern
+	pattern := closer(c.RoutePattern(), pathOf(x.outer.Pattern))
+	if x.request.Pattern != x.outer.Pattern { // by a router that was given the request, and no copy
+		pattern = closer(pathOf(x.request.Pattern), pattern)
 	}
-	return pathOf(x.request.Pattern)
+	if told != nil {
+		pattern = closer(told.pattern, pattern)
+	}
+	return pattern
+}
+
+// closer returns which of two patterns says more of the path: inner, unless it is a
+// wildcard where outer has names.
+func closer(inner, outer string) string {
+	switch {
+	case outer == "", inner == outer:
+		return inner
+	case inner == "", depth(inner) < depth(outer):
+		return outer
+	}
+	return inner
 }
 
 // pathOf returns the path of a pattern of [http.ServeMux]: "[METHOD ][HOST]/[PATH]".
@@ -61,54 +127,119 @@ func pathOf(pattern string) string {
 	return ""
 }
 
-// names are names of spans that were made before, by a hash: requests do not come from
-// as many routes as there are requests. Each has two places; of a hundred names one or
-// so finds both of them taken. It is made anew for each request then, and now and then
-// takes one of them, so that names which nobody needs any more go.
-var names [1024]atomic.Pointer[string]
-
-// maxName is the longest name that is kept in names.
-const maxName = 256
-
-var nameSeed = maphash.MakeSeed()
-
-// nameOf returns the name of the span of a method, as semconv names it, on a route.
-func nameOf(method, route string) string {
-	if route == "" {
-		return method
-	}
-	// No two methods have the same second letter and length.
-	hash := maphash.String(nameSeed, route) + 37*uint64(method[1]) + 101*uint64(len(method))
-	free := uint64(2)
-	for i := range uint64(2) {
-		switch name := names[(hash^i)%uint64(len(names))].Load(); {
-		case name == nil:
-			free = i
-		case len(*name) == len(method)+1+len(route) && strings.HasPrefix(*name, method) && strings.HasSuffix(*name, route):
-			return *name
+// depth returns how many segments pattern has before its wildcard, if there is one.
+func depth(pattern string) (n int) {
+	for segment := range strings.SplitSeq(pattern, "/") {
+		if segment != "" && segment != "*" && !strings.HasSuffix(segment, "...}") {
+			n++
 		}
 	}
-	name := method + " " + route
-	if len(name) > maxName {
-		return name
-	}
-	if free > 1 {
-		if rand.Uint32()%64 > 0 {
-			return name
-		}
-		free = uint64(len(name) % 2)
-	}
-	kept := name
-	names[(hash^free)%uint64(len(names))].Store(&kept)
-	return name
+	return n
 }
 
 // leave gives the context of chi back. After a panic or runtime.Goexit it is not
 // called, as in chi: the outer handlers may look at it.
 func (t *route) leave() {
-	if t.ours != nil {
-		chiContexts.Put(t.ours)
+	if !t.passedOn() {
+		chiContexts.Put(t.ours.Load())
 	}
+}
+
+// follow serves r, a request of x, by router, and tells which pattern has matched.
+func (t *route) follow(x *exchange, router http.Handler, w http.ResponseWriter, r *http.Request) {
+	front := t.stripped(x, r)
+	before := r.Pattern
+	c := chi.RouteContext(r.Context())
+	whole := c != nil && c == chi.RouteContext(x) // c knows what stands before front
+	if mux, ok := router.(*chi.Mux); ok && c == nil {
+		c = chi.NewRouteContext()
+		c.Routes = mux
+		r = r.WithContext(context.WithValue(r.Context(), chi.RouteCtxKey, c))
+	}
+	defer func() {
+		pattern, last := c.RoutePattern(), ""
+		if r.Pattern != before && pathOf(r.Pattern) != pattern {
+			last = join(front, pathOf(r.Pattern))
+		}
+		if !whole {
+			pattern = join(front, pattern)
+		}
+		t.tell(closer(last, pattern))
+	}()
+	router.ServeHTTP(w, r)
+}
+
+// tell notes a pattern that has matched. Routers inside are the first to tell theirs.
+func (t *route) tell(pattern string) {
+	old := t.told.Load()
+	if old != nil {
+		if pattern = closer(old.pattern, pattern); old.final || pattern == old.pattern {
+			return
+		}
+	}
+	if pattern != "" {
+		t.told.CompareAndSwap(old, &told{pattern, false})
+	}
+}
+
+// stripped returns the pattern of what handlers like [http.StripPrefix] have cut off
+// the path of r, a request of x.
+func (t *route) stripped(x *exchange, r *http.Request) string {
+	if x.outer.URL == nil || r.URL == nil {
+		return ""
+	}
+	front, ok := strings.CutSuffix(x.outer.URL.Path, r.URL.Path)
+	if !ok || front == "" || r.URL.Path != "" && r.URL.Path[0] != '/' {
+		return ""
+	}
+	pattern, end := t.pattern(x), 0
+	segments := strings.Count(front, "/")
+	if depth(pattern) < segments { // no router has matched it
+		return fronts.get(front)
+	}
+	for range segments {
+		end++
+		if i := strings.IndexByte(pattern[end:], '/'); i >= 0 {
+			end += i
+		} else {
+			end = len(pattern)
+		}
+	}
+	return pattern[:end]
+}
+
+// fronts keeps the first maxFronts prefixes that were stripped and that no router had
+// matched: http.StripPrefix has one, but other handlers may take it from the request.
+var fronts literals
+
+const maxFronts = 64
+
+type literals struct {
+	mu   sync.Mutex
+	seen map[string]string // guarded by mu
+}
+
+// get returns text if it is one of the first, "" otherwise.
+func (l *literals) get(text string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := l.seen[text]
+	if kept == "" && len(l.seen) < maxFronts {
+		if l.seen == nil {
+			l.seen = map[string]string{}
+		}
+		kept = strings.Clone(text)
+		l.seen[kept] = kept
+	}
+	return kept
+}
+
+// join returns a pattern with front before it, "" for no pattern.
+func join(front, pattern string) string {
+	if pattern == "" {
+		return ""
+	}
+	return front + pattern
 }
 
 // SetRoute tells the span of the request in ctx which route pattern matched, such
@@ -118,29 +249,21 @@ func (t *route) leave() {
 func SetRoute(ctx context.Context, pattern string) {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
 	if path := pathOf(pattern); x != nil && path != "" {
-		x.route.told.Store(&path)
+		x.route.told.Store(&told{path, true})
 	}
 }
 
 // Route returns a handler that does as router, a [chi.Mux] or [http.ServeMux], and
-// tells the middleware which route matched, as [SetRoute]. It is needed where
-// handlers between the middleware and the router pass a copy of the request on,
-// as most do that put a value into its context.
+// tells the middleware which route matched. It is needed where a handler between the
+// middleware and the router passes a copy of the request on: one that puts a value into
+// its context, or [http.StripPrefix]. A prefix of the path that was stripped in between
+// becomes part of the route.
 func Route(router http.Handler) http.Handler {
-	mux, _ := router.(*chi.Mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		switch c := chi.RouteContext(ctx); {
-		case ctx.Value(exchangeKey{}) == nil, mux != nil && c != nil:
-			router.ServeHTTP(w, r)
-		case mux != nil:
-			c = chi.NewRouteContext()
-			c.Routes = mux
-			defer func() { SetRoute(ctx, c.RoutePattern()) }()
-			router.ServeHTTP(w, r.WithContext(context.WithValue(ctx, chi.RouteCtxKey, c)))
-		default:
-			defer func() { SetRoute(ctx, r.Pattern) }()
-			router.ServeHTTP(w, r)
+		if x, _ := r.Context().Value(exchangeKey{}).(*exchange); x != nil {
+			x.route.follow(x, router, w, r)
+			return
 		}
+		router.ServeHTTP(w, r)
 	})
 }

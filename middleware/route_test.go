@@ -3,11 +3,14 @@ package middleware_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/dendrotrace/dendro/internal/testkit"
+	"github.com/dendrotrace/dendro/middleware"
 )
 
 func ok(http.ResponseWriter, *http.Request) {}
@@ -154,4 +157,94 @@ func TestServeMux(t *testing.T) {
 	recorder.Reset()
 	within.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/items/7", nil))
 	checkRoute(t, "around one handler", recorder.Wait(t, 1)[0], "GET /items/{id}")
+}
+
+// Of routers in each other it is the innermost that matched, with what was stripped in
+// front of it, and of two that say as much of the path the inner one.
+func TestRoutersInEachOther(t *testing.T) {
+	mux := func(pattern string, h http.Handler) *http.ServeMux {
+		m := http.NewServeMux()
+		m.Handle(pattern, h)
+		return m
+	}
+	mounted := func(pattern string, h http.Handler) *chi.Mux {
+		r := chi.NewRouter()
+		r.Mount(pattern, h)
+		return r
+	}
+	leaf := http.HandlerFunc(ok)
+	chiLeaf := func(pattern string) *chi.Mux {
+		r := chi.NewRouter()
+		r.Get(pattern, ok)
+		return r
+	}
+	strip, route := http.StripPrefix, middleware.Route
+	for _, c := range []struct {
+		what, path, want string
+		h                http.Handler
+	}{
+		{"mux in chi", "/std/items/5", "/std/items/{id}", mounted("/std", mux("GET /std/items/{id}", leaf))},
+		{"mux in chi: its own 404", "/std/other", "/std/*", mounted("/std", mux("GET /std/items/{id}", leaf))},
+		{"mux in chi: a wildcard says less", "/std/5/x", "/std/{n}/*", mounted("/std/{n}", mux("/", leaf))},
+		{"mux in chi in chi", "/a/std/items/5", "/a/std/items/{id}", mounted("/a", mounted("/std", mux("/a/std/items/{id}", leaf)))},
+		{"chi in mux", "/api/items/5", "/api/items/{id}", mux("/api/", chiLeaf("/api/items/{id}"))},
+		{"chi in mux: its own 404", "/api/other", "/api/", mux("/api/", chiLeaf("/api/items/{id}"))},
+		{"chi in mux in mux", "/api/items/5", "/api/items/{id}", mux("/", mux("/api/", chiLeaf("/api/items/{id}")))},
+		{"mux in mux", "/api/items/5", "/api/items/{id}", mux("/api/", mux("/api/items/{id}", leaf))},
+		{"mux in chi in mux", "/api/x/5", "/api/x/{id}", mux("/api/", mounted("/api", mux("GET /api/x/{id}", leaf)))},
+		{"chi in mux in chi", "/std/sub/5", "/std/sub/{id}", mounted("/std", mux("/std/sub/", chiLeaf("/sub/{id}")))},
+		{"chi in chi, stripped", "/v1/items/5", "/v1/items/{id}", mounted("/v1", strip("/v1", chiLeaf("/items/{id}")))},
+
+		// StripPrefix makes a copy of the request: Route tells.
+		{"mux in chi, stripped", "/std/items/5", "/std/items/{id}", mounted("/std", strip("/std", route(mux("GET /items/{id}", leaf))))},
+		{"mux in chi, stripped, 404", "/std/other", "/std/*", mounted("/std", strip("/std", route(mux("GET /items/{id}", leaf))))},
+		{"chi in mux, stripped", "/api/items/5", "/api/items/{id}", mux("/api/", strip("/api", route(chiLeaf("/items/{id}"))))},
+		{"mux in mux, stripped", "/api/items/5", "/api/items/{id}", mux("/api/", strip("/api", route(mux("/items/{id}", leaf))))},
+		{"stripped twice", "/a/b/items/5", "/a/b/items/{id}",
+			mounted("/a", strip("/a", route(mux("/b/", strip("/b", route(mux("/items/{id}", leaf)))))))},
+		{"a parameter is stripped", "/tenants/42/items/5", "/tenants/{tenant}/items/{id}",
+			mounted("/tenants/{tenant}", strip("/tenants/42", route(mux("/items/{id}", leaf))))},
+		{"stripped outside all routers", "/app/items/5", "/app/items/{id}", strip("/app", route(mux("/items/{id}", leaf)))},
+		{"chi, stripped outside all routers", "/app/items/5", "/app/items/{id}", strip("/app", route(chiLeaf("/items/{id}")))},
+		{"the middleware again instead of Route", "/std/items/5", "/std/items/{id}",
+			mounted("/std", strip("/std", middleware.Trace(mux("GET /items/{id}", leaf))))},
+	} {
+		trace, recorder := traced(t)
+		around := trace(c.h)
+		within := chi.NewRouter()
+		within.Use(trace)
+		within.Mount("/", c.h)
+		bare := serve(c.h, httptest.NewRequest("GET", c.path, nil)).StatusCode
+		for where, h := range map[string]http.Handler{"around": around, "in a chi router": within} {
+			recorder.Reset()
+			if serve(h, httptest.NewRequest("GET", c.path, nil)).StatusCode != bare {
+				continue // a chi router below another one does not see that something was stripped
+			}
+			spans := recorder.Wait(t, 1)
+			testkit.Equal(t, c.what+", "+where+": spans", len(spans), 1)
+			testkit.Equal(t, c.what+", "+where, spans[0].Attr("http.route"), any(c.want))
+		}
+	}
+}
+
+// The number of routes is bounded by the program, also where handlers strip what the
+// client has chosen.
+func TestStrippedPrefixesAreBounded(t *testing.T) {
+	trace, recorder := traced(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/items/{id}", ok)
+	inner := middleware.Route(mux)
+	h := trace(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tenant, _, _ := strings.Cut(r.URL.Path[1:], "/")
+		http.StripPrefix("/"+tenant, inner).ServeHTTP(w, r)
+	}))
+	routes := map[any]bool{}
+	for i := range 1000 {
+		recorder.Reset()
+		serve(h, httptest.NewRequest("GET", "/tenant"+strconv.Itoa(i)+"/items/5", nil))
+		routes[recorder.Wait(t, 1)[0].Attr("http.route")] = true
+	}
+	if len(routes) > 100 || !routes["/items/{id}"] {
+		t.Errorf("%d routes", len(routes))
+	}
 }

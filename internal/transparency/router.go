@@ -114,6 +114,22 @@ var routerCases = []Case{
 		s := x.watched(r)
 		x.get(s, "/items/7", "/mounted/a", "/mux/items/8", "/mux/none")
 	}},
+	{"chi router in http.ServeMux inside", noTLS, func(x *exchange) {
+		r := chi.NewRouter()
+		r.Route("/api", func(r chi.Router) { x.chiRoutes(r) })
+		mux := x.mux()
+		mux.Handle("/api/", r)
+		s := x.watched(x.wrap(mux))
+		x.get(s, "/api/items/7", "/api/nested/7/deep", "/api/mounted/7/x", "/api/none", "/items/7", "/none")
+	}},
+	{"http.ServeMux in chi router inside", noTLS, func(x *exchange) {
+		r := chi.NewRouter()
+		x.chiRoutes(r)
+		r.Mount("/mux", http.StripPrefix("/mux", x.mux()))
+		r.Mount("/items/{id}/mux", x.mux())
+		s := x.watched(x.wrap(r))
+		x.get(s, "/mux/items/7", "/mux/none", "/items/7/mux/x", "/items/7")
+	}},
 	{"chi router with NotFound and MethodNotAllowed", noTLS, func(x *exchange) {
 		r := chi.NewRouter()
 		r.Use(x.wrap)

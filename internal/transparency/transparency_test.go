@@ -28,11 +28,11 @@ func wrapperOf(tracer *dendro.Tracer) transparency.Wrapper {
 	}
 }
 
-// twice returns w around itself.
-func twice(w transparency.Wrapper) transparency.Wrapper {
+// around returns outer around inner.
+func around(outer, inner transparency.Wrapper) transparency.Wrapper {
 	return transparency.Wrapper{
-		Handler:   func(h http.Handler) http.Handler { return w.Handler(w.Handler(h)) },
-		Transport: func(base http.RoundTripper) http.RoundTripper { return w.Transport(w.Transport(base)) },
+		Handler:   func(h http.Handler) http.Handler { return outer.Handler(inner.Handler(h)) },
+		Transport: func(base http.RoundTripper) http.RoundTripper { return outer.Transport(inner.Transport(base)) },
 	}
 }
 
@@ -45,7 +45,10 @@ func (discard) Collect(*dendro.Batch) error { return nil }
 // deterministic: a second bare exchange is as the first.
 func TestDendro(t *testing.T) {
 	dendro.SetDefault(nil)
-	sampling := wrapperOf(dendro.New(dendro.Options{Collector: discard{}, Sampler: dendro.AlwaysSample}))
+	newTracer := func() *dendro.Tracer {
+		return dendro.New(dendro.Options{Collector: discard{}, Sampler: dendro.AlwaysSample})
+	}
+	sampling := wrapperOf(newTracer())
 	wrappers := []struct {
 		name string
 		transparency.Wrapper
@@ -54,7 +57,8 @@ func TestDendro(t *testing.T) {
 		{"default options", sampling},
 		{"never sampled", wrapperOf(dendro.New(dendro.Options{Sampler: dendro.NeverSample}))},
 		{"no tracer", wrapperOf(nil)},
-		{"twice", twice(sampling)},
+		{"twice", around(sampling, sampling)},
+		{"two tracers", around(sampling, wrapperOf(newTracer()))},
 	}
 	differs := map[string]bool{}
 	each(t, func(t *testing.T, c transparency.Case, protocol string) {
