@@ -82,5 +82,5 @@ func (w *writer) ofServer() bool {
 	if next, ok := w.next.(interface{ ofServer() bool }); ok { // mounted twice
 		return next.ofServer()
 	}
-	return reflect.TypeOf(w.next).String() == "*http.response"
+	return w.x.h.typeOf(w.next).server == http1Writer
 }

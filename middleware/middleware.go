@@ -186,7 +186,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := h.newExchange(ctx, span, w, r)
 	x.describeRequest(method)
-	if !x.serve(x.writer.with(h.interfaces(w)), name, began) {
+	if !x.serve(x.writer.with(h.typeOf(w).has), name, began) {
 		panic(nil) // as the handler did
 	}
 }
@@ -208,21 +208,14 @@ func (h *handler) answer(header func() http.Header, span *dendro.Span) {
 	}
 }
 
-// writerType is the optional interfaces of a type of response writer.
-type writerType struct {
-	of  reflect.Type
-	has uint8
-}
-
-// interfaces is optionalInterfaces.
-func (h *handler) interfaces(w http.ResponseWriter) uint8 {
-	of := reflect.TypeOf(w)
+// typeOf returns the type of w.
+func (h *handler) typeOf(w http.ResponseWriter) *writerType {
 	t := h.seen.Load()
-	if t == nil || t.of != of {
-		t = &writerType{of, optionalInterfaces(w)}
+	if t == nil || t.of != reflect.TypeOf(w) {
+		t = newWriterType(w)
 		h.seen.Store(t)
 	}
-	return t.has
+	return t
 }
 
 // start begins the span of r. above is the span that is in its context.

@@ -95,6 +95,9 @@ func (w *writer) Header() http.Header {
 }
 
 func (w *writer) WriteHeader(status int) {
+	if w.late(status) {
+		return
+	}
 	final := status >= 200 || status == http.StatusSwitchingProtocols && w.x.outer.ProtoMajor == 1
 	if final {
 		w.begin()
@@ -145,6 +148,9 @@ func (w *writer) wrote(n int64) {
 }
 
 func (w *writer) Write(p []byte) (int, error) {
+	if w.hijacked && len(p) > 0 && w.lateWrite() {
+		return 0, http.ErrHijacked
+	}
 	w.begin()
 	n, err := w.next.Write(p)
 	w.wrote(int64(n))
@@ -152,6 +158,9 @@ func (w *writer) Write(p []byte) (int, error) {
 }
 
 func (w *writer) writeString(s string) (int, error) {
+	if w.hijacked && len(s) > 0 && w.lateWrite() {
+		return 0, http.ErrHijacked
+	}
 	w.begin()
 	n, err := w.next.(io.StringWriter).WriteString(s)
 	w.wrote(int64(n))

@@ -107,7 +107,7 @@ func TestEveryCombination(t *testing.T) {
 		testkit.Equal(t, "combination", optionalInterfaces(bare), uint8(has))
 
 		x := watch(t, bare)
-		wrapped := x.with(h.interfaces(bare))
+		wrapped := x.with(h.typeOf(bare).has)
 		got, bytes := callAll(wrapped)
 		testkit.Equal(t, "methods", got, want)
 		testkit.Equal(t, "calls inside", inside.got, want)
@@ -253,7 +253,7 @@ func (hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil,
 
 func TestWrapNeedsNoMemory(t *testing.T) {
 	x, h := &writer{next: &calls{}}, new(handler)
-	if n := testing.AllocsPerRun(100, func() { x.with(h.interfaces(x.next)) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { x.with(h.typeOf(x.next).has) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -262,6 +262,6 @@ func BenchmarkWrap(b *testing.B) {
 	x, h := &writer{next: &calls{}}, new(handler)
 	b.ReportAllocs()
 	for b.Loop() {
-		x.with(h.interfaces(x.next))
+		x.with(h.typeOf(x.next).has)
 	}
 }

@@ -130,15 +130,11 @@ func (x *exchange) around(base http.RoundTripper) http.RoundTripper {
 	return x.wrapper.Transport(base)
 }
 
-// serverLog notes what a server logs, without addresses, who is to blame and
-// stacks.
+// serverLog notes what a server logs, without addresses and stacks.
 type serverLog struct{ x *exchange }
-
-var caller = regexp.MustCompile(` from \S+ \(\S+:\d+\)`)
 
 func (l serverLog) Write(p []byte) (int, error) {
 	line, _, _ := strings.Cut(string(p), "\n")
-	line = caller.ReplaceAllString(line, "")
 	if !strings.Contains(line, "TLS handshake error") { // of a client that has left in time
 		l.x.note("log", "%s", withoutAddresses(line))
 	}

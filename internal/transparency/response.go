@@ -143,6 +143,31 @@ var responseCases = []Case{
 		})
 		x.get(s, "/", "/")
 	}},
+	{"WriteHeader again, by http.Error", everywhere, func(x *exchange) {
+		s := x.handle(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "first", 401)
+			http.Error(w, "second", 500)
+			w.WriteHeader(0) // not a status, which nobody checks any more
+		})
+		x.get(s, "/", "/")
+	}},
+	{"WriteHeader again, by a handler inside", everywhere, func(x *exchange) {
+		inner := x.wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201) }))
+		s := x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "not for you", 401)
+			inner.ServeHTTP(w, r)
+		}))
+		x.get(s, "/", "/")
+	}},
+	{"WriteHeader twice in TimeoutHandler", everywhere, func(x *exchange) {
+		s := x.serve(http.TimeoutHandler(x.wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(201)
+			w.WriteHeader(500)
+			io.WriteString(w, "x")
+			w.WriteHeader(500)
+		})), time.Minute, "too slow"))
+		x.get(s, "/", "/")
+	}},
 	{"WriteHeader after Write", everywhere, func(x *exchange) {
 		s := x.handle(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, "x")
@@ -217,6 +242,21 @@ var responseCases = []Case{
 			w.WriteHeader(200)
 			_, _, err = w.(http.Hijacker).Hijack()
 			x.handler("again: %s", describe(err))
+			http.Error(w, "too late", 500)
+			fmt.Fprint(w, "x")
+			_, err = io.Copy(w, strings.NewReader("x"))
+			x.handler("Copy: %s", describe(err))
+		})
+		x.raw(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	}},
+	{"Flush after Hijack", onlyHTTP1, func(x *exchange) {
+		s := x.handle(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				x.handler("%s", describe(err))
+				return
+			}
+			defer conn.Close()
 			x.handler("Flush: %s", describe(http.NewResponseController(w).Flush()))
 		})
 		x.raw(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")

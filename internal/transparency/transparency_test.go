@@ -16,6 +16,7 @@ import (
 // known are the differences that dendro has, by case, and why.
 var known = map[string]string{
 	"MaxBytesHandler inside": "net/http does not close the connection: it does not know the writer",
+	"Flush after Hijack":     "net/http logs that a header is written, and names the writer as the caller",
 }
 
 // wrapperOf returns dendro with a tracer; with nil it has none.

@@ -1,0 +1,98 @@
+package middleware
+
+import (
+	"log"
+	"net/http"
+	"path"
+	"reflect"
+	"runtime"
+	"strings"
+)
+
+// writerType is what the middleware knows of a type of response writer.
+type writerType struct {
+	of          reflect.Type
+	has         uint8 // the optional interfaces, as of optionalInterfaces
+	server      serverWriter
+	wroteHeader []int // index of the field of an http1Writer that says that the header has gone; nil: it has none
+}
+
+// serverWriter tells the writers of net/http that log who calls them too late.
+type serverWriter uint8
+
+const (
+	otherWriter   serverWriter = iota
+	http1Writer                // of an HTTP/1 server
+	timeoutWriter              // of http.TimeoutHandler
+)
+
+func newWriterType(w http.ResponseWriter) *writerType {
+	t := &writerType{of: reflect.TypeOf(w), has: optionalInterfaces(w)}
+	if t.of == nil || t.of.Kind() != reflect.Pointer || t.of.Elem().PkgPath() != "net/http" {
+		return t
+	}
+	switch t.of.Elem().Name() {
+	case "response":
+		t.server = http1Writer
+		if f, ok := t.of.Elem().FieldByName("wroteHeader"); ok && f.Type.Kind() == reflect.Bool {
+			t.wroteHeader = f.Index
+		}
+	case "timeoutWriter":
+		t.server = timeoutWriter
+	}
+	return t
+}
+
+// late reports whether WriteHeader(status) comes too late. net/http would log that, and
+// name the function that calls its own writer, which is of this package: late logs the
+// same and names the one that calls the handler's.
+func (w *writer) late(status int) bool {
+	const superfluous = "superfluous response.WriteHeader call"
+	switch t := w.x.h.typeOf(w.next); t.server {
+	case http1Writer:
+		switch {
+		case w.hijacked:
+			return w.blame("response.WriteHeader on hijacked connection")
+		case w.status.Load() != 0,
+			t.wroteHeader != nil && reflect.ValueOf(w.next).Elem().FieldByIndex(t.wroteHeader).Bool(): // by a handler outside
+			return w.blame(superfluous)
+		}
+	case timeoutWriter:
+		if w.status.Load() != 0 && w.x.Err() == nil && 100 <= status && status <= 999 { // net/http panics for others
+			return w.blame(superfluous)
+		}
+	}
+	return false
+}
+
+// lateWrite is late for a Write after Hijack.
+func (w *writer) lateWrite() bool {
+	return w.x.h.typeOf(w.next).server == http1Writer && w.blame("response.Write on hijacked connection")
+}
+
+// blame logs, as the server does, what was done and which function outside of net/http
+// and this package has done it. It returns false if the server is not known.
+func (w *writer) blame(what string) bool {
+	server, ok := w.x.Context.Value(http.ServerContextKey).(*http.Server)
+	if !ok {
+		return false
+	}
+	var frame runtime.Frame
+	pc := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(1, pc)])
+	for more := true; more; {
+		frame, more = frames.Next()
+		if !strings.HasPrefix(frame.Function, "net/http.") && !strings.HasPrefix(frame.Function, ownFunctions) {
+			break
+		}
+	}
+	logf := log.Printf
+	if server.ErrorLog != nil {
+		logf = server.ErrorLog.Printf
+	}
+	logf("http: %s from %s (%s:%d)", what, frame.Function, path.Base(frame.File), frame.Line)
+	return true
+}
+
+// ownFunctions is what the names of the functions of this package begin with.
+var ownFunctions = reflect.TypeFor[writer]().PkgPath() + "."
