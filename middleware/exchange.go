@@ -161,7 +161,7 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	w := &x.writer
 	stream := w.end()
 	concluded := false
-	defer func() { x.leave(p, concluded) }() // also if a hook panics
+	defer func() { x.leave(p, concluded, stream) }() // also if a hook panics
 	// A handler outside that has not waited may have returned, and next with it:
 	// the context has ended then.
 	if w.status.Load() == 0 && x.Err() == nil {
@@ -182,7 +182,7 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	if n := x.requestSize(); n > 0 {
 		attrs = append(attrs, slog.Int64(semconv.HTTPRequestBodySize, n))
 	}
-	if x.outer.Method != http.MethodHead && !w.hijacked {
+	if x.outer.Method != http.MethodHead && !w.hijacked.Load() {
 		attrs = append(attrs, slog.Int64(semconv.HTTPResponseBodySize, w.bytes.Load()))
 	}
 	if stream != nil {
@@ -205,14 +205,17 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	concluded = true
 }
 
-// leave ends the span, and lets the panic p of the handler, if there is one, go on.
-// concluded says that no hook has panicked.
-func (x *exchange) leave(p any, concluded bool) {
+// leave ends the span, unless its connection goes on without the handler, and lets the
+// panic p of the handler, if there is one, go on. concluded says that no hook has
+// panicked.
+func (x *exchange) leave(p any, concluded bool, stream *stream) {
 	if !concluded {
 		x.span.SetAttributes(slog.String(semconv.ErrorType, "panic"))
 		x.span.SetStatus(dendro.StatusError, "panic in a hook of the middleware")
 	}
-	x.span.End()
+	if !x.converse(stream) {
+		x.span.End()
+	}
 	if x.route.passedOn() {
 		giveBack(x.outer, &x.request)
 	}
@@ -249,11 +252,11 @@ func (x *exchange) outcome(p any) (status int, errorType string) {
 		x.span.SetStatus(dendro.StatusError, aborted)
 		return status, aborted
 	case p != nil:
-		if status == 0 && !x.writer.hijacked {
+		if status == 0 && !x.writer.hijacked.Load() {
 			status = http.StatusInternalServerError
 		}
 		return status, x.recordPanic(p)
-	case status == 0 && !x.writer.hijacked:
+	case status == 0 && !x.writer.hijacked.Load():
 		status = http.StatusOK // as net/http does
 	}
 	if x.isError(status) {
@@ -273,7 +276,7 @@ func (x *exchange) isError(status int) bool {
 // clientGone reports whether the client has left before it had the whole
 // response: net/http cancels the context of the request then.
 func (x *exchange) clientGone() bool {
-	if x.Err() != context.Canceled || x.writer.hijacked { //nolint:errorlint // never wrapped
+	if x.Err() != context.Canceled || x.writer.hijacked.Load() { //nolint:errorlint // never wrapped
 		return false
 	}
 	w := &x.writer

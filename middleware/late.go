@@ -51,7 +51,7 @@ func (w *writer) late(status int) bool {
 	switch t := w.x.h.typeOf(w.next); t.server {
 	case http1Writer:
 		switch {
-		case w.hijacked:
+		case w.hijacked.Load():
 			return w.blame("response.WriteHeader on hijacked connection")
 		case w.status.Load() != 0,
 			t.wroteHeader != nil && reflect.ValueOf(w.next).Elem().FieldByIndex(t.wroteHeader).Bool(): // by a handler outside

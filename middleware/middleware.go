@@ -20,6 +20,9 @@
 // says what has been sent so far. It is named as the other, with " (open)" at the
 // end.
 //
+// A handler may hijack the connection, for a WebSocket say. Its span has
+// dendro.http.hijacked, and ends when the connection is closed.
+//
 // Handlers see no other difference: the http.ResponseWriter has the optional
 // interfaces of the one it wraps and no other, panics go on, and what they assign on
 // their request is there for the handlers outside.

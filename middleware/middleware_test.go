@@ -346,31 +346,6 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-func TestHijack(t *testing.T) {
-	testkit.NoLeaks(t)
-	trace, recorder := traced(t)
-	s := testkit.Serve(t, "1.1", trace(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conn, buf, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			panic(err)
-		}
-		defer conn.Close()
-		_, _ = buf.WriteString("HTTP/1.1 299 Mine\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-		_ = buf.Flush()
-		if _, err := w.Write([]byte("x")); !errors.Is(err, http.ErrHijacked) {
-			panic(fmt.Sprint("Write after Hijack: ", err))
-		}
-	})))
-	resp, _ := get(t, s, "/")
-	testkit.Equal(t, "status", resp.StatusCode, 299)
-	span := recorder.Wait(t, 1)[0]
-	got := attributes(span)
-	testkit.Equal(t, "code", got["http.response.status_code"], "")
-	testkit.Equal(t, "size", got["http.response.body.size"], "")
-	testkit.Equal(t, "span status", span.Status, dendro.Status{})
-	testkit.Equal(t, "event", span.Event("hijacked") != nil, true)
-}
-
 // A message of an event stream arrives while the handler waits for the next.
 func TestFlushArrivesAtOnce(t *testing.T) {
 	for _, version := range testkit.Protocols {

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ type stream struct {
 	x       *exchange
 	route   string // when the stream began
 	flushes atomic.Int64
+	isOpen  func() bool // of a hijacked connection; nil: there is none, or it cannot be told
 
 	mu    sync.Mutex // guards what follows
 	since time.Time  // when the next part began
@@ -68,23 +70,33 @@ func (s *stream) part() {
 		return
 	}
 	x := s.x
-	_, method := semconv.HTTPMethod(x.outer.Method)
-	name := nameOf(method, s.route) + " (open)"
-	_, span := dendro.StartWith(x, name, dendro.StartOptions{Time: s.since})
 	attrs := append(make([]slog.Attr, 0, 4), slog.Int64(semconv.HTTPResponseFlushes, s.flushes.Load()))
 	if status := x.writer.status.Load(); status != 0 {
-		attrs = append(attrs,
-			slog.Int(semconv.HTTPResponseStatusCode, int(status)),
-			slog.Int64(semconv.HTTPResponseBodySize, x.writer.bytes.Load()))
+		attrs = append(attrs, slog.Int(semconv.HTTPResponseStatusCode, int(status)))
+		if !x.writer.hijacked.Load() {
+			attrs = append(attrs, slog.Int64(semconv.HTTPResponseBodySize, x.writer.bytes.Load()))
+		}
 	}
 	if s.route != "" {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, s.route))
 	}
-	span.SetAttributes(attrs...)
-	s.since = monotonic.Now()
-	span.EndAt(s.since)
+	now := monotonic.Now()
+	tell(x, s.name(), s.since, now, attrs...)
+	s.since = now
 	s.wait = min(2*s.wait, lastPart)
 	s.timer.Reset(s.wait)
+}
+
+// name returns that of the spans that tell of s.
+func (s *stream) name() string {
+	_, method := semconv.HTTPMethod(s.x.outer.Method)
+	return nameOf(method, s.route) + " (open)"
+}
+
+// tell makes a span below the one in ctx, of the time from since to now.
+func tell(ctx context.Context, name string, since, now time.Time, attrs ...slog.Attr) {
+	_, span := dendro.StartWith(ctx, name, dendro.StartOptions{Time: since}, attrs...)
+	span.EndAt(now)
 }
 
 // end ends the stream of w, which it returns if there was one. No part begins

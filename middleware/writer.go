@@ -23,7 +23,7 @@ type writer struct {
 	bytes    atomic.Int64           // of the body, sent
 	open     atomic.Pointer[stream] // nil unless it takes long
 	status   atomic.Int32           // final status sent, 0 before
-	hijacked bool
+	hijacked atomic.Bool
 }
 
 // flushErrorer is what [http.ResponseController] looks for.
@@ -110,7 +110,7 @@ func (w *writer) WriteHeader(status int) {
 
 // begin is called before the header goes.
 func (w *writer) begin() {
-	if w.status.Load() != 0 || w.hijacked {
+	if w.status.Load() != 0 || w.hijacked.Load() {
 		return
 	}
 	w.limit()
@@ -134,7 +134,7 @@ func (w *writer) limit() {
 
 // sent notes that the header has gone, with status if none has gone before.
 func (w *writer) sent(status int) {
-	if !w.hijacked {
+	if !w.hijacked.Load() {
 		w.status.CompareAndSwap(0, int32(status))
 	}
 }
@@ -148,7 +148,7 @@ func (w *writer) wrote(n int64) {
 }
 
 func (w *writer) Write(p []byte) (int, error) {
-	if w.hijacked && len(p) > 0 && w.lateWrite() {
+	if w.hijacked.Load() && len(p) > 0 && w.lateWrite() {
 		return 0, http.ErrHijacked
 	}
 	w.begin()
@@ -158,7 +158,7 @@ func (w *writer) Write(p []byte) (int, error) {
 }
 
 func (w *writer) writeString(s string) (int, error) {
-	if w.hijacked && len(s) > 0 && w.lateWrite() {
+	if w.hijacked.Load() && len(s) > 0 && w.lateWrite() {
 		return 0, http.ErrHijacked
 	}
 	w.begin()
@@ -204,16 +204,6 @@ func (w *writer) flushError() error {
 func (w *writer) flushed() {
 	w.sent(http.StatusOK)
 	w.stream(w.bytes.Load() <= streamBytes).flushes.Add(1) // of more some has gone before
-}
-
-func (w *writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buf, err := http.NewResponseController(w.next).Hijack()
-	if err == nil {
-		w.hijacked = true
-		w.x.span.AddEvent("hijacked")
-		w.stream(false)
-	}
-	return conn, buf, err
 }
 
 func (w *writer) push(target string, o *http.PushOptions) error {

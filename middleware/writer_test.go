@@ -149,7 +149,7 @@ func TestBeneathUnwrap(t *testing.T) {
 		_, _, hijackErr := bare.Hijack()
 		_, _, err := wrapped.Hijack()
 		testkit.Equal(t, name+": hijack", fmt.Sprint(err), fmt.Sprint(hijackErr))
-		testkit.Equal(t, name+": hijack is seen", w.hijacked, hijackErr == nil)
+		testkit.Equal(t, name+": hijack is seen", w.hijacked.Load(), hijackErr == nil)
 	}
 }
 

@@ -110,7 +110,11 @@ func TestWebSocket(t *testing.T) {
 				spans := recorder.Wait(t, len(want))
 				testkit.Equal(t, "names", testkit.Names(spans), want)
 				last := spans[len(spans)-1]
-				testkit.Equal(t, "hijacked", last.Event("hijacked") != nil, true)
+				testkit.Equal(t, "hijacked", last.Attr("dendro.http.hijacked"), any(true))
+				testkit.Equal(t, "why", last.Attr("http.request.header.upgrade"), any([]string{"websocket"}))
+				if server == "coder" { // by WriteHeader; the other writes on the connection, which nobody sees
+					testkit.Equal(t, "code", last.Attr("http.response.status_code"), any(int64(101)))
+				}
 				testkit.Equal(t, "status", last.Status, dendro.Status{})
 				if name == "coder" {
 					testkit.Equal(t, "the client's code", spans[0].Attr("http.response.status_code"), any(int64(101)))

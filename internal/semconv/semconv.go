@@ -93,6 +93,8 @@ const (
 	// HTTPResponseFlushes counts how often a handler has flushed: the messages
 	// of an event stream.
 	HTTPResponseFlushes = "dendro.http.response.flushes"
+	// HTTPHijacked says that the handler has taken the connection over.
+	HTTPHijacked = "dendro.http.hijacked"
 	// EventDuration is how long an event took, in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
 )
