@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,7 @@ type exchange struct {
 	body            body          // of request, if it has one
 	writer          writer
 	route           route
+	told            notes
 }
 
 // unwound stands for the panic of a handler that has neither returned nor panicked
@@ -263,7 +265,7 @@ func (x *exchange) outcome(p any) (status int, errorType string) {
 		x.span.SetStatus(dendro.StatusError, "")
 		errorType = strconv.Itoa(status)
 	}
-	return status, errorType
+	return status, cmp.Or(x.told.get().panicked, errorType)
 }
 
 func (x *exchange) isError(status int) bool {
@@ -286,9 +288,14 @@ func (x *exchange) clientGone() bool {
 // requestSize is what the client announced, or what was read.
 func (x *exchange) requestSize() int64 { return max(x.outer.ContentLength, x.body.bytes.Load()) }
 
-// recordPanic adds the exception event and returns the type of p.
+// recordPanic adds the exception event, unless a handler inside has done so for the same
+// panic on its way here, and returns the type of p.
 func (x *exchange) recordPanic(p any) string {
 	kind, message := fmt.Sprintf("%T", p), semconv.RedactURLs(fmt.Sprint(p))
+	if x.told.get().panicked == kind {
+		return kind
+	}
+	x.told.change(func(n *note) { n.panicked = kind })
 	x.span.AddEvent(semconv.ExceptionEvent,
 		slog.String(semconv.ExceptionType, kind),
 		slog.String(semconv.ExceptionMessage, message),

@@ -9,7 +9,8 @@
 // Values of query parameters are redacted.
 //
 // The span says how the request ended. A panic is an error with its value and
-// stack, and status 500 if no other was sent. A handler that gives up on the
+// stack, and status 500 if no other was sent; for one that a middleware inside recovers
+// from, see [Recoverer]. A handler that gives up on the
 // connection, by a panic with [http.ErrAbortHandler], has error.type "aborted". If
 // the context of the request was canceled before the response was complete, which
 // net/http does when the client has gone, error.type is "client_disconnected", and

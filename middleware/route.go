@@ -13,13 +13,6 @@ import (
 // route finds the pattern of the innermost router that has matched.
 type route struct {
 	ours atomic.Pointer[chi.Context] // of chiContexts, for the chi router inside; nil, none: it makes its own
-	told atomic.Pointer[told]
-}
-
-// told is what [Route] and [SetRoute] have told.
-type told struct {
-	pattern string
-	final   bool // by SetRoute
 }
 
 var chiContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
@@ -89,9 +82,9 @@ func (t *route) passedOn() bool {
 // pattern returns the path pattern that matched the request of x, "" if none did. It
 // is known when the handlers inside have returned.
 func (t *route) pattern(x *exchange) string {
-	told := t.told.Load()
-	if told != nil && told.final {
-		return told.pattern
+	told := x.told.get()
+	if told.final {
+		return told.route
 	}
 	c := t.context(x)
 	if c == nil {
@@ -101,10 +94,7 @@ func (t *route) pattern(x *exchange) string {
 	if x.request.Pattern != x.outer.Pattern { // by a router that was given the request, and no copy
 		pattern = closer(pathOf(x.request.Pattern), pattern)
 	}
-	if told != nil {
-		pattern = closer(told.pattern, pattern)
-	}
-	return pattern
+	return closer(told.route, pattern)
 }
 
 // closer returns which of two patterns says more of the path: inner, unless it is a
@@ -164,22 +154,14 @@ func (t *route) follow(x *exchange, router http.Handler, w http.ResponseWriter, 
 		if !whole {
 			pattern = join(front, pattern)
 		}
-		t.tell(closer(last, pattern))
+		pattern = closer(last, pattern)
+		x.told.change(func(n *note) {
+			if !n.final {
+				n.route = closer(n.route, pattern) // routers inside are the first to tell theirs
+			}
+		})
 	}()
 	router.ServeHTTP(w, r)
-}
-
-// tell notes a pattern that has matched. Routers inside are the first to tell theirs.
-func (t *route) tell(pattern string) {
-	old := t.told.Load()
-	if old != nil {
-		if pattern = closer(old.pattern, pattern); old.final || pattern == old.pattern {
-			return
-		}
-	}
-	if pattern != "" {
-		t.told.CompareAndSwap(old, &told{pattern, false})
-	}
 }
 
 // stripped returns the pattern of what handlers like [http.StripPrefix] have cut off
@@ -249,7 +231,7 @@ func join(front, pattern string) string {
 func SetRoute(ctx context.Context, pattern string) {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
 	if path := pathOf(pattern); x != nil && path != "" {
-		x.route.told.Store(&told{path, true})
+		x.told.change(func(n *note) { n.route, n.final = path, true })
 	}
 }
 

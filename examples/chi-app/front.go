@@ -25,8 +25,8 @@ type front struct {
 
 func (f *front) routes(tracer *dendro.Tracer) http.Handler {
 	r := chi.NewRouter()
-	r.Use(chimiddleware.Recoverer)                            // outside, so that the span sees the panic
 	r.Use(middleware.New(middleware.Options{Tracer: tracer})) // dendro: a span for every request
+	r.Use(middleware.Recoverer(chimiddleware.Recoverer))      // dendro: chi's Recoverer, and the panic on the span
 	r.Get("/", f.home)
 	r.Get("/front", f.both)
 	r.Post("/orders", f.orders.place)
