@@ -215,7 +215,7 @@ func (x *exchange) leave(p any, concluded bool, stream *stream) {
 		x.span.SetAttributes(slog.String(semconv.ErrorType, "panic"))
 		x.span.SetStatus(dendro.StatusError, "panic in a hook of the middleware")
 	}
-	if !x.converse(stream) {
+	if stream == nil || !x.converse(stream) {
 		x.span.End()
 	}
 	if x.route.passedOn() {

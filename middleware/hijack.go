@@ -135,9 +135,10 @@ const (
 	lookShare = 16
 )
 
-// converse waits for the end of a conversation. It returns false if there is none.
+// converse ends the span of x when the conversation ends that s is the stream of. It
+// returns false if there is none.
 func (x *exchange) converse(s *stream) bool {
-	if s == nil || s.isOpen == nil || !s.isOpen() {
+	if s.isOpen == nil || !s.isOpen() {
 		return false
 	}
 	c := &conversation{

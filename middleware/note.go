@@ -13,22 +13,25 @@ type note struct {
 // to tell.
 type notes struct{ last atomic.Pointer[note] }
 
-func (n *notes) get() note {
+var nothing note
+
+// get returns the note, which does not change.
+func (n *notes) get() *note {
 	if last := n.last.Load(); last != nil {
-		return *last
+		return last
 	}
-	return note{}
+	return &nothing
 }
 
 // change replaces the note by what edit makes of it. Edit may be called several times.
 func (n *notes) change(edit func(*note)) {
 	for {
 		last := n.last.Load()
-		next := new(note)
+		next := nothing
 		if last != nil {
-			*next = *last
+			next = *last
 		}
-		if edit(next); n.last.CompareAndSwap(last, next) {
+		if edit(&next); n.last.CompareAndSwap(last, &next) {
 			return
 		}
 	}

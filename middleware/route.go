@@ -90,9 +90,13 @@ func (t *route) pattern(x *exchange) string {
 	if c == nil {
 		c = chi.RouteContext(x.Context)
 	}
-	pattern := closer(c.RoutePattern(), pathOf(x.outer.Pattern))
-	if x.request.Pattern != x.outer.Pattern { // by a router that was given the request, and no copy
-		pattern = closer(pathOf(x.request.Pattern), pattern)
+	before, last := x.outer.Pattern, x.request.Pattern // of a router that got this very request
+	if c != nil && len(c.RoutePatterns) == 1 && c.RoutePatterns[0] == last && before == "" && told == &nothing {
+		return last // as the chi router has set it: the others would say the same
+	}
+	pattern := closer(c.RoutePattern(), pathOf(before))
+	if last != before {
+		pattern = closer(pathOf(last), pattern)
 	}
 	return closer(told.route, pattern)
 }
