@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// body counts what is read of a request body. A proxy may go on reading in
-// another goroutine while the handler returns.
+// body counts the bytes read from a request body. A proxy may go on reading in another
+// goroutine after its handler has returned.
 type body struct {
 	io.ReadCloser
 	bytes atomic.Int64
@@ -22,9 +22,9 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// maxBytes is the type of what [http.MaxBytesReader] returns, and those of its
-// fields that never change: the writer, the reader within and the limit. Nil: they
-// are not what they were.
+// maxBytes describes the type of [http.MaxBytesReader] and those of its fields that
+// never change: the writer, the inner reader and the limit. It is nil if this version
+// of net/http has other fields.
 var maxBytes = func() *maxBytesType {
 	t := reflect.TypeOf(http.MaxBytesReader(nil, io.NopCloser(strings.NewReader("")), 0))
 	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
@@ -45,8 +45,8 @@ type maxBytesType struct {
 	w, r, limit []int
 }
 
-// tooLarge reports whether more was read of the body of the request than an
-// [http.MaxBytesReader] lets through that the handler has made of it and of w.
+// tooLarge reports whether more of the request body was read than an
+// [http.MaxBytesReader] around that body and w permits.
 func (w *writer) tooLarge() bool {
 	x := w.x
 	if x.body.ReadCloser == nil || maxBytes == nil {
@@ -67,8 +67,8 @@ func (w *writer) tooLarge() bool {
 	return is(v, &x.body) && x.body.bytes.Load() > limit
 }
 
-// is reports whether v is p, or a struct of nothing but p, as the types of
-// writer_gen.go are.
+// is reports whether v is p, or a struct that holds just p, like the types of
+// writer_gen.go.
 func is[T any](v reflect.Value, p *T) bool {
 	for v.Kind() == reflect.Struct && v.NumField() == 1 {
 		v = v.Field(0)
@@ -76,8 +76,8 @@ func is[T any](v reflect.Value, p *T) bool {
 	return v.Kind() == reflect.Pointer && v.Pointer() == reflect.ValueOf(p).Pointer() && v.Type() == reflect.TypeFor[*T]()
 }
 
-// ofServer reports whether w writes to the writer of an HTTP/1 server, with nothing
-// in between that [http.MaxBytesReader] would stop at.
+// ofServer reports whether w wraps the response writer of an HTTP/1 server, with
+// nothing in between at which [http.MaxBytesReader] would stop.
 func (w *writer) ofServer() bool {
 	if next, ok := w.next.(interface{ ofServer() bool }); ok { // mounted twice
 		return next.ofServer()

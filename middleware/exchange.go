@@ -16,16 +16,16 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// The error.type of requests that end without an answer.
+// Values of error.type for requests that end without an answer.
 const (
-	// aborted: the handler gave up on the connection.
+	// aborted: the handler gave up the connection.
 	aborted = "aborted"
-	// clientDisconnected: the client did not wait for the end.
+	// clientDisconnected: the client did not wait for the response.
 	clientDisconnected = "client_disconnected"
 )
 
-// exchange is all that one traced request needs, in one allocation. It is also
-// the context of the handlers inside.
+// exchange is everything that a traced request needs, in one allocation. It is also
+// the context that inner handlers get.
 type exchange struct {
 	context.Context // with the span
 	h               *handler
@@ -38,8 +38,8 @@ type exchange struct {
 	told            notes
 }
 
-// unwound stands for the panic of a handler that has neither returned nor panicked
-// with a value: runtime.Goexit, or panic(nil) where GODEBUG=panicnil=1 allows it.
+// unwound is the panic value for a handler that neither returned nor panicked with a
+// value: it called runtime.Goexit, or panic(nil) with GODEBUG=panicnil=1.
 type unwound struct{}
 
 func (h *handler) newExchange(ctx context.Context, span *dendro.Span, w http.ResponseWriter, r *http.Request) *exchange {
@@ -54,12 +54,12 @@ func (h *handler) newExchange(ctx context.Context, span *dendro.Span, w http.Res
 	return x
 }
 
-// exchangeKey is the context key of the exchange.
+// exchangeKey is the context key of an exchange.
 type exchangeKey struct{}
 
-// exchangeOf returns the exchange that r is the request of, or a copy, nil if there is
-// none. A request that a handler has made itself, to serve a part of its own, is
-// another one though it may have the same context.
+// exchangeOf returns the exchange whose request is r or a copy of r, or nil if there
+// is none. A request that a handler makes itself, to serve part of a batch for
+// example, is a different one, even if it has the same context.
 func exchangeOf(r *http.Request) *exchange {
 	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil || !sameMap(r.Header, x.request.Header) && !sameTarget(r, x.outer) {
@@ -68,8 +68,8 @@ func exchangeOf(r *http.Request) *exchange {
 	return x
 }
 
-// sameTarget reports whether a is the request of the server that b is, going by what
-// [http.Request.Clone] keeps.
+// sameTarget reports whether a and b are the same request of a server, going by fields
+// that [http.Request.Clone] keeps.
 func sameTarget(a, b *http.Request) bool {
 	return a.RequestURI != "" && a.RequestURI == b.RequestURI && a.Method == b.Method &&
 		a.URL != nil && b.URL != nil && a.URL.Path == b.URL.Path
@@ -88,12 +88,13 @@ func (x *exchange) Value(key any) any {
 	return x.Context.Value(key)
 }
 
-// String keeps fmt from reading what is being written.
+// String keeps package fmt from reading fields that are being written.
 func (x *exchange) String() string { return fmt.Sprint(x.Context) }
 
-// serve calls the next handler and finishes x. If the handler panics with a value,
-// serve does. It returns false after panic(nil), which no deferred function can tell
-// from runtime.Goexit; after that it does not return.
+// serve calls the next handler and finishes x. If the handler panics with a value, so
+// does serve. If the handler calls panic(nil), serve returns false: a deferred
+// function cannot tell that from runtime.Goexit, but after Goexit serve does not
+// return.
 func (x *exchange) serve(w http.ResponseWriter, name string, began time.Time) (returned bool) {
 	defer func() {
 		p := recover()
@@ -106,7 +107,7 @@ func (x *exchange) serve(w http.ResponseWriter, name string, began time.Time) (r
 	return true
 }
 
-// describeRequest sets the attributes that are known before the next handler,
+// describeRequest sets the attributes that are known before the next handler runs,
 // which may change the request.
 func (x *exchange) describeRequest(method string) {
 	r := x.outer
@@ -157,15 +158,16 @@ func (x *exchange) describeRequest(method string) {
 	}
 }
 
-// finish is called when the next handler has returned, or panicked with p. name is
-// that of the span without a route, began when it was called, if there is a hook.
+// finish runs when the next handler has returned or panicked with p. name is the name
+// of the span without a route. began is when the handler was called; it is zero if
+// there is no hook.
 func (x *exchange) finish(p any, name string, began time.Time) {
 	w := &x.writer
 	stream := w.end()
 	concluded := false
 	defer func() { x.leave(p, concluded, stream) }() // also if a hook panics
-	// A handler outside that has not waited may have returned, and next with it:
-	// the context has ended then.
+	// An outer handler that did not wait for next may have returned already. Then the
+	// context has been canceled.
 	if w.status.Load() == 0 && x.Err() == nil {
 		if p == nil {
 			w.begin() // net/http sends the header now
@@ -207,9 +209,9 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	concluded = true
 }
 
-// leave ends the span, unless its connection goes on without the handler, and lets the
-// panic p of the handler, if there is one, go on. concluded says that no hook has
-// panicked.
+// leave ends the span, unless its connection lives on without the handler, and
+// repanics with p, the panic of the handler, if there is one. concluded reports
+// whether the hooks have returned.
 func (x *exchange) leave(p any, concluded bool, stream *stream) {
 	if !concluded {
 		x.span.SetAttributes(slog.String(semconv.ErrorType, "panic"))
@@ -226,7 +228,7 @@ func (x *exchange) leave(p any, concluded bool, stream *stream) {
 	}
 }
 
-// conclude asks the hooks.
+// conclude calls the hooks.
 func (x *exchange) conclude(result Result) {
 	h := x.h
 	if h.SpanName != nil {
@@ -242,9 +244,8 @@ func (x *exchange) conclude(result Result) {
 	}
 }
 
-// outcome returns the status that was sent or will be, 0 if there is none, and the
-// error.type, "" if all is well. It sets the status of the span. p is the panic of
-// the handler.
+// outcome returns the status that was sent or will be, 0 for none, and the error.type,
+// "" for no error. It sets the status of the span. p is the panic of the handler.
 func (x *exchange) outcome(p any) (status int, errorType string) {
 	status = int(x.writer.status.Load())
 	switch {
@@ -275,8 +276,8 @@ func (x *exchange) isError(status int) bool {
 	return status >= 500
 }
 
-// clientGone reports whether the client has left before it had the whole
-// response: net/http cancels the context of the request then.
+// clientGone reports whether the client left before it had the whole response.
+// net/http cancels the context of the request then.
 func (x *exchange) clientGone() bool {
 	if x.Err() != context.Canceled || x.writer.hijacked.Load() { //nolint:errorlint // never wrapped
 		return false
@@ -285,11 +286,12 @@ func (x *exchange) clientGone() bool {
 	return w.status.Load() == 0 || w.length < 0 || w.bytes.Load() < w.length
 }
 
-// requestSize is what the client announced, or what was read.
+// requestSize returns the size that the client announced, or what was read if that is
+// more.
 func (x *exchange) requestSize() int64 { return max(x.outer.ContentLength, x.body.bytes.Load()) }
 
-// recordPanic adds the exception event, unless a handler inside has done so for the same
-// panic on its way here, and returns the type of p.
+// recordPanic adds an exception event for p and returns the type of p. It adds none if
+// an inner handler has already recorded the same panic.
 func (x *exchange) recordPanic(p any) string {
 	kind, message := fmt.Sprintf("%T", p), semconv.RedactURLs(fmt.Sprint(p))
 	if x.told.get().panicked == kind {

@@ -8,8 +8,8 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// forwarded returns the address of the client and the scheme that it used, as
-// trusted proxies tell: peer and scheme unless peer is one.
+// forwarded returns the address and the scheme of the client according to trusted
+// proxies. It returns peer and scheme if peer is not a trusted proxy.
 func (h *handler) forwarded(header http.Header, peer, scheme string) (client, clientScheme string) {
 	from, err := netip.ParseAddr(peer)
 	if err != nil || !h.trusts(from) {
@@ -36,11 +36,11 @@ func (h *handler) forwarded(header http.Header, peer, scheme string) (client, cl
 	return client, scheme
 }
 
-// clientOf returns the address of the client in lists of the proxies' peers.
+// clientOf returns the address of the client in a list of addresses.
 //
-// Each proxy adds its own peer at the end. What the client has sent itself stands
-// in front of that, and may be forged: so the last address that is no trusted proxy
-// is the client.
+// Each proxy appends the address of its own peer. What stands in front of that was
+// sent by the client and may be forged, so the client is the last address that is not
+// of a trusted proxy.
 func (h *handler) clientOf(lines []string, peer netip.Addr, address func(element string) string) string {
 	client := peer
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -63,8 +63,8 @@ func (h *handler) clientOf(lines []string, peer netip.Addr, address func(element
 	return client.String()
 }
 
-// lastOf returns what follows the last separator that is not in a quoted string
-// (RFC 9110, section 5.6.4).
+// lastOf returns what follows the last separator outside of a quoted string (RFC 9110,
+// section 5.6.4).
 func lastOf(list string, separator byte) string {
 	for i := len(list) - 1; i >= 0; i-- {
 		switch list[i] {
@@ -79,7 +79,7 @@ func lastOf(list string, separator byte) string {
 }
 
 // forwardedFor returns the value of "for" in an element of Forwarded (RFC 7239,
-// section 4), "" if there is none.
+// section 4), or "" if there is none.
 func forwardedFor(element string) string {
 	for element != "" {
 		pair := lastOf(element, ';')

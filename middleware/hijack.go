@@ -18,7 +18,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// upgrade is what tells why a connection was hijacked.
+// upgrade is the header that says why a connection was hijacked.
 var upgrade = semconv.RequestHeaders([]string{"Upgrade"})
 
 func (w *writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -39,9 +39,9 @@ func (w *writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buf, err
 }
 
-// firstWriteTo returns a writer to conn with the interfaces that package bufio looks
-// for. It notes the status of the response, if that is how the handler writes it: most
-// do, with a 101 before they speak another protocol.
+// firstWriteTo returns a writer to conn that has the optional interfaces of conn that
+// package bufio uses. It records the status of the response if the handler writes one,
+// such as 101 before it speaks another protocol.
 func (w *writer) firstWriteTo(conn net.Conn) io.Writer {
 	first := &firstWrite{conn, w}
 	if _, ok := conn.(io.ReaderFrom); ok {
@@ -69,8 +69,8 @@ func (r readerFrom) ReadFrom(src io.Reader) (int64, error) {
 	return r.conn.(io.ReaderFrom).ReadFrom(src)
 }
 
-// answered notes the status in the first bytes that were written to a hijacked
-// connection: "HTTP/1.1 101 Switching Protocols".
+// answered records the status in p, the first bytes written to a hijacked connection.
+// They usually are "HTTP/1.1 101 Switching Protocols".
 func (w *writer) answered(p []byte) {
 	const version, code = "HTTP/1.1 ", "101"
 	if len(p) < len(version)+len(code) || string(p[:5]) != version[:5] {
@@ -85,9 +85,9 @@ func (w *writer) answered(p []byte) {
 	}
 }
 
-// openness returns a function that reports whether conn is open, nil if that cannot be
-// told. The function does not keep conn from the garbage collector, which closes a
-// connection that nobody has any more.
+// openness returns a function that reports whether conn is open, or nil if there is no
+// way to tell. The function does not keep conn alive: the garbage collector closes a
+// connection that the program has forgotten.
 func openness(conn net.Conn) func() bool {
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()
@@ -116,9 +116,10 @@ func weakly[T any, C interface {
 	}
 }
 
-// conversation is a hijacked connection that is still open when the handler has
-// returned: other goroutines go on with it. The span ends when it is closed, which is
-// looked for in intervals of a sixteenth of what it has taken so far, within bounds.
+// conversation is a hijacked connection that is still open after the handler has
+// returned, because other goroutines use it. The span ends when the connection is
+// closed. That is checked at intervals of a sixteenth of the time that has passed,
+// within bounds.
 type conversation struct {
 	context.Context // with the span, and nothing of the request: that may go
 	span            *dendro.Span
@@ -135,8 +136,8 @@ const (
 	lookShare = 16
 )
 
-// converse ends the span of x when the conversation ends that s is the stream of. It
-// returns false if there is none.
+// converse leaves the span of x open until the connection of s is closed. It returns
+// false if it is closed already or there is none.
 func (x *exchange) converse(s *stream) bool {
 	if s.isOpen == nil || !s.isOpen() {
 		return false

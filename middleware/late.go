@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// writerType is what the middleware knows of a type of response writer.
+// writerType describes a type of response writer.
 type writerType struct {
 	of          reflect.Type
 	has         uint8 // the optional interfaces, as of optionalInterfaces
@@ -17,7 +17,7 @@ type writerType struct {
 	wroteHeader []int // index of the field of an http1Writer that says that the header has gone; nil: it has none
 }
 
-// serverWriter tells the writers of net/http that log who calls them too late.
+// serverWriter identifies the writers of net/http that log who calls them too late.
 type serverWriter uint8
 
 const (
@@ -43,9 +43,9 @@ func newWriterType(w http.ResponseWriter) *writerType {
 	return t
 }
 
-// late reports whether WriteHeader(status) comes too late. net/http would log that, and
-// name the function that calls its own writer, which is of this package: late logs the
-// same and names the one that calls the handler's.
+// late reports whether a call of WriteHeader comes too late. net/http would log the
+// function that called its own writer, which belongs to this package. late logs the
+// same message with the function that called w instead.
 func (w *writer) late(status int) bool {
 	const superfluous = "superfluous response.WriteHeader call"
 	switch t := w.x.h.typeOf(w.next); t.server {
@@ -65,13 +65,13 @@ func (w *writer) late(status int) bool {
 	return false
 }
 
-// lateWrite is late for a Write after Hijack.
+// lateWrite is like late, for a Write after Hijack.
 func (w *writer) lateWrite() bool {
 	return w.x.h.typeOf(w.next).server == http1Writer && w.blame("response.Write on hijacked connection")
 }
 
-// blame logs, as the server does, what was done and which function outside of net/http
-// and this package has done it. It returns false if the server is not known.
+// blame logs what was done the way the server does, with the function outside of
+// net/http and this package that did it. It returns false if the server is not known.
 func (w *writer) blame(what string) bool {
 	server, ok := w.x.Context.Value(http.ServerContextKey).(*http.Server)
 	if !ok {
@@ -94,5 +94,5 @@ func (w *writer) blame(what string) bool {
 	return true
 }
 
-// ownFunctions is what the names of the functions of this package begin with.
+// ownFunctions is the prefix of the names of all functions of this package.
 var ownFunctions = reflect.TypeFor[writer]().PkgPath() + "."

@@ -1,36 +1,35 @@
-// Package middleware traces the server side of net/http. It knows the routes of
-// chi and of [http.ServeMux].
+// Package middleware traces the server side of net/http. It knows the routes of chi
+// and of [http.ServeMux].
 //
-// A traced request is one span of kind server, below the span of the caller
-// that the headers name, see [dendro.Propagator]. Handlers find it in the context
-// of the request, and the baggage of the caller too. Its name is the method and the
-// route pattern, "GET /orders/{id}", or the method alone for a request that no route
-// matched; its attributes follow the stable HTTP conventions of OpenTelemetry.
-// Values of query parameters are redacted.
+// Each traced request is one span of kind server. Its parent is the span of the
+// caller, as the headers of the request name it; see [dendro.Propagator]. Handlers
+// find the span in the context of the request, together with the caller's baggage. The
+// name of the span is the method and the route pattern, "GET /orders/{id}", or just
+// the method if no route matched. Its attributes follow OpenTelemetry's stable
+// conventions for HTTP. Values of query parameters are redacted.
 //
-// The span says how the request ended. A panic is an error with its value and
-// stack, and status 500 if no other was sent; for one that a middleware inside recovers
-// from, see [Recoverer]. A handler that gives up on the
-// connection, by a panic with [http.ErrAbortHandler], has error.type "aborted". If
-// the context of the request was canceled before the response was complete, which
-// net/http does when the client has gone, error.type is "client_disconnected", and
-// the span has no error: so it is, too, when the server's BaseContext is canceled.
+// The span records how the request ended. A panic is recorded as an error, with its
+// value and stack, and with status 500 if no other status was sent. [Recoverer] does
+// the same for panics that another middleware recovers from. If the handler panics
+// with [http.ErrAbortHandler], error.type is "aborted". If the client disconnects
+// before the response is complete, error.type is "client_disconnected" and the status
+// of the span stays unset. The middleware learns of that from the context of the
+// request, so canceling the server's BaseContext has the same effect.
 //
-// A response that takes long is visible while it is open: after five seconds, and
-// then at growing intervals up to a minute, a span below that of the request
-// says what has been sent so far. It is named as the other, with " (open)" at the
-// end.
+// While a response takes long, spans below that of the request show what has been sent
+// so far: the first after five seconds, the next ones at intervals that grow to a
+// minute. Their name is that of the request with " (open)" appended.
 //
-// A handler may hijack the connection, for a WebSocket say. Its span has
-// dendro.http.hijacked, and ends when the connection is closed.
+// If a handler hijacks the connection, for a WebSocket for example, the span has the
+// attribute dendro.http.hijacked and ends when the connection is closed.
 //
-// Handlers see no other difference: the http.ResponseWriter has the optional
-// interfaces of the one it wraps and no other, panics go on, and what they assign on
-// their request is there for the handlers outside.
-// One thing no wrapper can keep whole: [http.MaxBytesReader] does not recognise a
-// wrapped writer. When a body is too large the connection is closed all the same,
-// unless the reader was put on a copy of the request, as by [http.MaxBytesHandler],
-// or the header had gone before.
+// Handlers behave as they do without the middleware. The [http.ResponseWriter] they
+// get has exactly the optional interfaces of the one it wraps, panics continue to
+// outer handlers, and what a handler assigns to fields of its request is visible to
+// outer handlers. There is one exception: [http.MaxBytesReader] does not recognize a
+// wrapped writer. The middleware closes the connection in its place when a body is too
+// large, but it cannot do so if the reader was put on a copy of the request, as
+// [http.MaxBytesHandler] does, or if the header was sent before.
 package middleware
 
 import (
@@ -52,79 +51,80 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// Options configures [New]. The zero value works. Its functions are called by many
-// goroutines at once, on the path of the request; their panics are those of the
-// handler.
+// Options configures [New]. The zero value is ready to use. Its functions may be
+// called by several goroutines at once. They run as part of the request: if one
+// panics, the panic is handled like one of the handler.
 type Options struct {
-	// Tracer makes the spans. Default: that of the span in the context of the
-	// request, else [dendro.Default] at the time of the request; without
-	// either, requests are not traced.
+	// Tracer makes the spans. If it is nil, the tracer of the span in the context of
+	// the request is used, or else [dendro.Default] at the time of the request.
+	// Without any of them requests are not traced.
 	Tracer *dendro.Tracer
-	// Filter returns false for requests that are not to be traced: they reach
-	// the next handler as they are. Default: all requests are traced.
+	// Filter reports whether to trace a request. If it returns false, the next handler
+	// gets the request unchanged. If Filter is nil, all requests are traced.
 	Filter func(*http.Request) bool
-	// PublicEndpoint returns true for requests of callers that are not trusted:
-	// the span does not belong to their trace but begins one of its own, with a
-	// link to theirs, and their baggage is ignored: a reverse proxy whose
-	// transport is traced does not pass it on, if the tracer's propagator has
-	// baggage. It is not asked below a span that the context has already, of
-	// this middleware further out for example. Default: all are trusted.
+	// PublicEndpoint reports whether the caller of a request is not trusted. If so,
+	// the span begins a new trace with a link to the caller's span, and the caller's
+	// baggage is ignored and not passed on by a traced transport. PublicEndpoint is
+	// not called if the context of the request already has a span, for example of the
+	// same middleware further out. If it is nil, all callers are trusted.
 	PublicEndpoint func(*http.Request) bool
-	// TrustedProxies are the addresses of proxies whose X-Forwarded-For or
-	// Forwarded (RFC 7239) tells the address of the client, and
-	// X-Forwarded-Proto the scheme. If a request has both and they disagree,
-	// one of them is the client's, and neither counts. A proxy has to set
-	// X-Forwarded-Proto itself, else the client may. Default: none;
-	// client.address is the peer of the connection, unless a handler outside
-	// has changed RemoteAddr.
+	// TrustedProxies are the addresses of proxies that are trusted to set
+	// X-Forwarded-For or Forwarded (RFC 7239), for the address of the client, and
+	// X-Forwarded-Proto, for the scheme. If a request has both X-Forwarded-For and
+	// Forwarded and they disagree, both are ignored, because one of them may come from
+	// the client. A proxy must overwrite X-Forwarded-Proto, or the client can choose
+	// it. If there are none, client.address is the peer of the connection, or what an
+	// outer handler has assigned to RemoteAddr.
 	TrustedProxies []netip.Prefix
-	// RequestHeaders and ResponseHeaders name headers to record, as attributes
-	// http.request.header.<name> and http.response.header.<name>. Of those
-	// that carry credentials only the scheme or the names of cookies are kept.
+	// RequestHeaders and ResponseHeaders name headers to record, as the attributes
+	// http.request.header.<name> and http.response.header.<name>. Credentials are
+	// redacted: of Authorization only the scheme is kept, of cookies only the names.
 	RequestHeaders, ResponseHeaders []string
-	// TraceResponse adds the header traceresponse of W3C Trace Context level 2
-	// to responses: the ids of the span, in the form of a traceparent.
+	// TraceResponse adds the header traceresponse of W3C Trace Context Level 2 to
+	// responses. It has the ids of the span in the format of traceparent.
 	TraceResponse bool
-	// ServerTiming adds the same to the header Server-Timing, as metric
-	// "traceparent", where scripts of a page can read it.
+	// ServerTiming adds the same ids to the header Server-Timing, as the metric
+	// "traceparent". Scripts of a web page can read that header.
 	ServerTiming bool
-	// IsError tells which response status makes the span an error. Default:
-	// 500 and above.
+	// IsError reports whether a response status makes the span an error. If it is nil,
+	// 500 and above do.
 	IsError func(status int) bool
-	// SpanName returns the name of the span, when the handler has returned; ""
-	// leaves the name as it is.
+	// SpanName returns the name of the span. It is called when the handler has
+	// returned. If it returns "", the name stays as it is.
 	SpanName func(Result) string
-	// Attributes returns more attributes, when the handler has returned.
+	// Attributes returns additional attributes. It is called when the handler has
+	// returned.
 	Attributes func(Result) []slog.Attr
-	// Keep returns false for requests that nobody wants to see, now that route
-	// and outcome are known: the spans that this process has made for them are
-	// given up, as by [dendro.Span.Discard].
+	// Keep reports whether to keep the spans of a request. It is called when the
+	// handler has returned and route and outcome are known. If it returns false, the
+	// spans that this process made for the request are discarded; see
+	// [dendro.Span.Discard].
 	Keep func(Result) bool
 }
 
-// Result is what is known of a request when its handler has returned.
+// Result describes a request whose handler has returned.
 type Result struct {
-	// Request is that of the handler. It must not be kept.
+	// Request is the request that the handler got. It must not be retained.
 	Request *http.Request
-	// Route is the pattern that matched, "" if none did or it is not known.
+	// Route is the pattern that matched, or "" if none did or it is not known.
 	Route string
-	// Status is that of the response, 0 if none was sent.
+	// Status is the status of the response, or 0 if none was sent.
 	Status int
-	// ErrorType is error.type of the span, "" if all is well.
+	// ErrorType is the attribute error.type of the span, or "" if there is no error.
 	ErrorType string
-	// Duration is how long the handler took.
+	// Duration is how long the handler ran.
 	Duration time.Duration
 }
 
 // New returns a middleware that traces requests.
 //
-// The route is known when the middleware is in a chi router (Use, With, Group),
-// directly around a [chi.Mux], directly around an [http.ServeMux], or around a
-// handler within them. With handlers of others between it and the router it is
-// known unless they copy the request: see [Route].
+// The route is known if the middleware is in a chi router (Use, With, Group), directly
+// around a [chi.Mux] or an [http.ServeMux], or around a handler in one of them. If
+// other handlers stand between the middleware and the router, the route is known
+// unless they copy the request; see [Route].
 //
-// Mounted twice for one request, the inner one does nothing but to tell the outer one
-// the route, unless its Tracer is another one.
+// If the middleware is mounted twice for one request, the inner one makes no span,
+// unless it has another Tracer. It only tells the outer one the route.
 func New(o Options) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		mux, _ := next.(*chi.Mux)
@@ -153,11 +153,11 @@ type handler struct {
 	requestHeaders, responseHeaders semconv.HeaderList
 	firstPart                       time.Duration
 
-	// seen is the last type of response writer: a server has one or two.
+	// seen is the type of the last response writer. A server has one or two types.
 	seen atomic.Pointer[writerType]
 }
 
-// hooked reports whether something wants to know the [Result].
+// hooked reports whether a hook needs the [Result].
 func (h *handler) hooked() bool { return h.SpanName != nil || h.Attributes != nil || h.Keep != nil }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -195,7 +195,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer tells the client which span is its request.
+// answer adds the ids of span to the response headers, as the options ask.
 func (h *handler) answer(header func() http.Header, span *dendro.Span) {
 	if !h.TraceResponse && !h.ServerTiming {
 		return
@@ -212,7 +212,7 @@ func (h *handler) answer(header func() http.Header, span *dendro.Span) {
 	}
 }
 
-// typeOf returns the type of w.
+// typeOf returns what is known of the type of w.
 func (h *handler) typeOf(w http.ResponseWriter) *writerType {
 	t := h.seen.Load()
 	if t == nil || t.of != reflect.TypeOf(w) {
@@ -222,7 +222,7 @@ func (h *handler) typeOf(w http.ResponseWriter) *writerType {
 	return t
 }
 
-// start begins the span of r. above is the span that is in its context.
+// start begins the span of r. above is the span in the context of r.
 func (h *handler) start(r *http.Request, above *dendro.Span, name string) (context.Context, *dendro.Span) {
 	ctx := r.Context()
 	o := dendro.StartOptions{Tracer: h.Tracer, Kind: dendro.KindServer}
@@ -251,18 +251,17 @@ func (h *handler) start(r *http.Request, above *dendro.Span, name string) (conte
 	return dendro.StartWith(ctx, name, o)
 }
 
-// shareTrailer gives r and its copies one map of trailers. net/http adds those
-// that the client did not announce to the request that it made, at the end of
-// the body.
+// shareTrailer makes r and its copies share one trailer map. At the end of the body,
+// net/http adds trailers that the client did not announce to the request that it made.
 func shareTrailer(r *http.Request) {
 	if r.Trailer == nil && r.ContentLength < 0 && r.ProtoMajor == 1 {
 		r.Trailer = http.Header{}
 	}
 }
 
-// giveBack copies to r what handlers inside have assigned on inner, a copy of r: for
-// the handlers outside, and for the server, which removes the temporary files of a
-// form that it can see. What is as it was it does not touch.
+// giveBack copies to r the fields that handlers have assigned on inner, a copy of r.
+// Outer handlers expect them there, and so does the server, which removes the
+// temporary files of a parsed form. Fields that are equal are not written.
 func giveBack(r, inner *http.Request) {
 	assign(&r.Method, inner.Method)
 	assign(&r.URL, inner.URL)
@@ -277,9 +276,10 @@ func giveBack(r, inner *http.Request) {
 	assign(&r.MultipartForm, multipartForm)
 }
 
-// formsOf returns what r has parsed by now. A goroutine that the handler left behind
-// may do that at any time: nobody would read its result without the middleware, so
-// it is no race of the program. Each field is one word, which is nil or not.
+// formsOf returns the forms that r has parsed so far. A goroutine that the handler
+// left behind may be parsing them now. That is not a race of the program, which would
+// not read them without the middleware. Each field is a single word, so it is either
+// nil or complete.
 //
 //go:norace
 func formsOf(r *http.Request) (form, postForm url.Values, multipartForm *multipart.Form) {
@@ -299,8 +299,9 @@ func assignMap[M ~map[string][]string](to *M, value M) {
 	}
 }
 
-// sameMap reports whether a and b are one map. Go does not compare maps, but a map is a
-// pointer; package reflect, which says so as well, takes longer than all of giveBack.
+// sameMap reports whether a and b are the same map. Go does not compare maps, but a
+// map is a pointer. Comparing with package reflect takes longer than the rest of
+// giveBack.
 func sameMap[M ~map[string][]string](a, b M) bool {
 	return *(*unsafe.Pointer)(unsafe.Pointer(&a)) == *(*unsafe.Pointer)(unsafe.Pointer(&b))
 }

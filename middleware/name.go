@@ -7,23 +7,23 @@ import (
 	"sync/atomic"
 )
 
-// names are names of spans that were made before, by a hash: requests do not come from
-// as many routes as there are requests. Each has two places; of a hundred names one or
-// so finds both of them taken. It is made anew for each request then, and now and then
-// takes one of them, so that names which nobody needs any more go.
+// names caches names of spans by hash, since there are far fewer routes than requests.
+// Each name has two places. About one name in a hundred finds both taken; it is built
+// anew for each request, and sometimes replaces one of the two, so that unused names
+// disappear.
 var names [1024]atomic.Pointer[string]
 
-// maxName is the longest name that is kept in names.
+// maxName is the length of the longest name that is cached.
 const maxName = 256
 
 var nameSeed = maphash.MakeSeed()
 
-// nameOf returns the name of the span of a method, as semconv names it, on a route.
+// nameOf returns the span name for a method, as named by semconv, and a route.
 func nameOf(method, route string) string {
 	if route == "" {
 		return method
 	}
-	// No two methods have the same second letter and length.
+	// No two methods have both the same length and the same second letter.
 	hash := maphash.String(nameSeed, route) + 37*uint64(method[1]) + 101*uint64(len(method))
 	free := uint64(2)
 	for i := range uint64(2) {

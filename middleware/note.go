@@ -2,20 +2,19 @@ package middleware
 
 import "sync/atomic"
 
-// note is what handlers inside have told about their request.
+// note is what inner handlers tell about their request.
 type note struct {
 	route    string // by Route and SetRoute
 	final    bool   // route is, by SetRoute
 	panicked string // the type of the panic that was recorded last
 }
 
-// notes is a note that goroutines share. It takes no memory unless there is something
-// to tell.
+// notes is a note that goroutines share. It allocates nothing until something is told.
 type notes struct{ last atomic.Pointer[note] }
 
 var nothing note
 
-// get returns the note, which does not change.
+// get returns the current note. It must not be modified.
 func (n *notes) get() *note {
 	if last := n.last.Load(); last != nil {
 		return last
@@ -23,7 +22,7 @@ func (n *notes) get() *note {
 	return &nothing
 }
 
-// change replaces the note by what edit makes of it. Edit may be called several times.
+// change replaces the note by an edited copy. It may call edit more than once.
 func (n *notes) change(edit func(*note)) {
 	for {
 		last := n.last.Load()

@@ -2,21 +2,21 @@ package middleware
 
 import "net/http"
 
-// Recoverer returns a middleware that does as recoverer, chi's middleware.Recoverer for
-// example, and besides records the panics of handlers inside on the span of the request:
-// the value, the stack, and error.type. Without it the span of a middleware further out
-// only has the status that recoverer sends.
+// Recoverer returns a middleware that behaves like recoverer, for example chi's
+// middleware.Recoverer, and records the panics of inner handlers on the span of the
+// request, with value, stack and error.type. Without it, a span that began in a
+// middleware further out only has the status that recoverer sends.
 //
 //	r.Use(middleware.Trace)
 //	r.Use(middleware.Recoverer(chimiddleware.Recoverer))
 //
-// Panics with [http.ErrAbortHandler] are left to recoverer. Outside of a traced request
-// it does nothing but what recoverer does.
+// Panics with [http.ErrAbortHandler] are not recorded. For a request that is not
+// traced, Recoverer only calls recoverer.
 func Recoverer(recoverer func(http.Handler) http.Handler) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler { return recoverer(panicRecorder{next}) }
 }
 
-// panicRecorder records panics of next and lets them go on.
+// panicRecorder records the panics of next and repanics.
 type panicRecorder struct{ next http.Handler }
 
 func (h panicRecorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -10,14 +10,15 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// route finds the pattern of the innermost router that has matched.
+// route finds the pattern of the innermost router that matched.
 type route struct {
 	ours atomic.Pointer[chi.Context] // of chiContexts, for the chi router inside; nil, none: it makes its own
 }
 
 var chiContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
-// none stands for a chi context that was looked for in vain.
+// none is the value of route.ours if there is no chi router inside to make a context
+// for.
 var none = chi.NewRouteContext()
 
 // chiContext returns a context for the routes of mux.
@@ -28,16 +29,16 @@ func chiContext(mux *chi.Mux) *chi.Context {
 	return c
 }
 
-// enter makes the context that mux would make, unless it is nil or ctx is of a chi
-// router already. A chi router makes its context below the middleware that is around
-// it, out of sight; if it finds one it takes that.
+// enter makes the chi context for the request, unless mux is nil or ctx has one
+// already. A chi router that finds no context makes one for its inner handlers, where
+// the middleware around it cannot see it. If it finds one, it uses that.
 func (t *route) enter(ctx context.Context, mux *chi.Mux) {
 	if mux != nil && chi.RouteContext(ctx) == nil {
 		t.ours.Store(chiContext(mux))
 	}
 }
 
-// context returns the context for the chi router inside, nil if that makes its own.
+// context returns the context for the chi router inside, or nil if that makes its own.
 func (t *route) context(x *exchange) *chi.Context {
 	c := t.ours.Load()
 	if c == nil && x.h.serveMux != nil {
@@ -49,8 +50,8 @@ func (t *route) context(x *exchange) *chi.Context {
 	return c
 }
 
-// find makes a context if the handler that x.h.serveMux has for the request is a
-// chi router, which asks for one as the first thing that it does.
+// find makes a context if x.h.serveMux routes the request to a chi router. Such a
+// router asks for a context before it does anything else.
 func (t *route) find(x *exchange) *chi.Context {
 	c := none
 	if chi.RouteContext(x.Context) == nil {
@@ -72,15 +73,15 @@ func (t *route) find(x *exchange) *chi.Context {
 	return t.ours.Load()
 }
 
-// passedOn reports whether what handlers inside assign on the request is for the
-// handlers outside, too: unless a chi router would have made a copy of it.
+// passedOn reports whether outer handlers see what inner handlers assign to fields of
+// the request. They do not if a chi router would have made a copy of it.
 func (t *route) passedOn() bool {
 	c := t.ours.Load()
 	return c == nil || c == none
 }
 
-// pattern returns the path pattern that matched the request of x, "" if none did. It
-// is known when the handlers inside have returned.
+// pattern returns the path pattern that matched the request of x, or "" if none did.
+// The result is final when the inner handlers have returned.
 func (t *route) pattern(x *exchange) string {
 	told := x.told.get()
 	if told.final {
@@ -101,8 +102,8 @@ func (t *route) pattern(x *exchange) string {
 	return closer(told.route, pattern)
 }
 
-// closer returns which of two patterns says more of the path: inner, unless it is a
-// wildcard where outer has names.
+// closer returns the pattern that names more segments of the path, or inner if both
+// name the same number. An inner router may know less than an outer one: just "/*".
 func closer(inner, outer string) string {
 	switch {
 	case outer == "", inner == outer:
@@ -121,7 +122,7 @@ func pathOf(pattern string) string {
 	return ""
 }
 
-// depth returns how many segments pattern has before its wildcard, if there is one.
+// depth returns the number of segments in pattern, without a wildcard at its end.
 func depth(pattern string) (n int) {
 	for segment := range strings.SplitSeq(pattern, "/") {
 		if segment != "" && segment != "*" && !strings.HasSuffix(segment, "...}") {
@@ -131,15 +132,15 @@ func depth(pattern string) (n int) {
 	return n
 }
 
-// leave gives the context of chi back. After a panic or runtime.Goexit it is not
-// called, as in chi: the outer handlers may look at it.
+// leave puts the chi context back into the pool. As in chi, it is not called after a
+// panic or runtime.Goexit, when outer handlers may still look at the context.
 func (t *route) leave() {
 	if !t.passedOn() {
 		chiContexts.Put(t.ours.Load())
 	}
 }
 
-// follow serves r, a request of x, by router, and tells which pattern has matched.
+// follow serves r, a request of x, by router and records which pattern matched.
 func (t *route) follow(x *exchange, router http.Handler, w http.ResponseWriter, r *http.Request) {
 	front := t.stripped(x, r)
 	before := r.Pattern
@@ -168,8 +169,8 @@ func (t *route) follow(x *exchange, router http.Handler, w http.ResponseWriter, 
 	router.ServeHTTP(w, r)
 }
 
-// stripped returns the pattern of what handlers like [http.StripPrefix] have cut off
-// the path of r, a request of x.
+// stripped returns the pattern of the prefix that handlers like [http.StripPrefix]
+// have removed from the path of r, a request of x.
 func (t *route) stripped(x *exchange, r *http.Request) string {
 	if x.outer.URL == nil || r.URL == nil {
 		return ""
@@ -194,8 +195,9 @@ func (t *route) stripped(x *exchange, r *http.Request) string {
 	return pattern[:end]
 }
 
-// fronts keeps the first maxFronts prefixes that were stripped and that no router had
-// matched: http.StripPrefix has one, but other handlers may take it from the request.
+// fronts holds prefixes that were stripped without a router having matched them, up to
+// maxFronts. http.StripPrefix removes a constant, but other handlers may remove what
+// the client sent, and the number of routes must stay bounded.
 var fronts literals
 
 const maxFronts = 64
@@ -205,7 +207,7 @@ type literals struct {
 	seen map[string]string // guarded by mu
 }
 
-// get returns text if it is one of the first, "" otherwise.
+// get returns text if it is one of the first maxFronts texts, and "" otherwise.
 func (l *literals) get(text string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -220,7 +222,7 @@ func (l *literals) get(text string) string {
 	return kept
 }
 
-// join returns a pattern with front before it, "" for no pattern.
+// join returns front followed by pattern, or "" if pattern is empty.
 func join(front, pattern string) string {
 	if pattern == "" {
 		return ""
@@ -228,10 +230,10 @@ func join(front, pattern string) string {
 	return front + pattern
 }
 
-// SetRoute tells the span of the request in ctx which route pattern matched, such
-// as "/orders/{id}": for routers that the middleware does not know. The method and
-// the host that a pattern of [http.ServeMux] may have are left out. It does nothing
-// if ctx is not of a traced request, or pattern has no path.
+// SetRoute sets the route pattern of the request in ctx, for example "/orders/{id}".
+// It is for routers that the middleware does not know. A method and host, as in
+// patterns of [http.ServeMux], are removed. SetRoute does nothing if ctx does not
+// belong to a traced request or pattern has no path.
 func SetRoute(ctx context.Context, pattern string) {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
 	if path := pathOf(pattern); x != nil && path != "" {
@@ -239,11 +241,11 @@ func SetRoute(ctx context.Context, pattern string) {
 	}
 }
 
-// Route returns a handler that does as router, a [chi.Mux] or [http.ServeMux], and
-// tells the middleware which route matched. It is needed where a handler between the
-// middleware and the router passes a copy of the request on: one that puts a value into
-// its context, or [http.StripPrefix]. A prefix of the path that was stripped in between
-// becomes part of the route.
+// Route returns a handler that serves requests with router, a [chi.Mux] or
+// [http.ServeMux], and tells the middleware which route matched. It is needed if a
+// handler between the middleware and the router copies the request, as
+// [http.StripPrefix] does and any handler that adds a value to its context. If the
+// path was stripped of a prefix in between, the route begins with that prefix.
 func Route(router http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if x, _ := r.Context().Value(exchangeKey{}).(*exchange); x != nil {

@@ -12,20 +12,20 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// A response is a stream from the first flush, copy from a reader or hijack
-// on, or when it is longer than this.
+// A response is a stream once it is flushed, copied from a reader or hijacked, or when
+// it exceeds this size.
 const streamBytes = 64 << 10
 
-// While a stream is open a span tells of it after firstPart, then each time after
-// twice as long, up to lastPart.
+// The first span for an open stream is made after firstPart. The interval then doubles
+// each time, up to lastPart.
 const (
 	firstPart = 5 * time.Second
 	lastPart  = time.Minute
 )
 
-// stream makes a response that takes long visible while it is open, as spans
-// below that of the request, one after the other. The collector gets them as they
-// end; the span of the request comes last.
+// stream makes a slow response visible while it is open, by consecutive spans below
+// that of the request. The collector gets each of them when it ends, before the span
+// of the request.
 type stream struct {
 	x       *exchange
 	route   string // when the stream began
@@ -38,12 +38,12 @@ type stream struct {
 	timer *time.Timer // nil: the response has ended
 }
 
-// ended stands for the stream of a response that has ended, and of one that never
-// was a stream: a goroutine that the handler left behind may still write to it.
+// ended is the stream of a response that has ended. A goroutine that the handler left
+// behind may still write to it.
 var ended = new(stream)
 
-// stream returns that of w, which it begins. first says that the first byte of the
-// body goes now.
+// stream returns the stream of w and begins it if necessary. first reports whether the
+// first byte of the body is being sent now.
 func (w *writer) stream(first bool) *stream {
 	if s := w.open.Load(); s != nil {
 		return s
@@ -61,8 +61,8 @@ func (w *writer) stream(first bool) *stream {
 	return s
 }
 
-// part tells of the time since the last part. It runs in a goroutine of its own,
-// while the handler goes on.
+// part makes a span for the time since the last part. It runs in its own goroutine,
+// while the handler runs.
 func (s *stream) part() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,20 +87,20 @@ func (s *stream) part() {
 	s.timer.Reset(s.wait)
 }
 
-// name returns that of the spans that tell of s.
+// name returns the name of the spans for s.
 func (s *stream) name() string {
 	_, method := semconv.HTTPMethod(s.x.outer.Method)
 	return nameOf(method, s.route) + " (open)"
 }
 
-// tell makes a span below the one in ctx, of the time from since to now.
+// tell makes a span below the one in ctx, for the time from since to now.
 func tell(ctx context.Context, name string, since, now time.Time, attrs ...slog.Attr) {
 	_, span := dendro.StartWith(ctx, name, dendro.StartOptions{Time: since}, attrs...)
 	span.EndAt(now)
 }
 
-// end ends the stream of w, which it returns if there was one. No part begins
-// after it.
+// end ends the stream of w and returns it, or nil if there was none. No part begins
+// after that.
 func (w *writer) end() *stream {
 	s := w.open.Swap(ended)
 	if s != nil {

@@ -12,9 +12,9 @@ import (
 
 //go:generate go run ./internal/gen
 
-// writer watches what a handler sends. Handlers get it as one of the types of
-// writer_gen.go, which has the optional interfaces of next and no other; each
-// of them is a lower-case method here.
+// writer observes what a handler sends. The handler gets it as one of the types of
+// writer_gen.go, which has exactly the optional interfaces of next. Each method of
+// these types calls the lower-case method of writer with the same name.
 type writer struct {
 	next     http.ResponseWriter
 	x        *exchange
@@ -26,11 +26,11 @@ type writer struct {
 	hijacked atomic.Bool
 }
 
-// flushErrorer is what [http.ResponseController] looks for.
+// flushErrorer is an interface that [http.ResponseController] looks for.
 type flushErrorer interface{ FlushError() error }
 
-// Unwrap lets [http.ResponseController] reach deadlines and full duplex. If next can
-// be flushed or hijacked only by way of its own Unwrap, that is watched on the way.
+// Unwrap lets [http.ResponseController] set deadlines and full duplex. If next can be
+// flushed or hijacked only by way of its own Unwrap, the result observes that too.
 func (w *writer) Unwrap() http.ResponseWriter {
 	flush, hijack := canFlush(w.next), canHijack(w.next)
 	var flushBelow, hijackBelow bool
@@ -52,11 +52,11 @@ func (w *writer) Unwrap() http.ResponseWriter {
 	return w.next
 }
 
-// maxDeep is of how many writers in one another the innermost is looked for: one may
-// unwrap to itself.
+// maxDeep bounds how many nested writers or routers are searched. A writer may unwrap
+// to itself.
 const maxDeep = 32
 
-// unwrapper is what [http.ResponseController] looks for.
+// unwrapper is an interface that [http.ResponseController] looks for.
 type unwrapper interface{ Unwrap() http.ResponseWriter }
 
 func canFlush(w http.ResponseWriter) bool {
@@ -72,7 +72,7 @@ func canHijack(w http.ResponseWriter) bool {
 	return ok
 }
 
-// passage stands for the next of its writer, which it leads to.
+// passage stands for writer.next and observes flushes and hijacks on the way to it.
 type (
 	passage   struct{ *writer }
 	passageF  struct{ passage }
@@ -108,7 +108,7 @@ func (w *writer) WriteHeader(status int) {
 	}
 }
 
-// begin is called before the header goes.
+// begin is called before the header is sent.
 func (w *writer) begin() {
 	if w.status.Load() != 0 || w.hijacked.Load() {
 		return
@@ -125,21 +125,21 @@ func (w *writer) begin() {
 	}
 }
 
-// limit does what [http.MaxBytesReader] asks of a writer of net/http.
+// limit does what [http.MaxBytesReader] asks of the response writer of net/http.
 func (w *writer) limit() {
 	if w.tooLarge() {
 		w.next.Header().Set("Connection", "close")
 	}
 }
 
-// sent notes that the header has gone, with status if none has gone before.
+// sent records that the header was sent, with status unless another was sent before.
 func (w *writer) sent(status int) {
 	if !w.hijacked.Load() {
 		w.status.CompareAndSwap(0, int32(status))
 	}
 }
 
-// wrote notes that n bytes of the body have gone.
+// wrote records that n bytes of the body were sent.
 func (w *writer) wrote(n int64) {
 	w.sent(http.StatusOK)
 	if w.bytes.Add(n) > streamBytes {
@@ -167,7 +167,7 @@ func (w *writer) writeString(s string) (int, error) {
 	return n, err
 }
 
-// readFrom leaves it to next how to copy: with sendfile, for example.
+// readFrom lets next decide how to copy. It may use sendfile.
 func (w *writer) readFrom(src io.Reader) (int64, error) {
 	w.begin()
 	from := src
