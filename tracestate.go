@@ -20,47 +20,50 @@ type TraceState struct {
 	list string
 }
 
-// ParseTraceState parses a W3C tracestate (Trace Context level 2, section
-// 3.3): at most 32 members, empty ones included, no key twice. It returns [ErrInvalidTraceState]
-// for anything else; the specification asks to drop the whole header then and
-// to keep the traceparent.
+// ParseTraceState parses a W3C tracestate (Trace Context Level 2, section 3.3) of at
+// most 32 members, including empty ones. If a key occurs more than once, only its first
+// member is kept, which is the most recent one: the specification allows one member for
+// each key, and its test suite expects that such a list is passed on. For any other
+// violation of the grammar it returns [ErrInvalidTraceState]. The specification asks to
+// discard the header then, and to keep the traceparent.
 func ParseTraceState(s string) (TraceState, error) {
-	if strings.Trim(s, " \t") == "" {
-		return TraceState{}, nil
-	}
 	if strings.Count(s, ",") >= maxTraceStateMembers {
 		return TraceState{}, ErrInvalidTraceState
 	}
-	clean := true // s is already in the form that list has
+	var list strings.Builder
+	same := true // list would be s up to here
 	for rest, more := s, true; more; {
+		before := s[:len(s)-len(rest)]
 		var member string
 		member, rest, more = strings.Cut(rest, ",")
 		trimmed := strings.Trim(member, " \t")
-		clean = clean && trimmed != "" && len(trimmed) == len(member)
-		if trimmed == "" {
-			continue
+		keep := trimmed != ""
+		if keep {
+			key, value, ok := strings.Cut(trimmed, "=")
+			if !ok || !validStateKey(key) || !validStateValue(value) {
+				return TraceState{}, ErrInvalidTraceState
+			}
+			keep = !hasStateKey(before, key)
 		}
-		key, value, ok := strings.Cut(trimmed, "=")
-		if !ok || !validStateKey(key) || !validStateValue(value) || hasStateKey(rest, key) {
-			return TraceState{}, ErrInvalidTraceState
+		if same && (!keep || len(trimmed) < len(member)) {
+			same = false
+			list.WriteString(strings.TrimSuffix(before, ","))
+		}
+		if keep && !same {
+			if list.Len() > 0 {
+				list.WriteByte(',')
+			}
+			list.WriteString(trimmed)
 		}
 	}
-	if clean {
+	if same {
 		return TraceState{s}, nil
 	}
-	var b strings.Builder
-	for member := range strings.SplitSeq(s, ",") {
-		if member = strings.Trim(member, " \t"); member != "" {
-			if b.Len() > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteString(member)
-		}
-	}
-	return TraceState{b.String()}, nil
+	return TraceState{list.String()}, nil
 }
 
-// hasStateKey reports whether a member of list, checked or not, has key.
+// hasStateKey reports whether a member of list has key. There may be blanks around
+// members.
 func hasStateKey(list, key string) bool {
 	for more := list != ""; more; {
 		var member string

@@ -119,7 +119,13 @@ func TestParseTraceState(t *testing.T) {
 		{"33 members", members(33), "", false},
 		{"32 members, some empty", "a=1" + strings.Repeat(",", 31), "a=1", true},
 		{"33 members, most empty", "a=1" + strings.Repeat(",", 32), "", false},
-		{"twice the same", "foo=1,bar=2,foo=3", "", false},
+		{"a key twice", "foo=1,bar=2,foo=3", "foo=1,bar=2", true},
+		{"a key twice, one value", "foo=1,foo=1", "foo=1", true},
+		{"a key twice, blanks", " foo=1 , foo=2 ,\tbar=1, foo=3 , bar=2", "foo=1,bar=1", true},
+		{"a key twice, then an error", "foo=1,foo=2,BAR=1", "", false},
+		{"a key twice, the second wrong", "foo=1,foo=", "", false},
+		{"a key that begins like another", "foo=1,fo=2,foo@a=3", "foo=1,fo=2,foo@a=3", true},
+		{"32 members, one key", strings.Repeat("a=1,", 31) + "a=2", "a=1", true},
 		{"upper case", "Foo=1", "", false},
 		{"no value", "foo=", "", false},
 		{"no equals sign", "foo", "", false},
@@ -158,6 +164,7 @@ func TestTraceStateSet(t *testing.T) {
 func FuzzParseTraceState(f *testing.F) {
 	f.Add("foo=1,bar=2")
 	f.Add(" foo=1 ,, bar=2")
+	f.Add("foo=1, foo=2,bar=1")
 	f.Fuzz(func(t *testing.T, in string) {
 		ts, err := dendro.ParseTraceState(in)
 		if err != nil {
@@ -169,6 +176,14 @@ func FuzzParseTraceState(f *testing.F) {
 		}
 		if len(ts.String()) > len(in) {
 			t.Fatalf("%q grew to %q", in, ts)
+		}
+		keys := map[string]bool{}
+		for member := range strings.SplitSeq(ts.String(), ",") {
+			key, value, _ := strings.Cut(member, "=")
+			if keys[key] || ts.Get(key) != value {
+				t.Fatalf("%q became %q, which has %q twice", in, ts, key)
+			}
+			keys[key] = true
 		}
 	})
 }
@@ -297,7 +312,11 @@ func TestExtractMalformed(t *testing.T) {
 	}{
 		{"two traceparents", http.Header{"Traceparent": {valid, valid}}, "", ""},
 		{"bad traceparent, good state", http.Header{"Traceparent": {"x"}, "Tracestate": {"a=1"}}, "", ""},
-		{"bad state keeps the parent", http.Header{"Traceparent": {valid}, "Tracestate": {"a=1,a=2"}}, valid, ""},
+		{"bad state keeps the parent", http.Header{"Traceparent": {valid}, "Tracestate": {"a=1,B=2"}}, valid, ""},
+		{"a key twice", http.Header{"Traceparent": {valid}, "Tracestate": {"foo=1,foo=2"}}, valid, "foo=1"},
+		{"a key in two headers", http.Header{"Traceparent": {valid}, "Tracestate": {"foo=1", "foo=2"}}, valid, "foo=1"},
+		{"the same in two headers", http.Header{"Traceparent": {valid}, "Tracestate": {"foo=1", "foo=1"}}, valid, "foo=1"},
+		{"empty headers", http.Header{"Traceparent": {valid}, "Tracestate": {"", "foo=1", ""}}, valid, "foo=1"},
 		{"bad baggage keeps the parent", http.Header{"Traceparent": {valid}, "Baggage": {"a b"}}, valid, ""},
 		{"blanks around", http.Header{"Traceparent": {" " + valid + "\t"}}, valid, ""},
 	} {
