@@ -40,6 +40,12 @@ func FuzzDecodeTracesJSON(f *testing.F) {
 		if batches, err := DecodeTracesJSON(data); err == nil {
 			checkStable(t, batches)
 		}
+		keys := UnknownKeysJSON(data)
+		for _, key := range keys {
+			if len(keys) > maxUnknownKeys || len(key) > maxUnknownBytes {
+				t.Errorf("unknown keys %q", keys)
+			}
+		}
 	})
 }
 

@@ -47,6 +47,9 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, f *format) (re
 	if err != nil {
 		return result, false, &badRequest{http.StatusBadRequest, "decoding " + f.contentType + ": " + err.Error()}
 	}
+	if len(batches) == 0 {
+		return otlp.Result{Message: f.emptyMessage(body.Bytes())}, false, nil
+	}
 	result, retry = h.collect(batches)
 	return result, retry, nil
 }

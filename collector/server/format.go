@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"mime"
 	"net/http"
 
@@ -36,6 +37,19 @@ func formatOf(r *http.Request) (f *format, ok bool) {
 		return json, true
 	}
 	return nil, false
+}
+
+// emptyMessage returns why body, which was decoded, may have no spans, "" if there is
+// nothing wrong with it.
+func (f *format) emptyMessage(body []byte) string {
+	if f != json {
+		return ""
+	}
+	keys := otlp.UnknownKeysJSON(body)
+	if len(keys) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("no spans, but unknown keys: %q; the keys of OTLP/JSON are in lowerCamelCase, such as resourceSpans", keys)
 }
 
 func (f *format) fail(w http.ResponseWriter, status int, code int32, message string) {

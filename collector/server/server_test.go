@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -123,6 +124,38 @@ func TestEmptyRequest(t *testing.T) {
 	} {
 		testkit.Equal(t, "status", serve(refuse, server.Options{}, r).Code, 200)
 	}
+}
+
+// OTLP ignores unknown keys. A request of which nothing else is left is told so, with
+// the keys, as a warning: nothing was rejected.
+func TestUnknownKeys(t *testing.T) {
+	none := collect(func(*dendro.Batch) error { return errors.New("called") })
+	many := `{"` + strings.Repeat("x", 1000) + `":1`
+	for i := range 100 {
+		many += fmt.Sprintf(`,"key_%d":{}`, i)
+	}
+	for body, want := range map[string]string{
+		`{"resource_spans":[{"scope_spans":[{"spans":[{}]}]}]}`:                               `["resource_spans"]`,
+		`{"resourceSpans":[{"scope_spans":[{"spans":[{}]}]}]}`:                                `["scope_spans"]`,
+		`{"resourceSpans":[{"scopeSpans":[{"Spans":[{}]}]},{},{"scopeSpans":[{"Spans":1}]}]}`: `["Spans"]`,
+		`{"resourceLogs":[],"b\u0000\"d":null}`:                                               `["resourceLogs" "b\x00\"d"]`,
+		many + "}":                                                                            `["` + strings.Repeat("x", 64) + `" "key_0" "key_1" "key_2" "key_3" "key_4" "key_5" "key_6"]`,
+	} {
+		w := serve(none, server.Options{}, request(json, "", []byte(body)))
+		testkit.Equal(t, "status", w.Code, 200)
+		result, err := otlp.DecodeResultJSON(w.Body.Bytes())
+		testkit.NoError(t, err)
+		testkit.Equal(t, body, result, otlp.Result{Message: "no spans, but unknown keys: " + want +
+			"; the keys of OTLP/JSON are in lowerCamelCase, such as resourceSpans"})
+	}
+	for _, body := range []string{`{}`, `{"resourceSpans":[]}`, `{"resourceSpans":null}`, `{"resourceSpans":[{"resource":{"unknown":1},"scopeSpans":[{"scope":{"unknown":1},"spans":[]}]}]}`} {
+		testkit.Equal(t, body, serve(none, server.Options{}, request(json, "", []byte(body))).Body.String(), "{}")
+	}
+	// With a span there is nothing to tell.
+	_, store := testkit.NewTracer(t)
+	spans := strings.Replace(string(otlp.AppendTracesJSON(nil, batches...)), "{", `{"unknown":1,`, 1)
+	testkit.Equal(t, "answer", serve(store, server.Options{}, request(json, "", []byte(spans))).Body.String(), "{}")
+	testkit.Equal(t, "spans", len(store.Spans()), 3)
 }
 
 // What is wrong is said, in the format of the request, and leaves no trace.
