@@ -25,8 +25,14 @@ const (
 )
 
 // errorType returns the error.type of err: a word for what may happen to anybody,
-// else the Go type. x is the exchange that it ended, nil if it is one of a part.
-func errorType(x *exchange, err error) string {
+// else the Go type, also if a method of err panics: that of a nil pointer, for example.
+// x is the exchange that it ended, nil if it is one of a part.
+func errorType(x *exchange, err error) (name string) {
+	defer func() {
+		if recover() != nil {
+			name = fmt.Sprintf("%T", err)
+		}
+	}()
 	var timeout interface{ Timeout() bool }
 	var dns *net.DNSError
 	switch {
@@ -85,17 +91,15 @@ func isTLS(err error) bool {
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// describeError sets what is known of err, with which x has failed. The methods of
-// err may panic: those of a nil pointer, for example.
+// describeError sets what is known of err, with which x has failed.
 func (x *exchange) describeError(err error) {
 	span := x.span
+	span.SetAttributes(slog.String(semconv.ErrorType, errorType(x, err)))
 	defer func() {
-		if recover() != nil {
-			span.SetAttributes(slog.String(semconv.ErrorType, fmt.Sprintf("%T", err)))
+		if recover() != nil { // a method of err
 			span.RecordError(err)
 		}
 	}()
-	span.SetAttributes(slog.String(semconv.ErrorType, errorType(x, err)))
 	original := err.Error()
 	message := redactedMessage(err, original)
 	if message == original {

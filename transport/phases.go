@@ -69,7 +69,8 @@ type phases struct {
 // conn is a connection that the request has got.
 type conn struct {
 	asked, got time.Time
-	addr       net.Addr
+	host       string // "": not known
+	port       int32
 	reused     bool
 	idle       time.Duration
 }
@@ -116,13 +117,26 @@ func (p *phases) value(key any) any {
 
 func (p *phases) gotConn(info httptrace.GotConnInfo) {
 	c := conn{got: monotonic.Now(), reused: info.Reused, idle: info.IdleTime}
-	if info.Conn != nil {
-		c.addr = info.Conn.RemoteAddr()
-	}
+	c.host, c.port = peer(info.Conn)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.asked, p.asked = p.asked, time.Time{}
 	p.conns = append(p.conns, c)
+}
+
+// peer returns the address of the other end, "" if it is not known: nobody but us asks
+// a connection that the program has dialed itself, which may panic.
+func peer(conn net.Conn) (host string, port int32) {
+	defer func() { _ = recover() }()
+	switch addr := conn.RemoteAddr().(type) {
+	case nil:
+		return "", 0
+	case *net.TCPAddr:
+		return addr.IP.String(), int32(addr.Port)
+	default:
+		host, n := semconv.SplitHostPort(addr.String())
+		return host, int32(n)
+	}
 }
 
 func (p *phases) wroteRequest(info httptrace.WroteRequestInfo) {
@@ -269,12 +283,7 @@ func (c *conn) record(span *dendro.Span, resends int) {
 		start = c.got
 	}
 	span.AddEventAt(start, c.got.Sub(start), semconv.HTTPGetConnEvent, attrs...)
-	if c.addr == nil {
-		return
-	}
-	if tcp, ok := c.addr.(*net.TCPAddr); ok {
-		span.SetAttributes(peerAttrs(tcp.IP.String(), tcp.Port)...)
-	} else {
-		span.SetAttributes(peerAttrs(semconv.SplitHostPort(c.addr.String()))...)
+	if c.host != "" {
+		span.SetAttributes(peerAttrs(c.host, int(c.port))...)
 	}
 }

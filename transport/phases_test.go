@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -238,6 +239,62 @@ func TestFailedDial(t *testing.T) {
 	testkit.Equal(t, "error", err != nil, true)
 	connect := eventAttrs(recorder.Wait(t, 1)[0].Event("http.connect"))
 	testkit.Equal(t, "error.type", connect["error.type"], any("connection_refused"))
+}
+
+// The error of a dial may be one whose methods panic: net/http does not call them.
+func TestFailedDialWhoseErrorPanics(t *testing.T) {
+	testkit.NoLeaks(t)
+	tracer, recorder := testkit.NewTracer(t)
+	dialer := net.Dialer{Control: func(string, string, syscall.RawConn) error { return (*nilError)(nil) }}
+	req, _ := http.NewRequest("GET", "http://127.0.0.1:1", nil)
+	_, err := transport.New(&http.Transport{DialContext: dialer.DialContext}, transport.Options{Tracer: tracer}).RoundTrip(req) //nolint:bodyclose // there is none
+	testkit.Equal(t, "error", err != nil, true)
+	connect := eventAttrs(recorder.Wait(t, 1)[0].Event("http.connect"))
+	testkit.Equal(t, "error.type", connect["error.type"], any("*net.OpError"))
+}
+
+// addressed is a connection that the program has dialed itself.
+type addressed struct {
+	net.Conn
+	addr func() net.Addr
+}
+
+func (c addressed) RemoteAddr() net.Addr { return c.addr() }
+
+// text is an address that is another type than those of package net.
+type text string
+
+func (text) Network() string  { return "text" }
+func (a text) String() string { return string(a[:14]) }
+
+// Where a connection goes is recorded if it says so; net/http does not ask.
+func TestPeer(t *testing.T) {
+	testkit.NoLeaks(t)
+	s := serve(t, "1.1", func(http.ResponseWriter, *http.Request) {})
+	for name, c := range map[string]struct {
+		addr    func() net.Addr
+		address any
+		port    any
+	}{
+		"TCP":           {func() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80} }, "192.0.2.1", int64(80)},
+		"text":          {func() net.Addr { return text("192.0.2.2:8080") }, "192.0.2.2", int64(8080)},
+		"none":          {func() net.Addr { return nil }, nil, nil},
+		"nil pointer":   {func() net.Addr { return (*net.TCPAddr)(nil) }, nil, nil},
+		"String panics": {func() net.Addr { return text("short") }, nil, nil},
+		"panics":        {func() net.Addr { panic("not known") }, nil, nil},
+	} {
+		tracer, recorder := testkit.NewTracer(t)
+		base := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return addressed{conn, c.addr}, err
+		}}
+		get(t, &http.Client{Transport: transport.New(base, transport.Options{Tracer: tracer})}, context.Background(), s.URL)
+		base.CloseIdleConnections()
+		span := recorder.Wait(t, 1)[0]
+		testkit.Equal(t, name+": address", span.Attr("network.peer.address"), c.address)
+		testkit.Equal(t, name+": port", span.Attr("network.peer.port"), c.port)
+		testkit.Equal(t, name+": got", span.Event("http.getconn") != nil, true)
+	}
 }
 
 // net/http sends a request again when the server closes a used connection.
