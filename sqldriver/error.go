@@ -20,12 +20,12 @@ func (db *database) fail(span *dendro.Span, err error) {
 	if span == nil {
 		return
 	}
-	code := statusCode(err, fmt.Sprint(err))
+	kind, code := classify(err)
 	if code != "" {
 		span.SetAttributes(slog.String(semconv.DBResponseStatusCode, code))
 	}
 	message := db.message(err)
-	span.SetAttributes(slog.String(semconv.ErrorType, errorType(err, code)))
+	span.SetAttributes(slog.String(semconv.ErrorType, kind))
 	span.SetStatus(dendro.StatusError, message)
 	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))
 }
@@ -37,6 +37,18 @@ func (db *database) message(err error) string {
 		message = redactMessage(message)
 	}
 	return message
+}
+
+// classify returns error.type and the status code, the Go type and "" if a method of err
+// panics: that of a nil pointer, for example.
+func classify(err error) (kind, code string) {
+	defer func() {
+		if recover() != nil {
+			kind, code = fmt.Sprintf("%T", err), ""
+		}
+	}()
+	code = statusCode(err, fmt.Sprint(err))
+	return errorType(err, code), code
 }
 
 // errorType returns the attribute error.type: the code of the database if there

@@ -420,6 +420,12 @@ type sqlState struct{ error }
 
 func (sqlState) SQLState() string { return "23505" }
 
+// nilState panics when a nil pointer of it is asked for its state.
+type nilState struct{ state string }
+
+func (*nilState) Error() string      { return "no state" }
+func (e *nilState) SQLState() string { return e.state }
+
 type sqliteError struct{ error }
 
 func (sqliteError) Code() int { return 2067 }
@@ -455,6 +461,7 @@ func TestErrors(t *testing.T) {
 		{mattnError{Code: 14, text: "no file"}, "14", "14", "no file"},
 		{mattnError{text: "no code"}, "sqldriver.mattnError", "", "no code"},
 		{brokenError{}, "sqldriver.brokenError", "", "broken"},
+		{(*nilState)(nil), "*sqldriver.nilState", "", "no state"},
 		{errors.New("Error 1062 (23000): Duplicate entry 'secret' for key 'email'"), "1062", "1062", "Error 1062 (23000): Duplicate entry '?'"},
 		{fmt.Errorf("x: %w", context.Canceled), "context.Canceled", "", "x: context canceled"},
 		{context.DeadlineExceeded, "context.DeadlineExceeded", "", "context deadline exceeded"},
