@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -173,6 +174,67 @@ func TestAttributes(t *testing.T) {
 		slog.String("event.db.query.text", "Q"), slog.Int("event.rows.read", 3),
 	}
 	testkit.Equal(t, "attributes", recorder.Spans()[0].Attributes, want)
+}
+
+// panicking is a value of which every method panics.
+type panicking struct{}
+
+func (panicking) Error() string                { panic("no Error") }
+func (panicking) Unwrap() error                { panic("no Unwrap") }
+func (panicking) Is(error) bool                { panic("no Is") }
+func (panicking) As(any) bool                  { panic("no As") }
+func (panicking) MarshalText() ([]byte, error) { panic("no MarshalText") }
+
+type panickingStringer struct{}
+
+func (panickingStringer) String() string { panic("no String") }
+
+type panickingFormatter struct{}
+
+func (panickingFormatter) Format(fmt.State, rune) { panic("no Format") }
+
+type panickingValuer struct{}
+
+func (panickingValuer) LogValue() slog.Value             { panic("no LogValue") }
+func (panickingValuer) Timespan() (start, end time.Time) { panic("no Timespan") }
+
+// What only tracing asks a value of the program may panic: that is recorded in its
+// place, and the program goes on.
+func TestValuesThatPanic(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	for name, value := range map[string]any{
+		"error": panicking{}, "nil error": (*fs.PathError)(nil), "Stringer": panickingStringer{}, "nil Stringer": (*url.URL)(nil),
+		"Formatter": panickingFormatter{}, "LogValuer": panickingValuer{}, "nil LogValuer": (*sqlEvent)(nil),
+	} {
+		recorder.Reset()
+		attrs := []slog.Attr{slog.Any("a", value), slog.Group("g", slog.Any("b", value)), slog.Int("c", 1)}
+		_, span := tracer.Start(background, "x", attrs...)
+		span.SetAttributes(append(attrs, slog.Any("d", value))...)
+		span.AddEvent("event", attrs...)
+		span.AddLink(span.Context(), attrs...)
+		if v, ok := value.(slog.LogValuer); ok {
+			span.RecordEvent("typed", v)
+		}
+		if err, ok := value.(error); ok {
+			span.RecordError(err, attrs...)
+			span.RecordError(fmt.Errorf("wrapped: %w", err))
+		}
+		span.End()
+		got := recorder.Wait(t, 1)[0]
+		sets := [][]slog.Attr{got.Attributes, got.Links[0].Attributes}
+		for _, e := range got.Events {
+			sets = append(sets, e.Attributes)
+		}
+		for _, set := range sets {
+			told := false
+			for _, a := range set {
+				text := strings.ToLower(a.Value.String())
+				told = told || strings.Contains(text, "panic") || strings.Contains(text, "nil")
+			}
+			testkit.Equal(t, fmt.Sprint(name, " in ", set), told, true)
+		}
+		testkit.Equal(t, name+": others", got.Attr("c"), any(int64(1)))
+	}
 }
 
 func TestLimits(t *testing.T) {

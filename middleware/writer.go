@@ -32,15 +32,7 @@ type flushErrorer interface{ FlushError() error }
 // Unwrap lets [http.ResponseController] set deadlines and full duplex. If next can be
 // flushed or hijacked only by way of its own Unwrap, the result observes that too.
 func (w *writer) Unwrap() http.ResponseWriter {
-	flush, hijack := canFlush(w.next), canHijack(w.next)
-	var flushBelow, hijackBelow bool
-	next, ok := w.next.(unwrapper)
-	for deep := 0; ok && (!flush || !hijack) && deep < maxDeep; deep++ {
-		below := next.Unwrap()
-		flushBelow, hijackBelow = flushBelow || canFlush(below), hijackBelow || canHijack(below)
-		next, ok = below.(unwrapper)
-	}
-	flush, hijack = !flush && flushBelow, !hijack && hijackBelow
+	flush, hijack := w.below()
 	switch p := (passage{w}); {
 	case flush && hijack:
 		return passageFH{passageF{p}}
@@ -50,6 +42,22 @@ func (w *writer) Unwrap() http.ResponseWriter {
 		return passageH{p}
 	}
 	return w.next
+}
+
+// below reports whether next can be flushed and hijacked only by way of its own Unwrap.
+// It looks further than a controller might, so that an Unwrap that panics does not
+// matter yet.
+func (w *writer) below() (flush, hijack bool) {
+	defer func() { _ = recover() }()
+	canFlushNext, canHijackNext := canFlush(w.next), canHijack(w.next)
+	next, ok := w.next.(unwrapper)
+	for deep := 0; ok && (!canFlushNext || !canHijackNext) && deep < maxDeep; deep++ {
+		below := next.Unwrap()
+		flush = flush || !canFlushNext && canFlush(below)
+		hijack = hijack || !canHijackNext && canHijack(below)
+		next, ok = below.(unwrapper)
+	}
+	return flush, hijack
 }
 
 // maxDeep bounds how many nested writers or routers are searched. A writer may unwrap

@@ -159,6 +159,26 @@ func TestUnwrapsToItself(t *testing.T) {
 	testkit.NoError(t, http.NewResponseController(w.with(0)).SetWriteDeadline(time.Time{}))
 }
 
+// A writer below may be one that cannot be unwrapped. That matters when a controller
+// comes to it, and not before.
+func TestUnwrapPanics(t *testing.T) {
+	w := watch(t, deadlines{broken{}})
+	testkit.NoError(t, http.NewResponseController(w.with(0)).SetWriteDeadline(time.Time{}))
+	testkit.NoError(t, http.NewResponseController(w.with(0)).Flush())
+	testkit.Equal(t, "flush is seen", w.open.Load() != nil, true)
+}
+
+// deadlines is a writer that needs the one below for nothing but Write.
+type deadlines struct{ http.ResponseWriter }
+
+func (w deadlines) Unwrap() http.ResponseWriter    { return w.ResponseWriter }
+func (deadlines) SetWriteDeadline(time.Time) error { return nil }
+
+type broken struct{ http.ResponseWriter }
+
+func (broken) Flush()                      {}
+func (broken) Unwrap() http.ResponseWriter { panic("there is nothing below") }
+
 type itself struct{ http.ResponseWriter }
 
 func (w itself) Unwrap() http.ResponseWriter      { return w }

@@ -24,8 +24,14 @@ func WrapConnector(c driver.Connector, o Options) driver.Connector {
 	if w, ok := c.(wrapper); ok {
 		c = w.unwrap().(driver.Connector)
 	}
-	d := wrapDriver(c.Driver(), "", o)
-	return newConnector(c, d, "")
+	return newConnector(c, wrapDriver(driverOf(c), "", o), "")
+}
+
+// driverOf returns the driver of c, nil if it has none or panics: database/sql does not
+// ask before the program does.
+func driverOf(c driver.Connector) (d driver.Driver) {
+	defer func() { _ = recover() }()
+	return c.Driver()
 }
 
 // newConnector wraps a connector of d for dsn, which may not be known.
@@ -107,4 +113,9 @@ func onlyConnects() bool {
 	}
 }
 
-func (c *connector) Driver() driver.Driver { return c.driver }
+func (c *connector) Driver() driver.Driver {
+	if c.driver.bare == nil {
+		return c.bare.Driver()
+	}
+	return c.driver
+}

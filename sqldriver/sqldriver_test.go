@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -288,5 +289,42 @@ func BenchmarkQueryRow(b *testing.B) {
 			}
 			span.End()
 		})
+	}
+}
+
+// oddConnector is one that the program has made itself, without a driver.
+type oddConnector struct {
+	driver.Connector
+	odd func() driver.Driver
+}
+
+func (c oddConnector) Driver() driver.Driver { return c.odd() }
+
+// A connector need not have a driver: database/sql does not ask it for one.
+func TestConnectorWithoutDriver(t *testing.T) {
+	testkit.NoLeaks(t)
+	ask := func(c driver.Connector) (outcome any) {
+		defer func() {
+			if p := recover(); p != nil {
+				outcome = fmt.Sprint("panic: ", p)
+			}
+		}()
+		return c.Driver()
+	}
+	for name, odd := range map[string]func() driver.Driver{
+		"nil":   func() driver.Driver { return nil },
+		"panic": func() driver.Driver { panic("no driver") },
+	} {
+		tracer, recorder := testkit.NewTracer(t)
+		bare := oddConnector{dsnConnector{"", &fakeDriver{rows: 1}}, odd}
+		c := WrapConnector(bare, Options{Tracer: tracer, Roots: true})
+		testkit.Equal(t, name+": driver", ask(c), ask(bare))
+		db := &DB{DB: sql.OpenDB(c)}
+		_, err := db.ExecContext(t.Context(), "UPDATE t SET a = 1")
+		testkit.NoError(t, err)
+		testkit.NoError(t, db.Close())
+		_, err = db.ExecContext(t.Context(), "UPDATE t SET a = 2")
+		testkit.Equal(t, name+": closed", fmt.Sprint(err), "sql: database is closed")
+		testkit.Equal(t, name+": spans", testkit.Names(recorder.Wait(t, 1)), []string{"UPDATE t"})
 	}
 }

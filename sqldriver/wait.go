@@ -165,8 +165,8 @@ func (w *poolWait) failed(query string, err error) {
 	if err == nil || !w.ended.CompareAndSwap(false, true) {
 		return
 	}
-	d, ok := w.db.Driver().(*wrappedDriver)
-	if !ok || d.db == nil || !d.db.noConnection(err) {
+	d := wrappedDriverOf(w.db)
+	if d == nil || d.db == nil || !d.db.noConnection(err) {
 		return
 	}
 	current := dendro.SpanFromContext(w.Context)
@@ -178,6 +178,14 @@ func (w *poolWait) failed(query string, err error) {
 	w.tell(span, monotonic.Now())
 	d.db.fail(span, err)
 	span.End()
+}
+
+// wrappedDriverOf returns the driver of db if it is of this package, nil otherwise. That
+// of a connector which the program has made may panic when asked.
+func wrappedDriverOf(db *sql.DB) (d *wrappedDriver) {
+	defer func() { _ = recover() }()
+	d, _ = db.Driver().(*wrappedDriver)
+	return d
 }
 
 // noConnection reports whether database/sql returns err instead of a connection. It

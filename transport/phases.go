@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http/httptrace"
@@ -124,14 +125,25 @@ func (p *phases) gotConn(info httptrace.GotConnInfo) {
 	p.conns = append(p.conns, c)
 }
 
-// peer returns the address of the other end, "" if it is not known: nobody but us asks
-// a connection that the program has dialed itself, which may panic.
+// peer returns the address of the other end of conn, "" if it is not known. A connection
+// that the program dials itself may panic when asked, and net/http does not ask: that is
+// recorded in place of the address.
 func peer(conn net.Conn) (host string, port int32) {
-	defer func() { _ = recover() }()
+	if conn == nil {
+		return "", 0
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			host, port = fmt.Sprintf("!PANIC %T: %v", conn, p), 0
+		}
+	}()
 	switch addr := conn.RemoteAddr().(type) {
 	case nil:
 		return "", 0
 	case *net.TCPAddr:
+		if addr == nil {
+			return "", 0
+		}
 		return addr.IP.String(), int32(addr.Port)
 	default:
 		host, n := semconv.SplitHostPort(addr.String())

@@ -276,12 +276,13 @@ func TestPeer(t *testing.T) {
 		address any
 		port    any
 	}{
-		"TCP":           {func() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80} }, "192.0.2.1", int64(80)},
-		"text":          {func() net.Addr { return text("192.0.2.2:8080") }, "192.0.2.2", int64(8080)},
-		"none":          {func() net.Addr { return nil }, nil, nil},
-		"nil pointer":   {func() net.Addr { return (*net.TCPAddr)(nil) }, nil, nil},
-		"String panics": {func() net.Addr { return text("short") }, nil, nil},
-		"panics":        {func() net.Addr { panic("not known") }, nil, nil},
+		"TCP":         {func() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80} }, "192.0.2.1", int64(80)},
+		"text":        {func() net.Addr { return text("192.0.2.2:8080") }, "192.0.2.2", int64(8080)},
+		"none":        {func() net.Addr { return nil }, nil, nil},
+		"nil pointer": {func() net.Addr { return (*net.TCPAddr)(nil) }, nil, nil},
+		"String panics": {func() net.Addr { return text("short") },
+			"!PANIC transport_test.addressed: runtime error: slice bounds out of range [:14] with length 5", nil},
+		"panics": {func() net.Addr { panic("not known") }, "!PANIC transport_test.addressed: not known", nil},
 	} {
 		tracer, recorder := testkit.NewTracer(t)
 		base := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
