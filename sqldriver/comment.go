@@ -1,6 +1,7 @@
 package sqldriver
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/dendrotrace/dendro"
@@ -10,12 +11,9 @@ import (
 // those that the database does not keep as they are, as it does with the text of a
 // view, and, as the specification asks, has none.
 func commentable(operation, query string) bool {
-	switch operation {
-	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE":
-		return !strings.ContainsAny(strings.TrimRight(query, "; \t\r\n"), ";#") &&
-			!strings.Contains(query, "/*") && !strings.Contains(query, "--")
-	}
-	return false
+	return slices.Contains(rowOperations, operation) &&
+		!strings.ContainsAny(strings.TrimRight(query, "; \t\r\n"), ";#") &&
+		!strings.Contains(query, "/*") && !strings.Contains(query, "--")
 }
 
 // comment returns the query of s with a comment that names span, if that is asked for,

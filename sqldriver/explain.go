@@ -84,7 +84,7 @@ func explainable(system, query string) bool {
 	l := lexer{text: query, dialect: dialectOf(system)}
 	last, beforeLast := "", "" // words in upper case, else the token
 	for {
-		t := l.next(false)
+		t := l.next(anything)
 		text := t.text
 		if t.kind == word {
 			text = strings.ToUpper(text)
@@ -275,7 +275,7 @@ func redactText(system, plan string) string {
 			b.WriteString(plan[start:l.at])
 			continue
 		}
-		switch l.scan(false) {
+		switch l.scan(anything) {
 		case end:
 			return b.String()
 		case literal:

@@ -18,6 +18,7 @@ type token struct {
 	kind  kind
 	text  string
 	space bool // white space or a comment stood before it
+	names bool // it opens a list of names that are compared with values
 }
 
 // lexer splits a statement into tokens. Where it is not certain how the database
@@ -26,13 +27,15 @@ type lexer struct {
 	text    string
 	at      int
 	dialect dialect
+	dot     bool // the last token
 	unsure  bool // about some of what was read
 }
 
 // dialect is how a system differs from standard SQL.
 type dialect struct {
 	backslash  bool // in '…' a backslash may escape, as a mode of the server says
-	stringsIn2 bool // "…" may be a string, as such a mode says or as a fallback
+	stringsIn2 bool // "…" may be a string, as such a mode says
+	fallback   bool // or as there is no such column
 	dollar     bool // $tag$…$tag$ is a string, E'…' has escapes
 	brackets   bool // […] is a name
 	hash       bool // # begins a comment
@@ -43,28 +46,33 @@ type dialect struct {
 }
 
 func dialectOf(system string) dialect {
+	unknown := dialect{backslash: true, stringsIn2: true, dollar: true, colonParam: true, unknown: true}
 	switch system {
 	case "postgresql", "cockroachdb":
 		return dialect{dollar: true, nested: true}
 	case "mysql", "mariadb":
 		return dialect{backslash: true, stringsIn2: true, hash: true, dashSpace: true}
 	case "sqlite":
-		return dialect{stringsIn2: true, brackets: true, colonParam: true}
+		return dialect{stringsIn2: true, fallback: true, brackets: true, colonParam: true}
 	case "microsoft.sql_server":
+		// "…" is a name with QUOTED_IDENTIFIER ON, which is the default of the server, and
+		// which drivers set when they connect (ODBC, OLE DB, go-mssqldb).
 		return dialect{brackets: true, nested: true}
+	case "oracle.db":
+		unknown.stringsIn2 = false
 	}
-	return dialect{backslash: true, stringsIn2: true, dollar: true, colonParam: true, unknown: true}
+	return unknown
 }
 
-// next returns the next token. nameFollows says that only a name makes sense
-// there, so that "…" is one.
-func (l *lexer) next(nameFollows bool) token {
+// next returns the next token, which stands at p.
+func (l *lexer) next(p position) token {
 	start := l.at
 	l.skipSpace()
 	t := token{space: l.at > start}
 	start = l.at
-	t.kind = l.scan(nameFollows)
+	t.kind = l.scan(p)
 	t.text = l.text[start:l.at]
+	t.names = p == operand && t.text == "(" && l.dialect.fallback && l.namesAreCompared()
 	return t
 }
 
@@ -135,8 +143,10 @@ func (l *lexer) skipComment() {
 }
 
 // scan goes behind the token at l.at.
-func (l *lexer) scan(nameFollows bool) kind {
+func (l *lexer) scan(p position) kind {
 	c, d := l.peek(0), l.peek(1)
+	dotted := l.dot
+	l.dot = c == '.' && !isDigit(d)
 	switch {
 	case l.at == len(l.text):
 		return end
@@ -144,8 +154,7 @@ func (l *lexer) scan(nameFollows bool) kind {
 		l.scanString(false)
 		return literal
 	case c == '"' && l.dialect.stringsIn2:
-		nameFollows = nameFollows || l.at > 0 && l.text[l.at-1] == '.'
-		if l.scanString(false) && (nameFollows || l.peek(0) == '.') {
+		if l.scanString(false) && (dotted || l.isName(p)) {
 			return quoted
 		}
 		return literal

@@ -25,6 +25,7 @@ func TestRedact(t *testing.T) {
 		{"sqlite", `SELECT [a'b], "c", ?1, :name, @p, $v, 'x' FROM t`, `SELECT [a'b], ?, ?1, :name, @p, $v, ? FROM t`},
 		{"sqlite", `SELECT "t"."a" FROM "t", "u" WHERE a = "secret"`, `SELECT "t"."a" FROM "t", "u" WHERE a = ?`},
 		{"sqlite", `PRAGMA key = "secret"`, `PRAGMA key = ?`},
+		{"sqlite", "SELECT a FROM t WHERE \"key\" -- is\n\t=-- 'this'\n? AND \"a b\" /* and */ IS\nNULL", `SELECT a FROM t WHERE "key" = ? AND "a b" IS NULL`},
 		{"microsoft.sql_server", `SELECT TOP 5 [a b], @p1, @@rowcount, $12.50, 'x' FROM #tmp`, `SELECT TOP ? [a b], @p1, @@rowcount, ?, ? FROM #tmp`},
 		{"other_sql", `SELECT "x", 'a', 'b\'`, `SELECT ?, ?, ?`},
 		{"other_sql", `SELECT 'C:\', 'secret'`, `SELECT ?`},
@@ -79,6 +80,10 @@ func TestSummary(t *testing.T) {
 		{"SELECT 1;", "SELECT", ""},
 		{"(SELECT a FROM x) UNION (SELECT b FROM y)", "SELECT x y", ""},
 		{"SELECT * FROM generate_series(1, 10)", "SELECT generate_series", "generate_series"},
+		{"SELECT a FROM x JOIN y ON x.from = y.join, z", "SELECT x y z", ""},
+		{"SELECT a FROM x, (SELECT b FROM y, z WHERE c) s, u", "SELECT x y z u", ""},
+		{"UPDATE OR REPLACE orders SET a = 1", "UPDATE orders", "orders"},
+		{"GRANT SELECT ON orders TO bob", "GRANT", ""},
 		{"BEGIN", "BEGIN", ""},
 		{"SET x = 1", "SET", ""},
 		{"VALUES (1)", "VALUES", ""},
@@ -86,13 +91,15 @@ func TestSummary(t *testing.T) {
 		{"", "", ""},
 		{"?", "", ""},
 	} {
-		_, sum := redact("postgresql", tc.query)
-		testkit.Equal(t, tc.query, sum.String(), tc.want)
-		collection := ""
-		if !sum.several && len(sum.targets) == 1 {
-			collection = sum.targets[0]
+		for _, system := range []string{"postgresql", "sqlite"} {
+			_, sum := redact(system, tc.query)
+			testkit.Equal(t, tc.query, sum.String(), tc.want)
+			collection := ""
+			if !sum.several && len(sum.targets) == 1 {
+				collection = sum.targets[0]
+			}
+			testkit.Equal(t, "collection of "+tc.query, collection, tc.collection)
 		}
-		testkit.Equal(t, "collection of "+tc.query, collection, tc.collection)
 	}
 }
 
@@ -185,20 +192,21 @@ func TestStatementsAreBounded(t *testing.T) {
 }
 
 // FuzzRedact builds statements around a secret in each form of a literal that
-// the dialect has, and looks for it in what comes out.
+// the dialect has, and in double quotes wherever a value may stand, and looks for it
+// in what comes out.
 func FuzzRedact(f *testing.F) {
 	f.Add("SELECT * FROM t WHERE a = ", " AND b = 1", "it's", uint8(0))
 	f.Add("INSERT INTO t VALUES (", ")", `back\slash`, uint8(1))
 	f.Add("SELECT a -- ", "\n", `$$ "x" '`, uint8(2))
+	templates := readQuotes(f)
 	f.Fuzz(func(t *testing.T, before, after, noise string, n uint8) {
 		// arbitrary input: no panic, bounded
-		for _, system := range []string{"postgresql", "mysql", "sqlite", "microsoft.sql_server", "other_sql"} {
+		for _, system := range []string{"postgresql", "mysql", "sqlite", "microsoft.sql_server", "oracle.db", "other_sql"} {
 			text, sum := redact(system, before+noise+after)
 			if len(text) > maxText || len(sum.String()) > 255 {
 				t.Fatalf("%d bytes, summary %d", len(text), len(sum.String()))
 			}
 		}
-		const secret = "s3cr3t"
 		value := noise + secret + noise
 		forms := []struct{ system, literal string }{
 			{"postgresql", "'" + strings.ReplaceAll(value, "'", "''") + "'"},
@@ -216,11 +224,35 @@ func FuzzRedact(f *testing.F) {
 			forms = append(forms, struct{ system, literal string }{"postgresql", "$q$" + value + "$q$"})
 		}
 		form := forms[int(n)%len(forms)]
-		query := "SELECT a, " + form.literal + ", " + form.literal + " FROM t"
-		if text, sum := redact(form.system, query); strings.Contains(text+sum.String(), secret) {
-			t.Fatalf("%s: %s\nbecame %s, %s", form.system, query, text, sum.String())
+		check := func(system, query string) {
+			if text, sum := redact(system, query); strings.Contains(text+sum.String(), secret) {
+				t.Fatalf("%s: %s\nbecame %s, %s", system, query, text, sum.String())
+			}
+		}
+		check(form.system, "SELECT a, "+form.literal+", "+form.literal+" FROM t")
+		doubled := `"` + strings.ReplaceAll(value, `"`, `""`) + `"`
+		for _, c := range templates {
+			if c.sqlite != "-" {
+				check("sqlite", strings.ReplaceAll(c.query, `"secret"`, doubled))
+			}
+			query := strings.ReplaceAll(c.query, `"secret"`, strings.ReplaceAll(doubled, `\`, `\\`))
+			check("mysql", query)
+			check("other_sql", query)
 		}
 	})
+}
+
+func BenchmarkRedact(b *testing.B) {
+	const query = `SELECT "o"."id", "name", count(*) FROM "orders" AS "o" JOIN "items" USING ("order_id") ` +
+		`WHERE "user_id" = ? AND ("state" IN ('a', 'b') OR "deleted" IS NULL) ORDER BY "created" DESC LIMIT 50`
+	for _, system := range []string{"postgresql", "mysql", "sqlite"} {
+		b.Run(system, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				redact(system, query)
+			}
+		})
+	}
 }
 
 func FuzzParseDSN(f *testing.F) {

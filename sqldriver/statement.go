@@ -94,10 +94,11 @@ func redact(system, query string) (text string, sum summary) {
 	var b strings.Builder
 	b.Grow(min(len(query), maxText))
 	l := lexer{text: query, dialect: dialectOf(system)}
+	sum.levels = make([]level, 1, 8)
 	in := false // the word before is IN
 	for {
 		password := sum.last == "BY" && sum.beforeLast == "IDENTIFIED"
-		t := l.next(sum.expect && sum.partial == "")
+		t := l.next(sum.next)
 		if password && t.kind != end {
 			t.kind = l.rest()
 		}
@@ -129,24 +130,24 @@ func redact(system, query string) (text string, sum summary) {
 // skipValues goes behind a list of literals and placeholders and its closing
 // parenthesis, if that is what follows.
 func (l *lexer) skipValues() bool {
-	start := l.at
+	look := *l
 	for {
-		t := l.next(false)
+		t := look.next(anything)
 		if t.text == "-" || t.text == "+" {
-			t = l.next(false)
+			t = look.next(anything)
 		}
 		if t.kind != literal && t.kind != placeholder {
-			break
+			return false
 		}
-		if t = l.next(false); t.text == ")" {
+		switch t = look.next(anything); t.text {
+		case ",":
+		case ")":
+			*l = look
 			return true
-		}
-		if t.text != "," {
-			break
+		default:
+			return false
 		}
 	}
-	l.at = start
-	return false
 }
 
 // statements is a cache of statements by text: two generations, of which the
