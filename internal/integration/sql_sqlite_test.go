@@ -2,7 +2,11 @@ package integration
 
 import (
 	"context"
+	"iter"
+	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
@@ -42,4 +46,64 @@ func TestSQLite(t *testing.T) {
 		testkit.NoError(t, backup.Select(&names, "SELECT name FROM orders ORDER BY id"))
 		testkit.Equal(t, "copied", names, []string{"book", "pen"})
 	})
+}
+
+// SQLite has a name for what a span shows in double quotes, in the statements of a table
+// that is about that.
+func TestSQLiteNamesInDoubleQuotes(t *testing.T) {
+	text, err := os.ReadFile("../../sqldriver/testdata/quotes.txt")
+	testkit.NoError(t, err)
+	tracer, recorder := testkit.NewTracer(t)
+	db, err := sqldriver.Open("sqlite", ":memory:", sqldriver.Options{Tracer: tracer, Roots: true})
+	testkit.NoError(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	for _, table := range []string{
+		`settings ("key" PRIMARY KEY, value, name, "order", doc, a, b)`, "t (a, b, c)", "u (id PRIMARY KEY, a, b, value)", "one (a)",
+	} {
+		_, err := db.Exec("CREATE TABLE " + table)
+		testkit.NoError(t, err)
+	}
+	_, err = db.Exec("CREATE INDEX settings_name ON settings (name)")
+	testkit.NoError(t, err)
+	prepare := func(query string) error {
+		stmt, err := db.Prepare(query)
+		if err == nil {
+			err = stmt.Close()
+		}
+		return err
+	}
+	inQuotes := regexp.MustCompile(`"(\w+)"`)
+	names := 0
+	for query, result := range statements(string(text)) {
+		if result == "-" {
+			continue
+		}
+		recorder.Reset()
+		if err := prepare(query); err != nil {
+			t.Errorf("%s: %v", query, err)
+			continue
+		}
+		shown := recorder.Spans()[0].Attr("db.query.text").(string)
+		for _, name := range inQuotes.FindAllString(shown, -1) {
+			names++
+			if err := prepare(strings.ReplaceAll(query, name, "["+name[1:len(name)-1]+"]")); err != nil {
+				t.Errorf("%s shows %s, which is no name: %v", shown, name, err)
+			}
+		}
+	}
+	testkit.Equal(t, "names", names > 100, true)
+}
+
+// statements are the lines of text that are not indented, and the lines below them.
+func statements(text string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		lines := strings.Split(text, "\n")
+		for i, line := range lines[:len(lines)-1] {
+			result, indented := strings.CutPrefix(lines[i+1], "\t")
+			if indented && !strings.HasPrefix(line, "\t") && !yield(line, result) {
+				return
+			}
+		}
+	}
 }
