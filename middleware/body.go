@@ -57,7 +57,7 @@ func (w *writer) tooLarge() bool {
 		return false
 	}
 	limit := int64(math.MaxInt64)
-	for v.IsValid() && v.Type() == maxBytes.of { // or several
+	for v.IsValid() && v.Type() == maxBytes.of { // there may be several
 		reader := v.Elem()
 		if is(reader.FieldByIndex(maxBytes.w).Elem(), w) {
 			limit = min(limit, reader.FieldByIndex(maxBytes.limit).Int())

@@ -30,9 +30,9 @@ type exchange struct {
 	context.Context // with the span
 	h               *handler
 	span            *dendro.Span
-	outer           *http.Request // as it came
+	outer           *http.Request // as the middleware got it
 	request         http.Request  // as the next handler gets it
-	body            body          // of request, if it has one
+	body            body          // the body of request, if it has one
 	writer          writer
 	route           route
 	told            notes
@@ -127,7 +127,7 @@ func (x *exchange) describeRequest(method string) {
 	if method == semconv.HTTPMethodOther {
 		attrs = append(attrs, slog.String(semconv.HTTPRequestMethodOriginal, r.Method))
 	}
-	if r.URL != nil { // as it is for requests of a server
+	if r.URL != nil { // always true for requests of a server
 		attrs = append(attrs, slog.String(semconv.URLPath, r.URL.EscapedPath()))
 		if r.URL.RawQuery != "" {
 			var buf [256]byte
@@ -146,7 +146,7 @@ func (x *exchange) describeRequest(method string) {
 			slog.String(semconv.ClientAddress, client),
 			slog.String(semconv.NetworkPeerAddress, peer),
 			slog.Int(semconv.NetworkPeerPort, port))
-	} else if isAddr(client) { // a header told a handler outside, as chi's RealIP
+	} else if isAddr(client) { // an outer handler has set it from a header, as chi's RealIP does
 		attrs = append(attrs, slog.String(semconv.ClientAddress, client))
 	}
 	if agent := r.Header["User-Agent"]; len(agent) > 0 {
@@ -165,14 +165,14 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	w := &x.writer
 	stream := w.end()
 	concluded := false
-	defer func() { x.leave(p, concluded, stream) }() // also if a hook panics
+	defer func() { x.leave(p, concluded, stream) }() // even if a hook panics
 	// An outer handler that did not wait for next may have returned already. Then the
 	// context has been canceled.
 	if w.status.Load() == 0 && x.Err() == nil {
 		if p == nil {
 			w.begin() // net/http sends the header now
 		} else {
-			w.limit() // for a handler outside that answers
+			w.limit() // an outer handler may answer
 		}
 	}
 	status, errorType := x.outcome(p)

@@ -47,7 +47,7 @@ func (h *handler) clientOf(lines []string, peer netip.Addr, address func(element
 		for line := lines[i]; line != ""; {
 			element := lastOf(line, ',')
 			line = strings.TrimSuffix(line[:len(line)-len(element)], ",")
-			if strings.TrimSpace(element) == "" { // allowed in lists, and says nothing
+			if strings.TrimSpace(element) == "" { // allowed in lists
 				continue
 			}
 			host, _ := semconv.SplitHostPort(address(element))

@@ -33,7 +33,7 @@ func (w *writer) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if s := w.stream(false); s != ended {
 		s.isOpen = isOpen
 	}
-	if isOpen != nil && w.x.h.typeOf(w.next).server == http1Writer { // else buf may write elsewhere
+	if isOpen != nil && w.x.h.typeOf(w.next).server == http1Writer { // otherwise buf may write elsewhere
 		buf.Writer.Reset(w.firstWriteTo(conn))
 	}
 	return conn, buf, err
@@ -52,7 +52,7 @@ func (w *writer) firstWriteTo(conn net.Conn) io.Writer {
 
 type firstWrite struct {
 	conn net.Conn
-	w    *writer // nil: it was written to
+	w    *writer // nil after the first write
 }
 
 func (f *firstWrite) Write(p []byte) (int, error) {
@@ -121,7 +121,7 @@ func weakly[T any, C interface {
 // closed. That is checked at intervals of a sixteenth of the time that has passed,
 // within bounds.
 type conversation struct {
-	context.Context // with the span, and nothing of the request: that may go
+	context.Context // with the span, without a reference to the request
 	span            *dendro.Span
 	name            string
 	isOpen          func() bool
@@ -153,7 +153,7 @@ func (x *exchange) converse(s *stream) bool {
 func (c *conversation) look() {
 	now := monotonic.Now()
 	switch {
-	case !c.span.IsRecording(): // somebody else has ended it
+	case !c.span.IsRecording(): // ended by somebody else
 		return
 	case !c.isOpen():
 		c.span.EndAt(now)

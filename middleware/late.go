@@ -14,7 +14,7 @@ type writerType struct {
 	of          reflect.Type
 	has         uint8 // the optional interfaces, as of optionalInterfaces
 	server      serverWriter
-	wroteHeader []int // index of the field of an http1Writer that says that the header has gone; nil: it has none
+	wroteHeader []int // index of that field of an http1Writer; nil if it has none
 }
 
 // serverWriter identifies the writers of net/http that log who calls them too late.
@@ -54,11 +54,11 @@ func (w *writer) late(status int) bool {
 		case w.hijacked.Load():
 			return w.blame("response.WriteHeader on hijacked connection")
 		case w.status.Load() != 0,
-			t.wroteHeader != nil && reflect.ValueOf(w.next).Elem().FieldByIndex(t.wroteHeader).Bool(): // by a handler outside
+			t.wroteHeader != nil && reflect.ValueOf(w.next).Elem().FieldByIndex(t.wroteHeader).Bool(): // sent by an outer handler
 			return w.blame(superfluous)
 		}
 	case timeoutWriter:
-		if w.status.Load() != 0 && w.x.Err() == nil && 100 <= status && status <= 999 { // net/http panics for others
+		if w.status.Load() != 0 && w.x.Err() == nil && 100 <= status && status <= 999 { // net/http panics for other codes
 			return w.blame(superfluous)
 		}
 	}

@@ -241,7 +241,7 @@ func (h *handler) start(r *http.Request, above *dendro.Span, name string) (conte
 			ctx = dendro.ContextWithBaggage(ctx, baggage)
 		}
 	default:
-		if dendro.BaggageFromContext(ctx).Len() == 0 { // else a handler outside has set it
+		if dendro.BaggageFromContext(ctx).Len() == 0 { // otherwise an outer handler has set it
 			ctx = dendro.ContextWithBaggage(ctx, dendro.Baggage{})
 		}
 		if caller.IsValid() {

@@ -4,8 +4,8 @@ import "sync/atomic"
 
 // note is what inner handlers tell about their request.
 type note struct {
-	route    string // by Route and SetRoute
-	final    bool   // route is, by SetRoute
+	route    string // set by Route and SetRoute
+	final    bool   // route was set by SetRoute
 	panicked string // the type of the panic that was recorded last
 }
 

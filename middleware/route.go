@@ -12,7 +12,7 @@ import (
 
 // route finds the pattern of the innermost router that matched.
 type route struct {
-	ours atomic.Pointer[chi.Context] // of chiContexts, for the chi router inside; nil, none: it makes its own
+	ours atomic.Pointer[chi.Context] // for the chi router inside; if nil or none, that makes its own
 }
 
 var chiContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
@@ -68,7 +68,7 @@ func (t *route) find(x *exchange) *chi.Context {
 		}
 	}
 	if t.ours.CompareAndSwap(nil, c) && c != none {
-		giveBack(x.outer, &x.request) // the last that is seen outside: chi by itself makes a copy now
+		giveBack(x.outer, &x.request) // outer handlers see nothing of what comes now: chi would have made a copy
 	}
 	return t.ours.Load()
 }
@@ -91,9 +91,9 @@ func (t *route) pattern(x *exchange) string {
 	if c == nil {
 		c = chi.RouteContext(x.Context)
 	}
-	before, last := x.outer.Pattern, x.request.Pattern // of a router that got this very request
+	before, last := x.outer.Pattern, x.request.Pattern // set by routers that got the request itself, not a copy
 	if c != nil && len(c.RoutePatterns) == 1 && c.RoutePatterns[0] == last && before == "" && told == &nothing {
-		return last // as the chi router has set it: the others would say the same
+		return last // set by the chi router; the other sources agree
 	}
 	pattern := closer(c.RoutePattern(), pathOf(before))
 	if last != before {
@@ -145,7 +145,7 @@ func (t *route) follow(x *exchange, router http.Handler, w http.ResponseWriter, 
 	front := t.stripped(x, r)
 	before := r.Pattern
 	c := chi.RouteContext(r.Context())
-	whole := c != nil && c == chi.RouteContext(x) // c knows what stands before front
+	whole := c != nil && c == chi.RouteContext(x) // the patterns of c begin with that of front
 	if mux, ok := router.(*chi.Mux); ok && c == nil {
 		c = chi.NewRouteContext()
 		c.Routes = mux
@@ -162,7 +162,7 @@ func (t *route) follow(x *exchange, router http.Handler, w http.ResponseWriter, 
 		pattern = closer(last, pattern)
 		x.told.change(func(n *note) {
 			if !n.final {
-				n.route = closer(n.route, pattern) // routers inside are the first to tell theirs
+				n.route = closer(n.route, pattern) // the innermost router comes here first
 			}
 		})
 	}()
@@ -181,7 +181,7 @@ func (t *route) stripped(x *exchange, r *http.Request) string {
 	}
 	pattern, end := t.pattern(x), 0
 	segments := strings.Count(front, "/")
-	if depth(pattern) < segments { // no router has matched it
+	if depth(pattern) < segments { // no outer router has matched front
 		return fronts.get(front)
 	}
 	for range segments {

@@ -28,14 +28,14 @@ const (
 // of the request.
 type stream struct {
 	x       *exchange
-	route   string // when the stream began
+	route   string // the pattern when the stream began
 	flushes atomic.Int64
-	isOpen  func() bool // of a hijacked connection; nil: there is none, or it cannot be told
+	isOpen  func() bool // reports whether a hijacked connection is open; nil if there is none or that is not known
 
 	mu    sync.Mutex // guards what follows
 	since time.Time  // when the next part began
 	wait  time.Duration
-	timer *time.Timer // nil: the response has ended
+	timer *time.Timer // nil once the response has ended
 }
 
 // ended is the stream of a response that has ended. A goroutine that the handler left
@@ -49,7 +49,7 @@ func (w *writer) stream(first bool) *stream {
 		return s
 	}
 	s := &stream{x: w.x, route: w.x.route.pattern(w.x), since: monotonic.Now(), wait: w.x.h.firstPart}
-	s.mu.Lock() // the part may come before its timer is known, and so may the end
+	s.mu.Lock() // part and end wait until timer is set
 	defer s.mu.Unlock()
 	if !w.open.CompareAndSwap(nil, s) {
 		return w.open.Load()

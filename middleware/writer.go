@@ -18,11 +18,11 @@ import (
 type writer struct {
 	next     http.ResponseWriter
 	x        *exchange
-	header   http.Header            // of next, if the handler has asked for it
-	length   int64                  // of the body, as its header said when it went; -1: unknown
-	bytes    atomic.Int64           // of the body, sent
-	open     atomic.Pointer[stream] // nil unless it takes long
-	status   atomic.Int32           // final status sent, 0 before
+	header   http.Header            // of next; nil until the handler asks for it
+	length   int64                  // Content-Length when the header was sent; -1 if unknown
+	bytes    atomic.Int64           // of the body that were sent
+	open     atomic.Pointer[stream] // nil unless the response is a stream
+	status   atomic.Int32           // that was sent; 0 before that
 	hijacked atomic.Bool
 }
 
@@ -96,7 +96,7 @@ func (p passageFH) Hijack() (net.Conn, *bufio.ReadWriter, error) { return p.hija
 
 func (w *writer) Header() http.Header {
 	header := w.next.Header()
-	if w.header == nil { // several goroutines may ask at once, where next lets them
+	if w.header == nil { // several goroutines may call Header at once, if next permits
 		w.header = header
 	}
 	return header
@@ -184,11 +184,11 @@ func (w *writer) readFrom(src io.Reader) (int64, error) {
 		from = limited.R
 	}
 	if !ok || limited.N > streamBytes {
-		_, file := from.(*os.File) // others may have nothing to send for now
+		_, file := from.(*os.File) // other readers may not have data yet
 		w.stream(file)
 	}
 	n, err := w.next.(io.ReaderFrom).ReadFrom(src)
-	if n > 0 { // else the header has not gone: the handler may still answer with an error
+	if n > 0 { // otherwise no header was sent, and the handler may still send an error
 		w.wrote(n)
 	}
 	return n, err
@@ -211,7 +211,7 @@ func (w *writer) flushError() error {
 
 func (w *writer) flushed() {
 	w.sent(http.StatusOK)
-	w.stream(w.bytes.Load() <= streamBytes).flushes.Add(1) // of more some has gone before
+	w.stream(w.bytes.Load() <= streamBytes).flushes.Add(1) // of a larger body, a part was sent before
 }
 
 func (w *writer) push(target string, o *http.PushOptions) error {

@@ -8,27 +8,26 @@ import (
 	"sync/atomic"
 )
 
-// body is a response body that ends the span of its request, once: at the end
-// of the data, with an error, when it is closed, or when nobody has it any more.
-// One goroutine may close it while another reads.
+// body is a response body that ends the span of its request once: at the end of the
+// data, with an error, when it is closed, or when it becomes unreachable. One
+// goroutine may close it while another reads.
 //
-// Only the caller has it. The connection, which waits for the end of the data,
-// has the request and with it the exchange; with HTTP/2 the response, too, of which
-// the caller then gets a copy.
+// Only the caller has a reference to it. The connection, which waits for the end of
+// the data, refers to the request and so to the exchange. With HTTP/2 it also refers
+// to the response, so the caller gets a copy of that.
 type body struct {
 	inner    io.ReadCloser
 	exchange *exchange
 	sentinel *sentinel
-	original *http.Response // of copied; nil: there is no copy
+	original *http.Response // that copied is a copy of; nil if there is no copy
 	copied   *http.Response
 	upgraded bool // to another protocol
 	ended    atomic.Bool
 }
 
-// sentinel belongs to one body that has not ended, and to nobody else: when the
-// finalizer finds an exchange in it, nobody can end that body any more. Sentinels
-// are used again, because to set a finalizer, or runtime.AddCleanup, for each body
-// would take a good part of the time of the whole Transport.
+// sentinel belongs to one body that has not ended. If its finalizer finds an exchange,
+// that body has become unreachable. Sentinels are reused, because a finalizer or
+// runtime.AddCleanup for each body would take a large part of the time of a request.
 type sentinel struct{ exchange *exchange }
 
 var sentinels = sync.Pool{New: func() any {
@@ -37,15 +36,15 @@ var sentinels = sync.Pool{New: func() any {
 	return s
 }}
 
-// lost is called by the garbage collector. The collector of spans may be slow,
-// and other finalizers wait.
+// lost is called by the garbage collector. It does not wait for the span to end,
+// because the collector of spans may be slow and other finalizers wait.
 func (s *sentinel) lost() {
 	if s.exchange != nil {
 		go s.exchange.forgotten()
 	}
 }
 
-// wrapBody returns resp, or a copy of it, with a body that ends x.
+// wrapBody returns resp, or a copy, with a body that ends x.
 func (x *exchange) wrapBody(resp *http.Response) *http.Response {
 	b := &body{inner: resp.Body, exchange: x, upgraded: resp.StatusCode == http.StatusSwitchingProtocols}
 	b.sentinel = sentinels.Get().(*sentinel)
@@ -71,7 +70,7 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (b *body) Close() error {
-	b.end(nil) // first: a Read that Close interrupts has not failed
+	b.end(nil) // before Close, which may interrupt a Read that has not failed
 	return b.inner.Close()
 }
 
@@ -86,8 +85,7 @@ func (b *body) writeTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// write and closeWrite may be the last that is done with b, which is not forgotten
-// before they return.
+// write and closeWrite keep b alive until they return: they may be the last use of it.
 func (b *body) write(p []byte) (int, error) {
 	defer runtime.KeepAlive(b)
 	return b.inner.(io.Writer).Write(p)
@@ -98,8 +96,8 @@ func (b *body) closeWrite() error {
 	return b.inner.(closeWriter).CloseWrite()
 }
 
-// eof ends the span, unless there may be more to write. Trailers that the server did
-// not announce are set by now.
+// eof ends the span, unless the connection was upgraded and may still be written to.
+// By now trailers that the server did not announce are set.
 func (b *body) eof() {
 	if b.original != nil {
 		b.copied.Trailer = b.original.Trailer
@@ -109,7 +107,7 @@ func (b *body) eof() {
 	}
 }
 
-// end ends the span; err, if not nil, is why.
+// end ends the span once, with an error if err is not nil.
 func (b *body) end(err error) {
 	if !b.ended.CompareAndSwap(false, true) {
 		return
@@ -120,13 +118,13 @@ func (b *body) end(err error) {
 	b.exchange.endBody(err)
 }
 
-// closeWriter is a connection with two halves, as [http.Transport] gives it for
-// 101 Switching Protocols. [net/http/httputil.ReverseProxy] looks for it.
+// closeWriter is a connection that can be closed for writing. [http.Transport] returns
+// one for 101 Switching Protocols, and [net/http/httputil.ReverseProxy] looks for it.
 type closeWriter interface{ CloseWrite() error }
 
-// exact returns b with those optional interfaces that b.inner has: io.Writer,
-// io.WriterTo and closeWriter. As in package middleware each of the types below
-// adds one method, and a value in an interface needs no memory.
+// exact returns b with exactly the optional interfaces of b.inner: io.Writer,
+// io.WriterTo and closeWriter. Each of the types below adds one method and is one
+// pointer wide, so that storing it in an interface does not allocate.
 func (b *body) exact() io.ReadCloser {
 	_, w := b.inner.(io.Writer)
 	_, t := b.inner.(io.WriterTo)

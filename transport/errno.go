@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// socketErrorType returns the error.type of what the system says of a connection,
-// "" for anything else.
+// socketErrorType returns the error.type of an error number of the system, or "" for
+// any other error.
 func socketErrorType(err error) string {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {

@@ -1,4 +1,4 @@
 package transport
 
-// socketErrorType knows nothing of Plan 9, whose errors are texts.
+// socketErrorType returns "": the errors of Plan 9 are strings.
 func socketErrorType(error) string { return "" }

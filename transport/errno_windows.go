@@ -5,16 +5,16 @@ import (
 	"syscall"
 )
 
-// The errors of Windows Sockets that package syscall has no names for.
+// These are errors of Windows Sockets that package syscall does not name.
 const (
 	wsaeNetUnreach  = syscall.Errno(10051)
 	wsaeConnRefused = syscall.Errno(10061)
 	wsaeHostUnreach = syscall.Errno(10065)
 )
 
-// socketErrorType returns the error.type of what the system says of a connection,
-// "" for anything else. Package syscall invents the values of ECONNREFUSED and the
-// like on Windows; connections do not return them.
+// socketErrorType returns the error.type of an error number of the system, or "" for
+// any other error. ECONNREFUSED and the like in package syscall have invented values
+// on Windows, which connections do not return.
 func socketErrorType(err error) string {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {

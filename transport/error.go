@@ -17,16 +17,16 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// What socketErrorType returns, on systems that tell.
+// These are the results of socketErrorType on systems that have error numbers.
 const (
 	connectionRefused = "connection_refused"
 	connectionReset   = "connection_reset"
 	unreachable       = "unreachable"
 )
 
-// errorType returns the error.type of err: a word for what may happen to anybody,
-// else the Go type, also if a method of err panics: that of a nil pointer, for example.
-// x is the exchange that it ended, nil if it is one of a part.
+// errorType returns the error.type of err: a word for common errors, or the Go type.
+// It returns the Go type, too, if a method of err panics, as that of a nil pointer
+// may. x is the exchange that err ended, or nil if err ended just a phase.
 func errorType(x *exchange, err error) (name string) {
 	defer func() {
 		if recover() != nil {
@@ -53,7 +53,8 @@ func errorType(x *exchange, err error) (name string) {
 	return goType(err)
 }
 
-// goType returns the type of err, or of what it wraps if its own type says nothing.
+// goType returns the type of err, or of the error it wraps if its own type is of
+// package fmt.
 func goType(err error) string {
 	name := fmt.Sprintf("%T", err)
 	if inner := errors.Unwrap(err); inner != nil && name == "*fmt.wrapError" {
@@ -62,8 +63,8 @@ func goType(err error) string {
 	return name
 }
 
-// expired reports whether the deadline of ctx has passed: also when Cancel,
-// which [http.Client] closes then too, has come first.
+// expired reports whether the deadline of ctx has passed. [http.Client] also closes
+// Request.Cancel then, which may be noticed first.
 func expired(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ok && !time.Now().Before(deadline)
@@ -78,20 +79,20 @@ func canceled(cancel <-chan struct{}) bool {
 	}
 }
 
-// isTLS reports whether the handshake has failed, or what came was not TLS.
+// isTLS reports whether the TLS handshake failed or the peer did not speak TLS.
 func isTLS(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
 	var hostname x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
-	var op *net.OpError // of an alert, whose type is private
+	var op *net.OpError // of a TLS alert, whose own type is not exported
 	return errors.As(err, &certificate) || errors.As(err, &authority) || errors.As(err, &hostname) ||
 		errors.As(err, &invalid) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) ||
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// describeError sets what is known of err, with which x has failed.
+// describeError records err, which ended x.
 func (x *exchange) describeError(err error) {
 	span := x.span
 	span.SetAttributes(slog.String(semconv.ErrorType, errorType(x, err)))
@@ -110,12 +111,12 @@ func (x *exchange) describeError(err error) {
 	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))
 }
 
-// redactedMessage returns message, that of err, without credentials and the values
-// of query parameters: [url.Error] has the whole URL in it, and a base that is a
-// client itself returns one.
+// redactedMessage returns message, the message of err, without credentials and values
+// of query parameters. A [url.Error] contains the whole URL, and a base that is itself
+// a client may return one.
 func redactedMessage(err error, message string) string {
 	var failed *url.Error
-	if errors.As(err, &failed) && failed.Op == "parse" { // what is a password in it?
+	if errors.As(err, &failed) && failed.Op == "parse" { // where a password would be is not known
 		return "parse: invalid URL"
 	}
 	return semconv.RedactURLs(message)

@@ -7,12 +7,12 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// hostList is the hosts of [Options.PropagateTo]. Nil has every host.
+// hostList has the hosts of [Options.PropagateTo]. A nil list has every host.
 type hostList []hostPattern
 
 type hostPattern struct {
-	name  string // or what follows the star, with its dot
-	below bool   // it had a star
+	name  string // after a star: begins with a dot
+	below bool   // the pattern began with a star
 	port  int    // 0: any
 }
 

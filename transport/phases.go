@@ -17,10 +17,10 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// The context keys of httptrace, and of what package net reads of it.
+// traceKey and dialKey are the context keys of httptrace and of package net.
 var traceKey, dialKey = traceKeys()
 
-// keys is a context that notes which keys it is asked for.
+// keys is a context that records the keys it is asked for.
 type keys struct {
 	context.Context
 	asked []any
@@ -31,8 +31,8 @@ func (k *keys) Value(key any) any {
 	return nil
 }
 
-// traceKeys finds out the keys, which are private. A key that cannot be found is
-// nil, and its events are missing.
+// traceKeys finds the keys, which are not exported. If a key cannot be found, it is
+// nil and its events are not recorded.
 func traceKeys() (trace, dial any) {
 	probe := &keys{Context: context.Background()}
 	httptrace.ContextClientTrace(probe)
@@ -50,33 +50,34 @@ func traceKeys() (trace, dial any) {
 	return trace, dial
 }
 
-// phases is what httptrace tells of a request. It is gathered here, by whatever
-// goroutines, and written to the span when RoundTrip returns: what a dial that
-// goes on behind it tells then is dropped.
+// phases gathers what httptrace reports about a request, from several goroutines. It
+// is written to the span when RoundTrip returns. What a dial reports after that is
+// dropped.
 type phases struct {
 	trace httptrace.ClientTrace
-	// composed knows trace and the hooks that the caller has. Nil: it has none.
+	// composed has the hooks of trace and of the caller. It is nil if the caller has
+	// none.
 	composed context.Context
 
 	mu       sync.Mutex // guards what follows
-	asked    time.Time  // for a connection; zero when it has got one
-	conns    []conn     // got
-	first    [1]conn    // memory of conns
-	written  time.Time  // the request, last
+	asked    time.Time  // when the request asked for a connection; zero once it has one
+	conns    []conn     // that the request got
+	first    [1]conn    // initial memory of conns
+	written  time.Time  // when the request was written last
 	dials    []phase
 	tlsStart time.Time
 }
 
-// conn is a connection that the request has got.
+// conn is a connection that the request got.
 type conn struct {
 	asked, got time.Time
-	host       string // "": not known
+	host       string // "" if not known
 	port       int32
 	reused     bool
 	idle       time.Duration
 }
 
-// phase is an event that took some time.
+// phase is an event with a duration.
 type phase struct {
 	name  string
 	start time.Time
@@ -84,8 +85,8 @@ type phase struct {
 	attrs []slog.Attr
 }
 
-// newPhases returns the hooks of a request with ctx, without those of dials
-// unless they have to be composed with the caller's.
+// newPhases returns the hooks of a request with ctx. They include the hooks of dials
+// only if they must be composed with hooks of the caller.
 func newPhases(ctx context.Context, secure bool) *phases {
 	p := &phases{asked: monotonic.Now()}
 	p.conns = p.first[:0]
@@ -103,7 +104,7 @@ func newPhases(ctx context.Context, secure bool) *phases {
 	return p
 }
 
-// value answers for a context with the key traceKey or dialKey.
+// value returns the context value for traceKey or dialKey.
 func (p *phases) value(key any) any {
 	switch {
 	case p.composed != nil:
@@ -125,9 +126,9 @@ func (p *phases) gotConn(info httptrace.GotConnInfo) {
 	p.conns = append(p.conns, c)
 }
 
-// peer returns the address of the other end of conn, "" if it is not known. A connection
-// that the program dials itself may panic when asked, and net/http does not ask: that is
-// recorded in place of the address.
+// peer returns the remote address of conn, or "" if it is not known. A connection that
+// the program has dialed itself may panic when asked, which net/http never does. The
+// panic is recorded in place of the address.
 func peer(conn net.Conn) (host string, port int32) {
 	if conn == nil {
 		return "", 0
@@ -180,7 +181,7 @@ func (p *phases) tlsHandshakeDone(state tls.ConnectionState, err error) {
 	p.add(semconv.HTTPTLSEvent, start, attrs)
 }
 
-// add notes a phase that began at start and ends now.
+// add records a phase that began at start and ends now.
 func (p *phases) add(name string, start time.Time, attrs []slog.Attr) {
 	took := time.Since(start)
 	p.mu.Lock()
@@ -190,7 +191,7 @@ func (p *phases) add(name string, start time.Time, attrs []slog.Attr) {
 	}
 }
 
-// dial is the hooks of one dial, which may try several addresses at once.
+// dial has the hooks of one dial, which may try several addresses at once.
 type dial struct {
 	phases *phases
 
@@ -245,7 +246,7 @@ func (d *dial) connectDone(network, addr string, err error) {
 	d.phases.add(semconv.HTTPConnectEvent, start, append(errorAttrs(err), peerAttrs(host, port)...))
 }
 
-// errorAttrs is empty for a nil err.
+// errorAttrs returns error.type for err, and nothing if err is nil.
 func errorAttrs(err error) []slog.Attr {
 	if err == nil {
 		return nil
@@ -261,7 +262,7 @@ func peerAttrs(host string, port int) []slog.Attr {
 	return attrs
 }
 
-// finish writes to span what is known by now. responded says that there is a
+// finish writes to span what is known by now. responded reports whether there is a
 // response.
 func (p *phases) finish(span *dendro.Span, responded bool) {
 	now := monotonic.Now()
@@ -280,8 +281,8 @@ func (p *phases) finish(span *dendro.Span, responded bool) {
 	}
 }
 
-// record writes c to span. resends counts the connections before it, on each of
-// which the request has failed.
+// record writes c to span. resends is the number of connections before it. The request
+// failed on each of them.
 func (c *conn) record(span *dendro.Span, resends int) {
 	attrs := append(make([]slog.Attr, 0, 3), slog.Bool(semconv.HTTPConnReused, c.reused))
 	if c.idle > 0 {

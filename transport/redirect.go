@@ -11,20 +11,20 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// redirects remembers which exchange a redirect belongs to. [http.Client] names
-// the response in the request that follows it, but may have wrapped its body.
+// redirects maps responses that redirect to their exchanges. [http.Client] sets the
+// response in the request that follows it, but may have wrapped its body.
 type redirects struct {
 	byResponse sync.Map // from weak.Pointer[http.Response] to hop
 }
 
-// hop is an exchange that ended in a redirect.
+// hop is an exchange that ended with a redirect.
 type hop struct {
 	span    dendro.SpanContext
-	resends int // before it
+	resends int // redirects before this one
 }
 
-// link links span to the exchange whose response made r necessary, and returns how
-// many there were. The zero value has none.
+// link adds a link from span to the exchange that redirected to r, and returns the
+// number of redirects so far. The zero value of redirects is empty.
 func (m *redirects) link(span *dendro.Span, r *http.Request) (resends int) {
 	if r.Response == nil {
 		return 0
@@ -39,8 +39,8 @@ func (m *redirects) link(span *dendro.Span, r *http.Request) (resends int) {
 	return before.resends + 1
 }
 
-// note remembers the exchange of span if resp, which may be nil, is a redirect, as
-// long as there is somebody who has resp.
+// note records the exchange of span for as long as resp is reachable, if resp is a
+// redirect. resp may be nil.
 func (m *redirects) note(span *dendro.Span, resp *http.Response, resends int) {
 	if resp == nil {
 		return

@@ -1,29 +1,28 @@
 // Package transport traces the client side of net/http.
 //
-// An HTTP exchange is one span of kind client, below the span in the context of
-// the request: it begins with RoundTrip and ends when the response body has
-// been read to its end, has failed or is closed. The server gets the span and the
-// baggage of the context in headers. Attributes follow the stable HTTP
-// conventions of OpenTelemetry; of URLs, credentials and the values of query
-// parameters are not recorded.
+// Each HTTP exchange is one span of kind client, below the span in the context of the
+// request. It begins with RoundTrip. It ends when the response body has been read to
+// its end, has failed or is closed. The server gets the span and the baggage of the
+// context in headers. Attributes follow OpenTelemetry's stable conventions for HTTP.
+// Credentials and the values of query parameters in URLs are not recorded.
 //
-// The phases of an exchange are events with a duration: http.dns, http.connect and
-// http.tls of a new connection (not of one to a proxy, for a URL that is not https),
-// http.getconn until the request has a connection, new or used before, and http.wait
-// from the last byte of the request to the response. If net/http sends the request
-// again by itself, because the connection was dead, there is another http.getconn
-// with http.request.resend_count, which says when but not how long. A base that
-// makes requests of its own with the context of the one it was given, for a token
-// say, counts like that too.
+// The phases of an exchange are events with a duration. For a new connection they are
+// http.dns, http.connect and http.tls; the last is missing for a proxy if the URL is
+// not https. The event http.getconn lasts until the request has a connection, whether
+// new or reused, and http.wait from the last byte of the request to the response. If
+// net/http resends the request because its connection was dead, there is another
+// http.getconn, without a duration, that has http.request.resend_count. The same
+// happens if the base makes requests of its own with the context it was given, to
+// fetch a token for example.
 //
-// A redirect that [net/http.Client] follows is another exchange, with a link to
-// the one before and its number as http.request.resend_count.
+// If [net/http.Client] follows a redirect, the next exchange has a link to the one
+// before and its number as http.request.resend_count.
 //
-// An exchange that failed has error.type: the status code, timeout, canceled, dns,
-// connection_refused, connection_reset, unreachable, tls, eof, body_not_closed,
-// panic, or the Go type of any other error. The type body_not_closed is a mistake
-// of the caller: the response body was neither read to its end nor closed. The span
-// ends when the garbage collector finds out; the connection stays open for good.
+// If an exchange fails, error.type is the status code, timeout, canceled, dns,
+// connection_refused, connection_reset, unreachable, tls, eof, body_not_closed, panic,
+// or the Go type of any other error. The type body_not_closed is a mistake of the
+// caller, who neither read the response body to its end nor closed it. The span then
+// ends when the garbage collector finds the body; the connection stays open.
 package transport
 
 import (
@@ -42,47 +41,49 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// Options configures [New]. The zero value works. Its functions are called by
-// many goroutines at once.
+// Options configures [New]. The zero value is ready to use. Its functions may be
+// called by several goroutines at once.
 type Options struct {
-	// Tracer makes the spans. Default: that of the span in the context of the
-	// request, else [dendro.Default] at the time of the request; without
-	// either, requests pass through as they are.
+	// Tracer makes the spans. If it is nil, the tracer of the span in the context of
+	// the request is used, or else [dendro.Default] at the time of the request.
+	// Without any of them requests are passed to the base unchanged.
 	Tracer *dendro.Tracer
-	// Filter returns false for requests that are not to be traced: they reach
-	// the base as they are, without headers for the server. Default: all
+	// Filter reports whether to trace a request. If it returns false, the base gets
+	// the request unchanged, without headers for the server. If Filter is nil, all
 	// requests are traced.
 	Filter func(*http.Request) bool
-	// PropagateTo names the hosts that get the span and the baggage in headers,
-	// so that strangers do not: "stock.example", "*.shop.example" for any
-	// host below shop.example, either with a port, "stock.example:8080".
-	// Requests to other hosts are traced and keep the headers that they have.
-	// Upper and lower case are the same, as are a name with and without a
-	// dot at its end. Default, if it is nil: all hosts; empty but not nil: none.
+	// PropagateTo names the hosts that get the span and the baggage in headers, such
+	// as "stock.example", or "*.shop.example" for all hosts below shop.example. A port
+	// may follow: "stock.example:8080". Case does not matter, nor does a dot at the
+	// end of a name. Requests to other hosts are traced and keep the headers they
+	// have. If PropagateTo is nil, all hosts get the headers; if it is empty but not
+	// nil, none do.
 	PropagateTo []string
-	// SpanName names the span of a request. Default, and if it returns "": the
-	// method. Names should be few: not a URL with an id.
+	// SpanName returns the name of the span of a request. There should be few
+	// different names, so no URLs with ids. If SpanName is nil or returns "", the name
+	// is the method.
 	SpanName func(*http.Request) string
-	// Attributes returns more attributes, when RoundTrip has returned: the
-	// request as the caller made it, the response, which may be nil, and the
-	// error. It must leave the response body alone, which is closed if it
-	// panics.
+	// Attributes returns additional attributes. It is called when RoundTrip of the
+	// base has returned, with the request of the caller, the response, which may be
+	// nil, and the error. It must not read or close the response body. If it panics,
+	// the body is closed.
 	Attributes func(*http.Request, *http.Response, error) []slog.Attr
-	// RequestHeaders and ResponseHeaders name headers to record, as
-	// http.request.header.<name> and http.response.header.<name>. Credentials in
-	// them are redacted: of Authorization the scheme stays, of cookies the
-	// name, of Location and Referer what url.full has; of headers that are
-	// called after a token, a secret, a password or an API key nothing stays.
+	// RequestHeaders and ResponseHeaders name headers to record, as the attributes
+	// http.request.header.<name> and http.response.header.<name>. Credentials are
+	// redacted: of Authorization only the scheme is kept, of cookies only the names,
+	// of Location and Referer only what url.full would keep. Headers whose names
+	// suggest a token, a secret, a password or an API key are redacted entirely.
 	RequestHeaders, ResponseHeaders []string
 }
 
-// errNoResponse is recorded, the caller gets what the base returned.
+// errNoResponse is recorded if the base returns neither. The caller gets what the base
+// returned.
 var errNoResponse = errors.New("neither response nor error")
 
 var _ http.RoundTripper = (*Transport)(nil)
 
-// Transport is an [http.RoundTripper] that traces another one. Its methods may
-// be called by several goroutines at once if those of the other may.
+// Transport is an [http.RoundTripper] that traces another one. Its methods may be
+// called by several goroutines at once if those of the other one may.
 type Transport struct {
 	base            http.RoundTripper
 	options         Options
@@ -92,7 +93,8 @@ type Transport struct {
 	redirects       redirects
 }
 
-// New returns a Transport around base; nil means [http.DefaultTransport].
+// New returns a Transport that traces base. If base is nil, it traces
+// [http.DefaultTransport].
 func New(base http.RoundTripper, o Options) *Transport {
 	if base == nil {
 		base = http.DefaultTransport
@@ -106,21 +108,22 @@ func New(base http.RoundTripper, o Options) *Transport {
 	}
 }
 
-// Unwrap returns what New was given.
+// Unwrap returns the traced RoundTripper.
 func (t *Transport) Unwrap() http.RoundTripper { return t.base }
 
-// CloseIdleConnections calls the method of that name of the base, if it has
-// one. [http.Client.CloseIdleConnections] looks for it.
+// CloseIdleConnections calls the method of the same name of the base, if it has one.
+// It is called by [http.Client.CloseIdleConnections].
 func (t *Transport) CloseIdleConnections() {
 	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
 	}
 }
 
-// RoundTrip implements [http.RoundTripper]. The base gets a copy of r with the
-// headers of the tracer's [dendro.Propagator], traceparent, tracestate and baggage
-// unless it has another one, in place of those that r has; r is left as it is.
-// Response and error are those of the base; with HTTP/2 the response is a copy.
+// RoundTrip implements [http.RoundTripper]. It does not modify r. The base gets a copy
+// with the headers of the tracer's [dendro.Propagator], which by default are
+// traceparent, tracestate and baggage. They replace headers of the same name in r.
+// RoundTrip returns the response and error of the base. With HTTP/2 the response is a
+// copy.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.options.Filter != nil && !t.options.Filter(r) {
 		return t.base.RoundTrip(r)
@@ -143,19 +146,19 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.trace(ctx, span, r, method)
 }
 
-// exchange is all that one traced request needs, in one allocation, but for the
-// body of the response. It is the context of the request that the base gets.
+// exchange is everything that a traced request needs except the response body, in one
+// allocation. It is also the context of the request that the base gets.
 type exchange struct {
-	context.Context              // that knows span
+	context.Context              // with span
 	request         http.Request // as the base gets it
 	span            *dendro.Span
-	phases          atomic.Pointer[phases] // nil: nobody has asked
+	phases          atomic.Pointer[phases] // nil until they are needed
 	received        atomic.Int64           // bytes of the body of the response
-	decoded         bool                   // by the base: received is not what was sent
+	decoded         bool                   // the base decompressed the body, so received is not its size on the wire
 	secure          bool                   // https
 }
 
-// Value has the hooks of httptrace, made for the first who asks.
+// Value returns the hooks of httptrace, which it makes when they are first needed.
 func (x *exchange) Value(key any) any {
 	if key == traceKey || key == dialKey {
 		return x.hooks().value(key)
@@ -163,7 +166,7 @@ func (x *exchange) Value(key any) any {
 	return x.Context.Value(key)
 }
 
-// String keeps fmt from reading what is being written.
+// String keeps package fmt from reading fields that are being written.
 func (x *exchange) String() string { return fmt.Sprint(x.Context) }
 
 func (x *exchange) hooks() *phases {
@@ -175,7 +178,7 @@ func (x *exchange) hooks() *phases {
 	return p
 }
 
-// end ends the span; err, if not nil, is why.
+// end ends the span, with an error if err is not nil.
 func (x *exchange) end(err error) {
 	if err != nil {
 		x.describeError(err)
@@ -183,7 +186,7 @@ func (x *exchange) end(err error) {
 	x.span.End()
 }
 
-// endBody is end with the size of the body that was received.
+// endBody is like end and also records the size of the received body.
 func (x *exchange) endBody(err error) {
 	if !x.decoded {
 		x.span.SetAttributes(slog.Int64(semconv.HTTPResponseBodySize, x.received.Load()))
@@ -191,14 +194,14 @@ func (x *exchange) endBody(err error) {
 	x.end(err)
 }
 
-// forgotten ends the span of a response whose body nobody has ended.
+// forgotten ends the span of a response whose body was never ended.
 func (x *exchange) forgotten() {
 	x.span.SetAttributes(slog.String(semconv.ErrorType, "body_not_closed"))
 	x.span.SetStatus(dendro.StatusError, "response body was neither read to its end nor closed")
 	x.endBody(nil)
 }
 
-// trace is RoundTrip below span.
+// trace is RoundTrip with the given span.
 func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Request, method string) (*http.Response, error) {
 	x := &exchange{Context: ctx, span: span, secure: r.URL != nil && r.URL.Scheme == "https"}
 	x.request = *r.WithContext(x)
@@ -211,11 +214,11 @@ func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Reques
 	var resp *http.Response
 	returned := false
 	defer func() {
-		if !returned { // a panic, which goes on, or runtime.Goexit
+		if !returned { // a panic, which continues, or runtime.Goexit
 			span.SetAttributes(slog.String(semconv.ErrorType, "panic"))
 			span.SetStatus(dendro.StatusError, "panic in RoundTrip")
 			span.End()
-			if resp != nil && resp.Body != nil { // of a hook
+			if resp != nil && resp.Body != nil { // a hook panicked
 				resp.Body.Close()
 			}
 		}
@@ -250,16 +253,16 @@ func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Reques
 	return resp, err
 }
 
-// bodyless reports whether nobody has to read or close the body of resp.
+// bodyless reports whether the body of resp need not be read or closed.
 func bodyless(r *http.Request, resp *http.Response) bool {
 	return resp.Body == nil || resp.Body == http.NoBody || r.Method == http.MethodHead ||
 		resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 }
 
-// inject gives r, a copy, headers of its own that name the span in ctx, if its host
-// is to know. Without headers it is left to the base to refuse it. Values are not
-// copied: no RoundTripper may change them or add to them. Without this package one that
-// does would change the header of the caller itself.
+// inject gives r, which is a copy, its own header map with the span in ctx, if its
+// host is to get it. A request without headers is left for the base to refuse. The
+// values of the map are shared with the caller's request, since no RoundTripper may
+// modify them.
 func (t *Transport) inject(ctx context.Context, r *http.Request) {
 	if r.Header == nil {
 		return
@@ -270,8 +273,8 @@ func (t *Transport) inject(ctx context.Context, r *http.Request) {
 	}
 }
 
-// giveBack shows the caller its own request in the response, not inner, nor the
-// shallow copy of it that net/http answers with on a used HTTP/2 connection.
+// giveBack makes resp refer to the caller's request r again. inner is the copy that
+// the base got; on a reused HTTP/2 connection net/http makes a shallow copy of that.
 func giveBack(resp *http.Response, inner, r *http.Request) {
 	if resp == nil || resp.Request == nil {
 		return

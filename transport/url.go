@@ -6,7 +6,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// redactedURL is the value of url.full: u without credentials, fragment and the
+// redactedURL returns the value of url.full: u without credentials, fragment and the
 // values of query parameters.
 func redactedURL(u *url.URL) string {
 	if u.Opaque != "" {
@@ -25,7 +25,7 @@ func redactedURL(u *url.URL) string {
 	return string(b)
 }
 
-// defaultPort returns the port of a URL without one, 0 if scheme has none.
+// defaultPort returns the default port of scheme, or 0 if it has none.
 func defaultPort(scheme string) int {
 	switch scheme {
 	case "http":
