@@ -1,4 +1,4 @@
-.PHONY: help bench transparency
+.PHONY: help bench transparency gotests
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -11,3 +11,6 @@ transparency: ## what wrappers of net/http and of drivers change, ours and those
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .
 	bin/benchmarks -parts transparency -o docs/transparency.md
 	cd benchmarks && GOWORK=off go test -run TestSQLTransparency . -transparency ../docs/transparency.md
+
+gotests: ## run Go's own tests of net/http and database/sql with dendro in between; writes docs/transparency.md
+	go run ./internal/gotests -w

@@ -34,8 +34,9 @@ var allowed = map[string][]string{
 	"internal/transparency": {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
 	// A driver and its callers, for the tests of sqldriver and its peers.
 	"internal/sqltransparency": nil,
-	// A program that writes source files.
+	// Programs that write source files, and run Go's own tests.
 	"middleware/internal/gen": nil,
+	"internal/gotests":        nil,
 	"internal/architecture":   nil,
 }
 

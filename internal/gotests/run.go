@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// overlays returns the arguments that make go test see the tests as they are, and as
+// they run with dendro. With both, what GODEBUG is by default does not come from our
+// go.mod but from the Go that runs.
+func (s *suite) overlays(env environment) (bare, wrapped string, err error) {
+	mod, err := os.ReadFile(env.GOMOD)
+	if err != nil {
+		return "", "", err
+	}
+	mod = fmt.Appendf(mod, "\ngodebug default=%s\n", regexp.MustCompile(`go1\.\d+`).FindString(env.GOVERSION))
+	src := filepath.Join(env.GOROOT, "src", filepath.FromSlash(s.path))
+	files, err := edited(src, s.path, s.rules)
+	if err != nil {
+		return "", "", err
+	}
+	files[env.GOMOD] = mod
+	ours := filepath.Join(env.root(), "internal", "gotests", "testdata", filepath.FromSlash(s.path))
+	entries, err := os.ReadDir(ours)
+	if err != nil {
+		return "", "", err
+	}
+	for _, entry := range entries {
+		if files[filepath.Join(src, entry.Name())], err = os.ReadFile(filepath.Join(ours, entry.Name())); err != nil {
+			return "", "", err
+		}
+	}
+	name := strings.ReplaceAll(s.path, "/", "_")
+	bare, err = env.overlay(name+"_bare", map[string][]byte{env.GOMOD: mod})
+	if err != nil {
+		return "", "", err
+	}
+	wrapped, err = env.overlay(name, files)
+	return bare, wrapped, err
+}
+
+// run runs the suite, and holds that what passes without dendro passes. A nil without is
+// that run.
+func (s *suite) run(env environment, overlay string, r run, without *results) (*results, error) {
+	began := time.Now()
+	got, err := s.test(env, overlay, r)
+	if err != nil {
+		return nil, err
+	}
+	log.Printf("%s, %s: %d passed, %d skipped, spans of servers %d, of clients %d (%.0fs)",
+		s.path, r.name, got.passing(), got.skipped, got.server, got.client, time.Since(began).Seconds())
+	var failing []string
+	if without == nil {
+		failing = slices.Sorted(maps.Keys(got.failed))
+	} else {
+		for _, test := range slices.Sorted(maps.Keys(without.passed)) {
+			if without.passes(test) && !got.passes(test) && !has(r.differ, test) {
+				failing = append(failing, test)
+			}
+		}
+	}
+	var failed []error
+	switch {
+	case len(failing) > maxAgain:
+		failed = append(failed, fmt.Errorf("%d tests do not pass, those that have not run included", len(failing)))
+		failing = slices.Sorted(maps.Keys(got.failed))
+	case len(failing) > 0:
+		if failing, err = s.again(env, overlay, r, failing, got); err != nil {
+			return nil, err
+		}
+	}
+	for _, test := range failing {
+		failed = append(failed, fmt.Errorf("%s does not pass:\n%s", test, tail(got.output[test])))
+	}
+	for _, t := range r.differ {
+		if got.failed[t.test] == 0 {
+			failed = append(failed, fmt.Errorf("%s passes, though it %s", t.test, t.reason))
+		}
+	}
+	if r.server && got.server == 0 || r.client && got.client == 0 {
+		failed = append(failed, fmt.Errorf("spans of servers %d, of clients %d: not traced", got.server, got.client))
+	}
+	return got, errors.Join(failed...)
+}
+
+// maxAgain is how many tests are worth running again. With more that do not pass something
+// else is wrong.
+const maxAgain = 20
+
+// again looks whether tests that should pass are unreliable: they have to pass when
+// everything is run again, and again. Those that pass by chance run by themselves twenty
+// times, and have to pass once. It corrects got, and returns those that fail.
+func (s *suite) again(env environment, overlay string, r run, tests []string, got *results) (failing []string, err error) {
+	var chance, others []string
+	for _, test := range tests {
+		if has(s.chance, test) {
+			chance = append(chance, test)
+		} else {
+			others = append(others, test)
+		}
+	}
+	for _, a := range []struct {
+		tests []string
+		runs  int
+		args  []string
+		need  int
+	}{
+		{others, 2, nil, 2},
+		{chance, 1, []string{"-run=^(" + strings.Join(names(s.chance), "|") + ")$", "-count=20"}, 1},
+	} {
+		if len(a.tests) == 0 {
+			continue
+		}
+		passed := map[string]int{}
+		for range a.runs {
+			more, err := s.test(env, overlay, r, a.args...)
+			if err != nil {
+				return nil, err
+			}
+			for _, test := range a.tests {
+				passed[test] += more.passed[test]
+			}
+		}
+		for _, test := range a.tests {
+			if passed[test] < a.need {
+				failing = append(failing, test)
+				continue
+			}
+			log.Printf("  %s has not passed at first, then %d times", test, passed[test])
+			got.passed[test], got.failed[test] = 1, 0
+		}
+	}
+	return failing, nil
+}
+
+// results is what go test says. A test within others is named with them: "TestA/h1".
+type results struct {
+	passed, failed map[string]int // how often
+	skipped        int
+	output         map[string]string // "" is the package
+	server, client int               // spans
+}
+
+// passes reports whether the test has passed and never failed.
+func (r *results) passes(test string) bool { return r.passed[test] > 0 && r.failed[test] == 0 }
+
+func (r *results) passing() (n int) {
+	for test := range r.passed {
+		if r.passes(test) {
+			n++
+		}
+	}
+	return n
+}
+
+// test runs go test. What is left out does not run.
+func (s *suite) test(env environment, overlay string, r run, args ...string) (*results, error) {
+	cmd := env.goTest(slices.Concat([]string{"-json", "-vet=off", "-count=1", overlay}, args)...)
+	if len(s.leftOut) > 0 {
+		cmd.Args = append(cmd.Args, "-skip="+strings.Join(names(s.leftOut), "|"))
+	}
+	cmd.Args = append(cmd.Args, s.path)
+	cmd.Env = append(cmd.Env, r.env...)
+	cmd.Stderr = os.Stderr
+	out, runErr := cmd.Output() // an error if a test fails
+	got := &results{passed: map[string]int{}, failed: map[string]int{}, output: map[string]string{}}
+	running := map[string]bool{}
+	for events := json.NewDecoder(bytes.NewReader(out)); ; {
+		var e struct{ Action, Test, Output string }
+		if err := events.Decode(&e); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("output of go test: %w", err)
+		}
+		got.output[e.Test] += e.Output
+		_, _ = fmt.Sscanf(e.Output, "dendro spans: server %d client %d", &got.server, &got.client)
+		switch {
+		case e.Test == "":
+		case e.Action == "run":
+			running[e.Test] = true
+		case e.Action == "pass":
+			got.passed[e.Test]++
+			delete(running, e.Test)
+		case e.Action == "fail":
+			got.failed[e.Test]++
+			delete(running, e.Test)
+		case e.Action == "skip":
+			got.skipped++
+			delete(running, e.Test)
+		}
+	}
+	for test := range running { // a panic of one ends them all
+		got.failed[test]++
+	}
+	if runErr != nil && len(got.failed) == 0 {
+		return nil, fmt.Errorf("go test: %w\n%s", runErr, tail(got.output[""]))
+	}
+	return got, nil
+}
+
+// has reports whether the list names the test, or one that the test is in.
+func has(list []named, test string) bool {
+	top, _, _ := strings.Cut(test, "/")
+	return slices.Contains(names(list), top)
+}
+
+func names(list []named) (tests []string) {
+	for _, t := range list {
+		tests = append(tests, t.test)
+	}
+	return tests
+}
+
+// tail returns the end of output.
+func tail(output string) string { return output[max(0, len(output)-4000):] }
