@@ -1,7 +1,16 @@
 package transport
 
-// Redirects returns how many redirects t remembers.
-func (t *Transport) Redirects() (n int) {
-	t.redirects.byResponse.Range(func(any, any) bool { n++; return true })
+import (
+	"net/http"
+
+	"github.com/dendrotrace/dendro/transport/internal/http2"
+)
+
+// Redirects returns how many redirects rt, which New has returned, remembers.
+func Redirects(rt http.RoundTripper) (n int) {
+	if known, ok := rt.(*http2.Transport); ok {
+		rt = known.RoundTripper
+	}
+	rt.(*roundTripper).redirects.byResponse.Range(func(any, any) bool { n++; return true })
 	return n
 }

@@ -43,8 +43,7 @@ func TestRedirects(t *testing.T) {
 				testkit.Equal(t, "links of the next", len(recorder.Wait(t, 4)[3].Links), 0)
 			}
 			c.CloseIdleConnections()
-			rt := c.Transport.(*transport.Transport)
-			collectUntil(t, func() bool { return rt.Redirects() == 0 })
+			collectUntil(t, func() bool { return transport.Redirects(c.Transport) == 0 })
 		}
 	}
 }

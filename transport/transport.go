@@ -39,6 +39,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/semconv"
+	"github.com/dendrotrace/dendro/transport/internal/http2"
 )
 
 // Options configures [New]. The zero value is ready to use. Its functions may be
@@ -80,11 +81,7 @@ type Options struct {
 // returned.
 var errNoResponse = errors.New("neither response nor error")
 
-var _ http.RoundTripper = (*Transport)(nil)
-
-// Transport is an [http.RoundTripper] that traces another one. Its methods may be
-// called by several goroutines at once if those of the other one may.
-type Transport struct {
+type roundTripper struct {
 	base            http.RoundTripper
 	options         Options
 	propagateTo     hostList
@@ -93,38 +90,44 @@ type Transport struct {
 	redirects       redirects
 }
 
-// New returns a Transport that traces base. If base is nil, it traces
-// [http.DefaultTransport].
-func New(base http.RoundTripper, o Options) *Transport {
+// New returns an [http.RoundTripper] that traces base. If base is nil, it traces
+// [http.DefaultTransport]. Several goroutines may use the result at once if they may use
+// base.
+//
+// The base gets a copy of each request, with the headers of the tracer's
+// [dendro.Propagator], which by default are traceparent, tracestate and baggage. They
+// replace headers of the same name. The request itself is not modified. The caller gets
+// the response and error of the base. With HTTP/2 the response is a copy.
+//
+// The result also has the methods CloseIdleConnections, which calls the method of that
+// name of base, if it has one, and Unwrap, which returns base.
+func New(base http.RoundTripper, o Options) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	return &Transport{
+	t := &roundTripper{
 		base:            base,
 		options:         o,
 		propagateTo:     newHostList(o.PropagateTo),
 		requestHeaders:  semconv.RequestHeaders(o.RequestHeaders),
 		responseHeaders: semconv.ResponseHeaders(o.ResponseHeaders),
 	}
+	switch base.(type) {
+	case *http.Transport, *http2.Transport:
+		return &http2.Transport{RoundTripper: t}
+	}
+	return t
 }
 
-// Unwrap returns the traced RoundTripper.
-func (t *Transport) Unwrap() http.RoundTripper { return t.base }
+func (t *roundTripper) Unwrap() http.RoundTripper { return t.base }
 
-// CloseIdleConnections calls the method of the same name of the base, if it has one.
-// It is called by [http.Client.CloseIdleConnections].
-func (t *Transport) CloseIdleConnections() {
+func (t *roundTripper) CloseIdleConnections() {
 	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
 	}
 }
 
-// RoundTrip implements [http.RoundTripper]. It does not modify r. The base gets a copy
-// with the headers of the tracer's [dendro.Propagator], which by default are
-// traceparent, tracestate and baggage. They replace headers of the same name in r.
-// RoundTrip returns the response and error of the base. With HTTP/2 the response is a
-// copy.
-func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.options.Filter != nil && !t.options.Filter(r) {
 		return t.base.RoundTrip(r)
 	}
@@ -202,7 +205,7 @@ func (x *exchange) forgotten() {
 }
 
 // trace is RoundTrip with the given span.
-func (t *Transport) trace(ctx context.Context, span *dendro.Span, r *http.Request, method string) (*http.Response, error) {
+func (t *roundTripper) trace(ctx context.Context, span *dendro.Span, r *http.Request, method string) (*http.Response, error) {
 	x := &exchange{Context: ctx, span: span, secure: r.URL != nil && r.URL.Scheme == "https"}
 	x.request = *r.WithContext(x)
 	t.inject(ctx, &x.request)
@@ -263,7 +266,7 @@ func bodyless(r *http.Request, resp *http.Response) bool {
 // host is to get it. A request without headers is left for the base to refuse. The
 // values of the map are shared with the caller's request, since no RoundTripper may
 // modify them.
-func (t *Transport) inject(ctx context.Context, r *http.Request) {
+func (t *roundTripper) inject(ctx context.Context, r *http.Request) {
 	if r.Header == nil {
 		return
 	}

@@ -558,9 +558,53 @@ func TestCloseIdleConnections(t *testing.T) {
 }
 
 func TestUnwrap(t *testing.T) {
-	testkit.Equal(t, "base", transport.New(nil, transport.Options{}).Unwrap(), http.DefaultTransport)
-	base := &idler{}
-	testkit.Equal(t, "base", transport.New(base, transport.Options{}).Unwrap(), http.RoundTripper(base))
+	for _, base := range []http.RoundTripper{nil, http.DefaultTransport, &idler{}, transport.New(nil, transport.Options{})} {
+		got := transport.New(base, transport.Options{}).(interface{ Unwrap() http.RoundTripper }).Unwrap()
+		if base == nil {
+			base = http.DefaultTransport
+		}
+		testkit.Equal(t, "base", got == base, true)
+	}
+}
+
+// An http.Client with a Timeout relies on the context, as it does with a bare
+// http.Transport, and its errors say that it was the Timeout.
+func TestClientTimeout(t *testing.T) {
+	testkit.NoLeaks(t)
+	tracer, recorder := testkit.NewTracer(t)
+	s := serve(t, "1.1", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	const tries = 20
+	for range tries {
+		c := &http.Client{Transport: transport.New(s.Client().Transport, transport.Options{Tracer: tracer}), Timeout: time.Millisecond}
+		_, err := c.Get(s.URL) //nolint:bodyclose // there is none
+		if err == nil || !strings.Contains(err.Error(), "Client.Timeout") {
+			t.Errorf("error: %v", err)
+		}
+	}
+	for _, span := range recorder.Wait(t, tries) {
+		testkit.Equal(t, "error.type", span.Attr("error.type"), any("timeout"))
+	}
+	var request *http.Request
+	noting := roundTripper(func(r *http.Request) (*http.Response, error) {
+		request = r
+		return nil, errors.New("stop")
+	})
+	for name, base := range map[string]http.RoundTripper{"of net/http": protocol(noting), "of others": noting} {
+		url := "http://stock.example/"
+		if name == "of net/http" {
+			url = "stock://stock.example/"
+		}
+		c := &http.Client{Transport: transport.New(base, transport.Options{Tracer: tracer}), Timeout: time.Minute}
+		_, _ = c.Get(url)                                              //nolint:bodyclose // there is none
+		testkit.Equal(t, name+": Cancel", request.Cancel != nil, true) //nolint:staticcheck // deprecated, but http.Client sets it
+	}
+}
+
+// protocol returns a transport of net/http that leaves the scheme "stock" to rt.
+func protocol(rt http.RoundTripper) *http.Transport {
+	t := new(http.Transport)
+	t.RegisterProtocol("stock", rt)
+	return t
 }
 
 // fullBody has every method that a response body may have.

@@ -46,7 +46,6 @@ func (f *figures) remark(s *suite) {
 		}
 	}
 	list("Left out of the tests of "+s.path+":", s.leftOut)
-	list("Pass by chance, and run again, up to twenty times, until they have:", s.chance)
 	for _, r := range s.runs {
 		list("Fail, as they have to, with "+r.name+":", r.differ)
 	}

@@ -98,48 +98,26 @@ func (s *suite) run(env environment, overlay string, r run, without *results) (*
 // else is wrong.
 const maxAgain = 20
 
-// again looks whether tests that should pass are unreliable: they have to pass when
-// everything is run again, and again. Those that pass by chance run by themselves twenty
-// times, and have to pass once. It corrects got, and returns those that fail.
+// again runs everything twice more for tests that should have passed, since some are
+// unreliable. They must pass both times. It corrects got, and returns those that fail.
 func (s *suite) again(env environment, overlay string, r run, tests []string, got *results) (failing []string, err error) {
-	var chance, others []string
-	for _, test := range tests {
-		if has(s.chance, test) {
-			chance = append(chance, test)
-		} else {
-			others = append(others, test)
+	passed := map[string]int{}
+	for range 2 {
+		more, err := s.test(env, overlay, r)
+		if err != nil {
+			return nil, err
+		}
+		for _, test := range tests {
+			passed[test] += more.passed[test]
 		}
 	}
-	for _, a := range []struct {
-		tests []string
-		runs  int
-		args  []string
-		need  int
-	}{
-		{others, 2, nil, 2},
-		{chance, 1, []string{"-run=^(" + strings.Join(names(s.chance), "|") + ")$", "-count=20"}, 1},
-	} {
-		if len(a.tests) == 0 {
+	for _, test := range tests {
+		if passed[test] < 2 {
+			failing = append(failing, test)
 			continue
 		}
-		passed := map[string]int{}
-		for range a.runs {
-			more, err := s.test(env, overlay, r, a.args...)
-			if err != nil {
-				return nil, err
-			}
-			for _, test := range a.tests {
-				passed[test] += more.passed[test]
-			}
-		}
-		for _, test := range a.tests {
-			if passed[test] < a.need {
-				failing = append(failing, test)
-				continue
-			}
-			log.Printf("  %s has not passed at first, then %d times", test, passed[test])
-			got.passed[test], got.failed[test] = 1, 0
-		}
+		log.Printf("  %s failed at first, then passed twice", test)
+		got.passed[test], got.failed[test] = 1, 0
 	}
 	return failing, nil
 }
@@ -165,8 +143,8 @@ func (r *results) passing() (n int) {
 }
 
 // test runs go test. What is left out does not run.
-func (s *suite) test(env environment, overlay string, r run, args ...string) (*results, error) {
-	cmd := env.goTest(slices.Concat([]string{"-json", "-vet=off", "-count=1", overlay}, args)...)
+func (s *suite) test(env environment, overlay string, r run) (*results, error) {
+	cmd := env.goTest("-json", "-vet=off", "-count=1", overlay)
 	if len(s.leftOut) > 0 {
 		cmd.Args = append(cmd.Args, "-skip="+strings.Join(names(s.leftOut), "|"))
 	}

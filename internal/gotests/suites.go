@@ -9,9 +9,6 @@ type suite struct {
 	// leftOut are tests that would wait forever with dendro, in the syntax of go
 	// test -skip.
 	leftOut []named
-	// chance are tests that pass by chance with dendro: once of twenty times is
-	// enough.
-	chance []named
 	runs   []run
 }
 
@@ -51,10 +48,6 @@ var suites = []suite{{
 		{"TestTransportAndServerSharedBodyRace/h1", cancelRequest},
 		{"TestTransportCancelRequest.*/h1/TransportCancel", cancelRequest},
 	},
-	chance: []named{
-		{"TestClientTimeout", clientTimeout},
-		{"TestClientTimeout_Headers", clientTimeout},
-	},
 	runs: []run{
 		{name: "middleware", env: []string{"DENDRO_WRAP=middleware"}, server: true},
 		{name: "transport", env: []string{"DENDRO_WRAP=transport"}, client: true},
@@ -82,6 +75,3 @@ var suites = []suite{{
 
 const cancelRequest = "calls the deprecated `CancelRequest` of the base with a request that the base has not seen: " +
 	"a `RoundTripper` must not change a request, so the base gets a copy"
-
-const clientTimeout = "looks for “Client.Timeout” in an error. For a transport that is not of net/http's own type `http.Client` sets " +
-	"a timer beside the deadline of the context, and has these words only if the timer is first"

@@ -25,13 +25,13 @@ func init() {
 		return middleware.New(middleware.Options{})(h)
 	}
 	http.DendroTransport = func(base http.RoundTripper) http.RoundTripper {
-		if _, ok := base.(*transport.Transport); ok || !strings.Contains(wrap, "transport") {
+		if _, ok := base.(wrapped); ok || !strings.Contains(wrap, "transport") {
 			return base
 		}
 		return transport.New(base, transport.Options{})
 	}
 	http.DendroUnwrap = func(v any) any {
-		if t, ok := v.(*transport.Transport); ok {
+		if t, ok := v.(wrapped); ok {
 			return t.Unwrap()
 		}
 		return v
@@ -46,6 +46,9 @@ func init() {
 	}
 	http.DefaultTransport = http.DendroTransport(http.DefaultTransport)
 }
+
+// wrapped is a transport of package transport.
+type wrapped interface{ Unwrap() http.RoundTripper }
 
 // traced runs the tests and prints how many spans came of it.
 type traced struct{ m *testing.M }
