@@ -57,6 +57,26 @@ type listPage struct {
 	Services []string
 	Traces   []collector.Summary
 	Longest  time.Duration
+	Now      time.Time
+}
+
+// rootless is what the list says about a trace without its root span.
+type rootless struct{ Mark, Why string }
+
+// rootWait is how long the root of a trace is expected to arrive after the other spans.
+const rootWait = time.Minute
+
+// Rootless returns nil if t has its root span.
+func (p listPage) Rootless(t collector.Summary) *rootless {
+	if !t.RootMissing {
+		return nil
+	}
+	// The clock of a sender may be ahead of this one.
+	if age := p.Now.Sub(time.Unix(0, t.Start).Add(t.Duration)); -rootWait < age && age < rootWait {
+		return &rootless{"no root yet", "The root span has not been received yet. This is the earliest span of the trace."}
+	}
+	return &rootless{"root missing", "The root span has not been received: it was not sampled, was sent to another collector, " +
+		"was lost, or has not ended. This is the earliest span of the trace."}
 }
 
 // pageLimit is how many traces the page lists unless asked for more or fewer.
@@ -69,7 +89,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	if q.Limit == 0 {
 		q.Limit = pageLimit
 	}
-	p := listPage{frame: h.frame("./", "Traces"), Form: form, Limit: q.Limit}
+	p := listPage{frame: h.frame("./", "Traces"), Form: form, Limit: q.Limit, Now: time.Now()}
 	for key := range form {
 		p.Filtered = p.Filtered || key != "limit" && form.Get(key) != ""
 	}
