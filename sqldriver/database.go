@@ -25,7 +25,6 @@ const (
 	planKey          = "dendro.db.plan"
 	poolWaitEvent    = "pool wait"
 	connectEvent     = "connect"
-	repeatedEvent    = "repeated statement"
 )
 
 // database is what the connections to one data source have in common.

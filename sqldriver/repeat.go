@@ -84,7 +84,7 @@ func (r *repeats) note(parent *dendro.Span, s *statement) {
 	}
 	if n-added < repeated {
 		parent.SetAttributes(slog.Bool(repeatedKey, true))
-		parent.AddEvent(repeatedEvent, caller(s.shape())...)
+		parent.AddEvent(semconv.DBRepeatedEvent, caller(s.shape())...)
 	}
 	// Statements and places that have the summary in common share the attribute, which
 	// is the highest of their counts, whoever sets it last.

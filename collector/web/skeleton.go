@@ -37,6 +37,13 @@ type skeleton struct {
 	Status   []int           `json:"status"`
 	Detached []int           `json:"detached"` // rows cut from a circle of parents
 
+	// The folds.
+	FoldRow    []int    `json:"foldRow"`
+	FoldSpans  []int    `json:"foldSpans"`
+	FoldErrors []int    `json:"foldErrors"`
+	FoldTotal  []int64  `json:"foldTotal"`
+	FoldCaller []string `json:"foldCaller"`
+
 	// The events of all spans.
 	EventRow    []int   `json:"eventRow"`
 	EventName   []int   `json:"eventName"`
@@ -85,7 +92,7 @@ func newSkeleton(t *collector.Trace) *skeleton {
 		}
 		return i
 	}
-	rows := layOut(t.Spans)
+	rows := foldRepeats(layOut(t.Spans))
 	n := len(rows)
 	s.ID = make([]dendro.SpanID, 0, n)
 	for _, column := range []*[]int{&s.Parent, &s.Depth, &s.Size, &s.Name, &s.Service, &s.Kind, &s.Status} {
@@ -94,26 +101,37 @@ func newSkeleton(t *collector.Trace) *skeleton {
 	for _, column := range []*[]int64{&s.Offset, &s.Length, &s.Self} {
 		*column = make([]int64, 0, n)
 	}
+	serviceOf := func(name string) int {
+		i, known := services[name]
+		if !known {
+			i = len(s.Services)
+			services[name] = i
+			s.Services = append(s.Services, service{Name: name, Colour: colourOf(name)})
+		}
+		return i
+	}
 	for i, r := range rows {
 		of, kind, status := -1, 0, 0
-		if r.span == nil {
+		switch {
+		case r.fold != nil:
+			like := rows[i+1].span
+			s.Name = append(s.Name, nameOf(like.Name))
+			of, kind = serviceOf(like.Resource.Service()), int(like.Kind)
+			s.FoldRow = append(s.FoldRow, i)
+			s.FoldSpans = append(s.FoldSpans, r.fold.spans)
+			s.FoldErrors = append(s.FoldErrors, r.fold.errors)
+			s.FoldTotal = append(s.FoldTotal, r.fold.total)
+			s.FoldCaller = append(s.FoldCaller, r.fold.caller)
+		case r.span == nil:
 			s.Missing++
 			s.Name = append(s.Name, nameOf(missingParent))
-		} else {
+		default:
 			s.Name = append(s.Name, nameOf(r.span.Name))
 			kind, status = int(r.span.Kind), int(r.span.Status.Code)
-			from := r.span.Resource.Service()
-			var known bool
-			if of, known = services[from]; !known {
-				of = len(s.Services)
-				services[from] = of
-				s.Services = append(s.Services, service{Name: from, Colour: colourOf(from)})
-			}
+			of = serviceOf(r.span.Resource.Service())
 			s.Services[of].Spans++
-			if r.span.Status.Code == dendro.StatusError {
-				s.Services[of].Errors++
-				s.Errors++
-			}
+			s.Services[of].Errors += errorsOf(r.span)
+			s.Errors += errorsOf(r.span)
 			for _, e := range r.span.Events {
 				s.EventRow = append(s.EventRow, i)
 				s.EventName = append(s.EventName, nameOf(e.Name))
@@ -136,6 +154,14 @@ func newSkeleton(t *collector.Trace) *skeleton {
 		s.Status = append(s.Status, status)
 	}
 	return s
+}
+
+// errorsOf returns 1 for a span that failed.
+func errorsOf(s *collector.Span) int {
+	if s.Status.Code == dendro.StatusError {
+		return 1
+	}
+	return 0
 }
 
 // root returns what the trace is called: its first span without a parent,

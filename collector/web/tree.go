@@ -8,10 +8,11 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// row is a line of the trace page: a span, or a parent that has not arrived.
+// row is a line of the trace page: a span, a parent that has not arrived, or a fold.
 type row struct {
-	span *collector.Span // nil for a missing parent
-	id   dendro.SpanID
+	span *collector.Span // nil for a missing parent and a fold
+	fold *fold           // nil unless it is one
+	id   dendro.SpanID   // of a fold, that of its first span
 	// parent is the index of the row above it in the tree, -1 for roots.
 	parent int
 	depth  int
@@ -133,7 +134,7 @@ func measure(rows []row) {
 	covered := make([]int64, len(rows)) // up to where children were at work
 	for i := range rows {
 		r := &rows[i]
-		r.size, covered[i] = 1, r.start
+		covered[i] = r.start
 		if r.span != nil {
 			r.self = r.end - r.start
 		}
@@ -146,6 +147,14 @@ func measure(rows []row) {
 			p.self -= to - from
 			covered[r.parent] = to
 		}
+	}
+	setSizes(rows)
+}
+
+// setSizes fills in the sizes.
+func setSizes(rows []row) {
+	for i := range rows {
+		rows[i].size = 1
 	}
 	for i := range slices.Backward(rows) {
 		if p := rows[i].parent; p >= 0 {

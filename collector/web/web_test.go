@@ -363,6 +363,7 @@ func TestSkeleton(t *testing.T) {
 		"parent":[-1,0,-1,2],"depth":[0,1,0,1],"size":[2,1,2,1],
 		"offset":[0,1000000,6000000,6000000],"length":[10000000,3000000,2000000,2000000],"self":[7000000,3000000,0,2000000],
 		"name":[0,1,3,0],"service":[0,1,-1,0],"kind":[0,2,0,0],"status":[0,2,0,0],"detached":null,
+		"foldRow":null,"foldSpans":null,"foldErrors":null,"foldTotal":null,"foldCaller":null,
 		"eventRow":[1],"eventName":[2],"eventOffset":[1000005],"eventLength":[7]}`)
 }
 

@@ -316,6 +316,69 @@ func TestBrowserHostileNames(t *testing.T) {
 		`(() => { try { document.createElement("div").innerHTML = "<b>"; return "made" } catch (e) { return e.name } })()`), "TypeError")
 }
 
+// TestBrowserFold opens what was folded, because it is the same many times.
+func TestBrowserFold(t *testing.T) {
+	store := collector.NewMemory(collector.MemoryOptions{})
+	root := spanAt(1, 1, 0, "GET /orders", 0, 100)
+	root.Events = []dendro.Event{{Name: "repeated statement", Time: root.Start + 3e6, Attributes: []slog.Attr{
+		slog.String("db.query.text", "SELECT * FROM items WHERE id = ?"), slog.String("code.function.name", "main.list"),
+		slog.String("code.file.path", "/src/orders.go"), slog.Int("code.line.number", 42)}}}
+	spans := []*dendro.SpanData{root, spanAt(1, 2, 1, "SELECT orders", 1, 2)}
+	for i := range 20 {
+		s := spanAt(1, 10+i, 1, "SELECT items", int64(4*i+3), int64(4*i+5))
+		s.Kind, s.Attributes = dendro.KindClient, []slog.Attr{slog.String("db.query.text", "SELECT * FROM items WHERE id = ?")}
+		if i == 7 {
+			s.Status.Code = dendro.StatusError
+		}
+		spans = append(spans, s)
+	}
+	send(t, store, "shop", append(spans, spanAt(1, 50, 1, "render", 90, 95))...)
+	b := openBrowser(t, store, "")
+	b.open("/trace/1", ready)
+	const foldRow = `document.querySelector("#row-2")`
+	testkit.Equal(t, "folded", strings.Join(eval[[]string](b, rows), ", "), "GET /orders, SELECT orders, 20 × SELECT items, render")
+	testkit.Equal(t, "the mark of the request", eval[string](b, `document.querySelector("#row-0 .repeats").textContent`), "20 × SELECT items")
+	text := eval[string](b, foldRow+".innerText")
+	for _, want := range []string{"called from main.list, orders.go:42", "40.0 ms", "1 error"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in the row: %s", want, text)
+		}
+	}
+	testkit.Equal(t, "bars", eval[int](b, foldRow+`.querySelectorAll(".bar").length`), 20)
+	testkit.Equal(t, "says that it is closed", eval[string](b, foldRow+".ariaExpanded"), "false")
+
+	b.do(chromedp.Click("#row-2 .label"))
+	b.wait(panel + `?.querySelector("h2").textContent === "20 × SELECT items"`)
+	details := eval[string](b, panel+".innerText")
+	for _, want := range []string{"SELECT * FROM items WHERE id = ?", "main.list, orders.go:42", "Median", "2.00 ms", "40.0 ms"} {
+		if !strings.Contains(details, want) {
+			t.Errorf("%q is not in the details:\n%s", want, details)
+		}
+	}
+	testkit.Equal(t, "link to the fold", eval[string](b, "location.hash"), "#fold=000000000000000a")
+
+	b.key(kb.Escape, kb.ArrowRight)
+	testkit.Equal(t, "opened by key", eval[int](b, rows+".length"), 24)
+	b.key(kb.ArrowLeft)
+	testkit.Equal(t, "closed by key", eval[int](b, rows+".length"), 4)
+	b.do(chromedp.Click("#row-2 .toggle"))
+	testkit.Equal(t, "opened by mouse", eval[int](b, rows+".length"), 24)
+	b.do(chromedp.Click("#row-2 .toggle"))
+	b.key(kb.Home, "e")
+	testkit.Equal(t, "the next error is in the fold", eval[string](b, `document.querySelector('[aria-selected="true"]').id`), "row-10")
+
+	b.open("/trace/1#span=000000000000000c", panel+`?.querySelector("h2").textContent === "SELECT items"`)
+	testkit.Equal(t, "the parent is a span", eval[string](b, panel+`.querySelector("button.link").textContent`), "GET /orders")
+	testkit.Equal(t, "a link into the fold opens it", eval[string](b, `document.querySelector('[aria-selected="true"]').id`), "row-5")
+	b.open("/trace/1#fold=000000000000000a", panel+`?.querySelector("h2").textContent === "20 × SELECT items"`)
+	testkit.Equal(t, "a link to the fold leaves it closed", eval[int](b, rows+".length"), 4)
+
+	for _, width := range []int64{360, 500, 770, 1600} {
+		b.do(chromedp.EmulateViewport(width, 800))
+		testkit.Equal(t, fmt.Sprint("something sticks out at ", width), eval[bool](b, `[...document.querySelectorAll(".row .name")].some(e => e.scrollWidth > e.clientWidth)`), false)
+	}
+}
+
 // TestBrowserManySpans scrolls through ten thousand spans.
 func TestBrowserManySpans(t *testing.T) {
 	const n = 10_000
@@ -382,6 +445,9 @@ func TestBrowserContrast(t *testing.T) {
 	failed.Attributes = []slog.Attr{slog.String("key", "value"), slog.String("db.query.text", "SELECT 1")}
 	failed.DroppedAttributes = 3
 	send(t, store, "shop", spanAt(1, 1, 0, "root", 0, 50), failed, spanAt(1, 3, 9, "orphan", 5, 20))
+	for i := range 5 {
+		send(t, store, "shop", spanAt(1, 10+i, 1, "repeated", int64(20+i), int64(21+i)))
+	}
 	b := openBrowser(t, store, "status of 400")
 	for _, scheme := range []string{"light", "dark"} {
 		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -390,6 +456,7 @@ func TestBrowserContrast(t *testing.T) {
 		for path, condition := range map[string]string{
 			"/": `document.querySelector("tbody tr")`, "/?limit=x": `document.querySelector(".problem")`, "/?name=no": `document.querySelector(".empty")`,
 			"/trace/1#span=0000000000000002": panel + `?.querySelector("article")`,
+			"/trace/1#fold=000000000000000a": panel + `?.querySelector("article")`,
 		} {
 			b.open(path, condition)
 			if low := eval[[]string](b, lowContrast); len(low) > 0 {

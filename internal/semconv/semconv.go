@@ -95,6 +95,8 @@ const (
 	HTTPResponseFlushes = "dendro.http.response.flushes"
 	// HTTPHijacked says that the handler has taken the connection over.
 	HTTPHijacked = "dendro.http.hijacked"
+	// DBRepeatedEvent is of a span below which a statement was executed many times.
+	DBRepeatedEvent = "repeated statement"
 	// EventDuration is how long an event took, in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
 )

@@ -1,8 +1,10 @@
 // @ts-check
 import { copyButton, el } from "./dom.js";
 import { duration, exact, offset } from "./format.js";
+import { errors, kinds } from "./waterfall.js";
 
 /** @typedef {import("./waterfall.js").Skeleton} Skeleton */
+/** @typedef {import("./waterfall.js").Fold} Fold */
 /** @typedef {{key: string, type: string, value: string}} Attribute */
 /**
  * A span, as detail.go makes it.
@@ -54,6 +56,36 @@ export function detail(s, row, spans, select) {
 }
 
 /**
+ * What the panel shows of a fold.
+ * @param {Skeleton} s
+ * @param {number} row
+ * @param {string} name
+ * @param {Fold} fold
+ * @param {Detail} first its first span
+ */
+export function foldDetail(s, row, name, fold, first) {
+  const took = s.length.slice(row + 1, row + s.size[row]).sort((a, b) => a - b);
+  const text = first.attributes.filter((a) => blocks.has(a.key));
+  return el("article", { class: `c${s.services[s.service[row]].colour}` },
+    el("h2", {}, name),
+    el("p", { class: "line" },
+      el("span", { class: `service c${s.services[s.service[row]].colour}` }, first.service || "unnamed service"), " ",
+      el("span", { class: "badge" }, kinds[s.kind[row]] ?? "internal"), " ",
+      fold.errors > 0 && el("span", { class: "badge error" }, errors(fold.errors))),
+    el("p", { class: "line" }, `The same ${fold.spans} times below one span. One query or call for all of them may be faster.`),
+    facts([
+      ["Spans", String(fold.spans)],
+      ["Total", duration(fold.total)],
+      ["Shortest", duration(took[0])],
+      ["Median", duration(took[took.length >> 1])],
+      ["Longest", duration(took[took.length - 1])],
+      ["From, to", `${offset(s.offset[row])}, ${offset(s.offset[row] + s.length[row])}`],
+      fold.caller && ["Called from", el("code", {}, fold.caller)],
+    ]),
+    section("Attributes", text.length, attributes(text)));
+}
+
+/**
  * @param {Skeleton} s
  * @param {number} row
  * @param {Detail} d
@@ -61,7 +93,8 @@ export function detail(s, row, spans, select) {
  */
 function one(s, row, d, select) {
   const start = Number(BigInt(d.start) - BigInt(s.start));
-  const parent = s.parent[row];
+  const above = s.parent[row];
+  const parent = s.foldRow?.includes(above) ? s.parent[above] : above;
   return el("article", { class: `c${s.services[s.service[row]].colour}` },
     el("h2", {}, d.name || "unnamed span"),
     el("p", { class: "line" },

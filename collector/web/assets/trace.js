@@ -1,6 +1,6 @@
 // @ts-check
 import { copy, el } from "./dom.js";
-import { detail } from "./detail.js";
+import { detail, foldDetail } from "./detail.js";
 import { exact } from "./format.js";
 import { Waterfall } from "./waterfall.js";
 
@@ -64,7 +64,8 @@ async function start() {
   /** @param {number} row */
   async function open(row) {
     const question = ++asked;
-    history.replaceState(null, "", `#span=${skeleton.id[row]}`);
+    const fold = waterfall.folds.get(row);
+    history.replaceState(null, "", `#${fold ? "fold" : "span"}=${skeleton.id[row]}`);
     panel.hidden = false;
     main.classList.add("open");
     const shut = el("button", { type: "button", class: "close", "aria-label": "Close details", click: () => { close(); waterfall.focus(); } }, "×");
@@ -75,7 +76,9 @@ async function start() {
       content = e;
     }
     if (question !== asked) return;
-    panel.replaceChildren(shut, ...(Array.isArray(content) ? detail(skeleton, row, content, select) : [problem(content)]));
+    if (!Array.isArray(content)) panel.replaceChildren(shut, problem(content));
+    else if (fold) panel.replaceChildren(shut, foldDetail(skeleton, row, waterfall.nameOf(row), fold, content[0]));
+    else panel.replaceChildren(shut, ...detail(skeleton, row, content, select));
     panel.scrollTop = 0;
     waterfall.reveal();
   }
@@ -96,7 +99,10 @@ async function start() {
   }
 
   function followHash() {
-    const row = skeleton.id.indexOf(new URLSearchParams(location.hash.slice(1)).get("span") ?? "");
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const fold = asked.has("fold");
+    const id = asked.get(fold ? "fold" : "span");
+    const row = skeleton.id.findIndex((other, i) => other === id && waterfall.folds.has(i) === fold);
     if (row >= 0) select(row);
   }
 

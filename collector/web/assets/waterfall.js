@@ -25,10 +25,20 @@ import { duration, offset } from "./format.js";
  * @property {number[]} kind
  * @property {number[]} status
  * @property {number[] | null} detached
+ * @property {number[] | null} foldRow
+ * @property {number[] | null} foldSpans
+ * @property {number[] | null} foldErrors
+ * @property {number[] | null} foldTotal
+ * @property {string[] | null} foldCaller
  * @property {number[] | null} eventRow
  * @property {number[] | null} eventName
  * @property {number[] | null} eventOffset
  * @property {number[] | null} eventLength
+ */
+
+/**
+ * A row that stands for the rows below it, which do the same.
+ * @typedef {{spans: number, errors: number, total: number, caller: string}} Fold
  */
 
 export const kinds = ["internal", "server", "client", "producer", "consumer"];
@@ -37,6 +47,7 @@ export const statusError = 2;
 const rowHeight = 26; // pixels, as in app.css
 const margin = 12; // rows drawn beyond the edges
 const maxIndent = 24; // levels
+const finest = 0.1; // percent of the width: what is closer together is one bar
 
 /** The span tree, of which only the visible rows are in the document. */
 export class Waterfall {
@@ -57,6 +68,15 @@ export class Waterfall {
     /** @type {Map<number, HTMLElement>} */
     this.drawn = new Map();
     this.detached = new Set(skeleton.detached ?? []);
+    /** @type {Map<number, Fold>} */
+    this.folds = foldsOf(skeleton);
+    /** @type {Map<number, number[]>} */
+    this.foldsBelow = new Map();
+    for (const row of this.folds.keys()) {
+      this.collapsed.add(row);
+      const parent = skeleton.parent[row];
+      this.foldsBelow.set(parent, [...(this.foldsBelow.get(parent) ?? []), row]);
+    }
     this.eventsOf = firstEvents(skeleton);
 
     const ticks = ticksOf(skeleton.duration);
@@ -157,27 +177,29 @@ export class Waterfall {
     const s = this.s;
     const missing = s.service[i] < 0;
     const failed = s.status[i] === statusError;
-    const name = s.names[s.name[i]] || "unnamed span";
+    const fold = this.folds.get(i);
+    const name = this.nameOf(i);
     const service = missing ? null : s.services[s.service[i]];
-    const took = duration(s.length[i]);
+    const took = duration(fold ? fold.total : s.length[i]);
 
     const toggle = el("span", { class: "toggle", "aria-hidden": "true" });
     if (s.size[i] > 1) toggle.textContent = this.collapsed.has(i) ? "▸" : "▾";
     const label = el("div", { role: "gridcell", class: "name" }, toggle,
       failed && el("span", { class: "mark", title: "error" }, "!"),
       el("span", { class: "label", title: name }, name),
-      service && el("span", { class: "of", title: service.name }, service.name || "unnamed service"),
+      fold !== undefined && fold.errors > 0 && el("span", { class: "badge error" }, errors(fold.errors)),
+      this.repeats(i),
+      fold?.caller ? el("span", { class: "of", title: fold.caller }, `called from ${fold.caller}`)
+        : service && el("span", { class: "of", title: service.name }, service.name || "unnamed service"),
       s.kind[i] > 0 && el("span", { class: "kind" }, kinds[s.kind[i]] ?? "internal"),
-      this.collapsed.has(i) && el("span", { class: "hidden-rows" }, `+${s.size[i] - 1}`),
+      this.collapsed.has(i) && !fold && el("span", { class: "hidden-rows" }, `+${s.size[i] - 1}`),
       this.detached.has(i) && el("span", { class: "badge", title: "The parent of this span is below the span itself." }, "circular parent"));
     label.style.paddingInlineStart = `calc(var(--indent) * ${Math.min(s.depth[i], maxIndent)} + 4px)`;
 
     const left = clamp(s.offset[i] * this.scale);
     const width = Math.min(100 - left, s.length[i] * this.scale);
-    const bar = el("div", { class: "bar" });
-    bar.style.left = `${left}%`;
-    bar.style.width = `${width}%`;
-    this.drawEvents(i, bar);
+    const bars = fold ? this.barsOf(i) : [this.bar(left, width)];
+    if (!fold) this.drawEvents(i, bars[0]);
     const tip = el("span", { class: "took" }, took);
     if (left + width < 80) tip.style.left = `${left + width}%`;
     else if (left > 20) tip.style.right = `${100 - left}%`;
@@ -188,14 +210,66 @@ export class Waterfall {
 
     const row = el("div", {
       role: "row", id: `row-${i}`, "data-row": i,
-      class: `row${service ? ` c${service.colour}` : " missing"}${failed ? " failed" : ""}`,
+      class: `row${service ? ` c${service.colour}` : " missing"}${failed ? " failed" : ""}${fold ? " fold" : ""}`,
       "aria-level": s.depth[i] + 1, "aria-rowindex": i + 2, "aria-selected": String(i === this.selected),
     }, label,
     el("div", { role: "gridcell", class: "num start" }, offset(s.offset[i])),
-    el("div", { role: "gridcell", class: "num self" }, missing ? "" : duration(s.self[i])),
-    el("div", { role: "gridcell", class: "time" }, bar, tip));
+    el("div", { role: "gridcell", class: "num self" }, missing || fold ? "" : duration(s.self[i])),
+    el("div", { role: "gridcell", class: "time" }, ...bars, tip));
     if (s.size[i] > 1) row.setAttribute("aria-expanded", String(!this.collapsed.has(i)));
     return row;
+  }
+
+  /** @param {number} i */
+  nameOf(i) {
+    const name = this.s.names[this.s.name[i]] || "unnamed span";
+    const fold = this.folds.get(i);
+    return fold ? `${fold.spans} × ${name}` : name;
+  }
+
+  /**
+   * The mark of a row below which the same was done many times, in words.
+   * @param {number} i
+   */
+  repeats(i) {
+    const folds = this.foldsBelow.get(i);
+    if (!folds) return null;
+    const names = folds.sort((a, b) => (this.folds.get(b)?.spans ?? 0) - (this.folds.get(a)?.spans ?? 0)).map((f) => this.nameOf(f));
+    const more = names.length > 1 ? ` and ${names.length - 1} more` : "";
+    return el("span", { class: "badge repeats", title: `Repeated: ${names.join(", ")}` }, names[0] + more);
+  }
+
+  /**
+   * @param {number} left percent
+   * @param {number} width percent
+   */
+  bar(left, width) {
+    const bar = el("div", { class: "bar" });
+    bar.style.left = `${left}%`;
+    bar.style.width = `${width}%`;
+    return bar;
+  }
+
+  /**
+   * The bars of the rows of a fold, which are in the order of their start.
+   * @param {number} fold
+   */
+  barsOf(fold) {
+    const s = this.s;
+    const out = [];
+    let from = -1;
+    let to = -1;
+    for (let i = fold + 1; i < fold + s.size[fold]; i++) {
+      const left = clamp(s.offset[i] * this.scale);
+      const right = clamp((s.offset[i] + s.length[i]) * this.scale);
+      if (from >= 0 && left > to + finest) {
+        out.push(this.bar(from, to - from));
+        from = -1;
+      }
+      if (from < 0) [from, to] = [left, right];
+      to = Math.max(to, right);
+    }
+    return [...out, this.bar(from, to - from)];
   }
 
   /**
@@ -305,6 +379,21 @@ export class Waterfall {
     }
     e.preventDefault();
   }
+}
+
+/** @param {number} n */
+export function errors(n) {
+  return `${n} ${n === 1 ? "error" : "errors"}`;
+}
+
+/**
+ * @param {Skeleton} s
+ * @returns {Map<number, Fold>}
+ */
+function foldsOf(s) {
+  return new Map((s.foldRow ?? []).map((row, i) => [row, {
+    spans: s.foldSpans?.[i] ?? 0, errors: s.foldErrors?.[i] ?? 0, total: s.foldTotal?.[i] ?? 0, caller: s.foldCaller?.[i] ?? "",
+  }]));
 }
 
 /** @param {number} percent */

@@ -1,0 +1,143 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"path"
+	"strings"
+
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// minFold is how many spans are folded into one row. It is the number from which
+// sqldriver marks a repeated statement.
+const minFold = 5
+
+// fold is a row that stands for the rows below it: spans with the same parent that do the
+// same and have no children, such as the queries of an N+1 problem.
+type fold struct {
+	spans  int
+	errors int
+	total  int64  // sum of their durations, in nanoseconds
+	caller string // where in the program they come from, "" if that is not known
+}
+
+// work is what two spans must have in common to be folded.
+type work struct {
+	parent  int
+	name    string
+	service string
+	kind    int
+	text    string // of the query, or the URL
+}
+
+// foldRepeats returns rows with repeated work below rows of its own. The first of these
+// spans determines the place.
+func foldRepeats(rows []row) []row {
+	groups := map[work][]int{}
+	for i := range rows {
+		if r := &rows[i]; r.span != nil && r.size == 1 && !r.cycle {
+			w := workOf(r)
+			groups[w] = append(groups[w], i)
+		}
+	}
+	members := map[int][]int{} // by the first of them
+	folded := map[int]bool{}
+	for _, group := range groups {
+		if len(group) < minFold {
+			continue
+		}
+		members[group[0]] = group
+		for _, i := range group {
+			folded[i] = true
+		}
+	}
+	if len(members) == 0 {
+		return rows
+	}
+	out := make([]row, 0, len(rows)+len(members))
+	places := make([]int, len(rows)) // in out
+	add := func(i, parent int) {
+		places[i] = len(out)
+		r := rows[i]
+		if r.parent = parent; parent >= 0 {
+			r.depth = out[parent].depth + 1
+		}
+		out = append(out, r)
+	}
+	for i := range rows {
+		parent := rows[i].parent
+		if parent >= 0 {
+			parent = places[parent]
+		}
+		if group := members[i]; group != nil {
+			at := len(out)
+			out = append(out, newFold(rows, group, parent))
+			for _, i := range group {
+				add(i, at)
+			}
+		} else if !folded[i] {
+			add(i, parent)
+		}
+	}
+	setSizes(out)
+	return out
+}
+
+func workOf(r *row) work {
+	w := work{parent: r.parent, name: r.span.Name, service: r.span.Resource.Service(), kind: int(r.span.Kind)}
+	w.text = cmp.Or(textAttribute(r.span.Attributes, semconv.DBQueryText), textAttribute(r.span.Attributes, semconv.URLFull))
+	return w
+}
+
+// newFold returns the row for a group of rows. parent is the place of its own.
+func newFold(rows []row, group []int, parent int) row {
+	first := &rows[group[0]]
+	f := &fold{spans: len(group)}
+	r := row{fold: f, parent: parent, depth: first.depth, start: first.start, end: first.end, id: first.id}
+	for _, i := range group {
+		m := &rows[i]
+		r.start, r.end = min(r.start, m.start), max(r.end, m.end)
+		f.total += m.end - m.start
+		f.errors += errorsOf(m.span)
+	}
+	if first.parent >= 0 && rows[first.parent].span != nil {
+		f.caller = callerOf(rows[first.parent].span, textAttribute(first.span.Attributes, semconv.DBQueryText))
+	}
+	return r
+}
+
+// callerOf returns where a statement comes from that was repeated below parent, as the
+// event of sqldriver says.
+func callerOf(parent *collector.Span, query string) string {
+	for i := range parent.Events {
+		attrs := parent.Events[i].Attributes
+		if query == "" || parent.Events[i].Name != semconv.DBRepeatedEvent || textAttribute(attrs, semconv.DBQueryText) != query {
+			continue
+		}
+		function := textAttribute(attrs, semconv.CodeFunctionName)
+		if function == "" {
+			return ""
+		}
+		function = function[strings.LastIndexByte(function, '/')+1:]
+		for _, a := range attrs {
+			if a.Key == semconv.CodeLineNumber && a.Value.Kind() == slog.KindInt64 {
+				return fmt.Sprintf("%s, %s:%d", function, path.Base(textAttribute(attrs, semconv.CodeFilePath)), a.Value.Int64())
+			}
+		}
+		return function
+	}
+	return ""
+}
+
+// textAttribute returns the value of a string attribute, "" if there is none.
+func textAttribute(attrs []slog.Attr, key string) string {
+	for i := range attrs {
+		if attrs[i].Key == key && attrs[i].Value.Kind() == slog.KindString {
+			return attrs[i].Value.String()
+		}
+	}
+	return ""
+}
