@@ -1,7 +1,10 @@
-.PHONY: help bench transparency gotests
+.PHONY: help bench transparency gotests memory
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+memory: ## the resident memory of dendro serve under load, at several sizes; takes five minutes
+	for size in 64MiB 256MiB 1GiB; do go test ./cmd/dendro -run TestResidentMemory -count 1 -v -load.memory $$size -load.time 30s || exit 1; done
 
 bench: ## compare with the peers for half an hour; writes the tables of docs/performance.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .

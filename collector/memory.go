@@ -15,8 +15,12 @@ import (
 
 // MemoryOptions configures a [Memory]. The zero value works.
 type MemoryOptions struct {
-	// MaxBytes bounds the memory that spans and their bookkeeping take.
-	// Default: 256 MiB. At least 1 MiB: less counts as that.
+	// MaxBytes bounds the memory that the store keeps in use, in bytes: encoded spans,
+	// the index and all other bookkeeping. If it is zero, the bound is 256 MiB; less
+	// than 1 MiB counts as 1 MiB. It does not bound the process. The garbage collector
+	// lets the heap grow to twice what is in use (GOGC=100), so a program may take
+	// twice MaxBytes for a full store. To bound the process, set GOMEMLIMIT or call
+	// [runtime/debug.SetMemoryLimit].
 	MaxBytes int64
 }
 

@@ -34,13 +34,13 @@ func TestServe(t *testing.T) {
 	stdout, write := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "-otlp", "127.0.0.1:0", "-web", "127.0.0.1:0", "-memory", "1MiB"}, write, t.Output())
+		code <- run(ctx, []string{"serve", "-otlp", "127.0.0.1:0", "-web", "127.0.0.1:0", "-memory", "48MiB"}, write, t.Output())
 		write.Close()
 	}()
 	out := readUntil(t, stdout, "Ctrl-C ends.\n")
 	otlp := regexp.MustCompile(`http://\S+/v1/traces`).FindString(out)
 	page := regexp.MustCompile(`shows +(http://\S+)/`).FindStringSubmatch(out)[1]
-	if !strings.Contains(out, "1MiB") || !strings.Contains(out, "OTEL_EXPORTER_OTLP_ENDPOINT="+strings.TrimSuffix(otlp, "/v1/traces")) {
+	if !strings.Contains(out, "48MiB, of which 12 MiB for the store") || !strings.Contains(out, "OTEL_EXPORTER_OTLP_ENDPOINT="+strings.TrimSuffix(otlp, "/v1/traces")) {
 		t.Errorf("the start says %q", out)
 	}
 
@@ -104,13 +104,13 @@ func TestPortTaken(t *testing.T) {
 
 func TestWarnsOfOtherMachines(t *testing.T) {
 	var out bytes.Buffer
-	greet(&out, 1<<30, &net.TCPAddr{IP: net.IPv4zero, Port: 4318}, &net.TCPAddr{IP: net.IPv4zero, Port: 8700})
+	greet(&out, 1<<30, 1<<29, &net.TCPAddr{IP: net.IPv4zero, Port: 4318}, &net.TCPAddr{IP: net.IPv4zero, Port: 8700})
 	testkit.Equal(t, "warnings", strings.Count(out.String(), "Warning:"), 2)
 	if !strings.Contains(out.String(), "http://localhost:8700/") { // http://0.0.0.0:8700/ is forbidden
 		t.Errorf("no URL that the page answers to in\n%s", out.String())
 	}
 	out.Reset()
-	greet(&out, 1<<30, &net.TCPAddr{IP: net.IPv6loopback, Port: 4318}, &net.TCPAddr{IP: net.IPv6loopback, Port: 8700})
+	greet(&out, 1<<30, 1<<29, &net.TCPAddr{IP: net.IPv6loopback, Port: 4318}, &net.TCPAddr{IP: net.IPv6loopback, Port: 8700})
 	testkit.Equal(t, "warnings on loopback", strings.Count(out.String(), "Warning:"), 0)
 }
 

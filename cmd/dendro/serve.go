@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.otlp, "otlp", "127.0.0.1:4318", "`address` that receives OTLP/HTTP, protobuf and JSON")
 	flags.StringVar(&o.web, "web", "127.0.0.1:8700", "`address` of the page and the query API")
-	flags.Var(&o.memory, "memory", "`size` of the store, at least 1MiB; old traces make room for new ones")
+	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; four fifths are for the store, where new traces evict the oldest")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -56,15 +57,21 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer) error {
 		return err
 	}
 
-	store := collector.NewMemory(collector.MemoryOptions{MaxBytes: int64(o.memory)})
+	limit, share, err := divide(o.memory, givenLimit)
+	if err != nil {
+		closeAll(otlpListener, webListener)
+		return err
+	}
+	debug.SetMemoryLimit(limit)
+	defer debug.SetMemoryLimit(givenLimit)
+	store := collector.NewMemory(collector.MemoryOptions{MaxBytes: share})
 	receiver := newServer(server.New(store, server.Options{}))
 	page := newServer(web.New(store, web.Options{}))
-	greet(stdout, byteSize(store.Stats().MaxBytes), otlpListener.Addr().(*net.TCPAddr), webListener.Addr().(*net.TCPAddr))
+	greet(stdout, o.memory, share, otlpListener.Addr().(*net.TCPAddr), webListener.Addr().(*net.TCPAddr))
 
 	failed := make(chan error, 2)
 	go func() { failed <- receiver.Serve(otlpListener) }()
 	go func() { failed <- page.Serve(webListener) }()
-	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
@@ -112,15 +119,15 @@ func shutdown(ctx context.Context, servers ...*http.Server) {
 }
 
 // greet says what listens where and how to use it.
-func greet(out io.Writer, memory byteSize, otlp, web *net.TCPAddr) {
+func greet(out io.Writer, memory byteSize, store int64, otlp, web *net.TCPAddr) {
 	fmt.Fprintf(out, `dendro receives  http://%[1]s/v1/traces  (OTLP/HTTP)
 dendro shows     http://%[2]s/
-memory store     %[3]s
+memory           %[3]s, of which %[4]d MiB for the store
 
 To send, in dendro:          remote.Dial("http://%[1]s", remote.Options{})
 in any OpenTelemetry SDK:    OTEL_EXPORTER_OTLP_ENDPOINT=http://%[1]s OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 Ctrl-C ends.
-`, local(otlp), local(web), &memory)
+`, local(otlp), local(web), &memory, store>>20)
 	if !otlp.IP.IsLoopback() {
 		fmt.Fprintf(out, "Warning: whoever reaches %s can send spans: there is no authentication.\n", otlp)
 	}

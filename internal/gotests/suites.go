@@ -9,7 +9,7 @@ type suite struct {
 	// leftOut are tests that would wait forever with dendro, in the syntax of go
 	// test -skip.
 	leftOut []named
-	runs   []run
+	runs    []run
 }
 
 // run is a way to run a suite with dendro.

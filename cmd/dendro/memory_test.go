@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+func TestDivide(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		memory       byteSize
+		given        int64
+		limit, store int64
+		problem      string
+	}{
+		{48 * mib, math.MaxInt64, 36 * mib, 12 * mib, ""},
+		{64 * mib, math.MaxInt64, 52 * mib, 28 * mib, ""},
+		{1024 * mib, math.MaxInt64, 1012 * mib, 1012*mib - 1012*mib/5, ""},
+		{1024 * mib, 512 * mib, 512 * mib, 512*mib - 512*mib/5, ""}, // GOMEMLIMIT is lower
+		{64 * mib, 512 * mib, 52 * mib, 28 * mib, ""},               // -memory is
+		{47 * mib, math.MaxInt64, 0, 0, "-memory 47MiB is too little: want at least 48MiB"},
+		{64 * mib, 20 * mib, 0, 0, "GOMEMLIMIT is too little: want at least 36MiB"},
+	} {
+		what := fmt.Sprintf("%s, GOMEMLIMIT %d", &c.memory, c.given)
+		limit, store, err := divide(c.memory, c.given)
+		testkit.Equal(t, what+": limit", limit, c.limit)
+		testkit.Equal(t, what+": store", store, c.store)
+		testkit.Equal(t, what+": error", err != nil && err.Error() == c.problem, c.problem != "")
+	}
+}
+
+func TestTooLittleMemory(t *testing.T) {
+	var stdout, stderr strings.Builder
+	code := run(t.Context(), []string{"serve", "-otlp", "127.0.0.1:0", "-web", "127.0.0.1:0", "-memory", "1MiB"}, &stdout, &stderr)
+	testkit.Equal(t, "exit code", code, exitError)
+	testkit.Equal(t, "stderr", stderr.String(), "dendro: -memory 1MiB is too little: want at least 48MiB\n")
+	testkit.Equal(t, "stdout", stdout.String(), "")
+}
