@@ -11,20 +11,20 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of one span. What is over them is dropped and counted.
+// The limits of one span. What exceeds them is dropped and counted.
 const (
 	maxAttributes = 128
 	maxEvents     = 128
 	maxLinks      = 128
-	// maxSteps bounds what groups and LogValuers in one call unfold to.
+	// maxSteps bounds what the groups and LogValuers of one call expand to.
 	maxSteps = 1024
-	// maxValueBytes is the longest value, key or name that is kept whole. An element of a
-	// slice counts elementBytes, and the bytes of a string come on top.
+	// maxValueBytes is the length of the longest value, key or name that is kept
+	// whole. In slices, each element counts elementBytes, plus the bytes of a string.
 	maxValueBytes = 16 << 10
 	elementBytes  = 8
 )
 
-// attrSet gathers attributes with unique keys, at most maxAttributes.
+// attrSet holds up to maxAttributes attributes with unique keys.
 type attrSet struct {
 	attrs     []slog.Attr
 	keys      keySet // of attrs
@@ -32,12 +32,12 @@ type attrSet struct {
 	truncated uint32
 }
 
-// keySet is a filter: a key that it may have has to be looked for, any other is
-// a new one. It goes by the length and the first byte, which attributes of one span
-// seldom have in common.
+// keySet is a filter for keys. If it may have a key, the attributes must be searched
+// for it; otherwise the key is new. It uses the length and the first byte of a key,
+// which seldom coincide within a span.
 type keySet uint64
 
-// add puts a key in, which is not empty. It reports whether it may have been there.
+// add adds a key, which must not be empty, and reports whether it may have been there.
 func (k *keySet) add(key string) bool {
 	bit := keySet(1) << ((len(key) + 31*int(key[0])) % 64)
 	had := *k&bit != 0
@@ -45,7 +45,7 @@ func (k *keySet) add(key string) bool {
 	return had
 }
 
-// plain reports whether attrs can be kept as they are.
+// plain reports whether attrs can be kept without conversion.
 func plain(attrs []slog.Attr) bool {
 	for i := range attrs {
 		if !isPlain(&attrs[i]) {
@@ -68,7 +68,7 @@ func isPlain(a *slog.Attr) bool {
 	return false
 }
 
-// putAll adds plain attributes, or replaces those of the same keys.
+// putAll adds plain attributes and replaces those with the same keys.
 func (s *attrSet) putAll(attrs []slog.Attr) {
 	for i := range attrs {
 		if a := &attrs[i]; len(s.attrs) < maxAttributes && a.Key != "" && !s.keys.add(a.Key) {
@@ -79,7 +79,8 @@ func (s *attrSet) putAll(attrs []slog.Attr) {
 	}
 }
 
-// put adds a, or replaces the attribute of the same key, with whatever value.
+// put adds a or replaces the attribute with the same key. The value may be of any
+// kind.
 func (s *attrSet) put(a slog.Attr) {
 	if a.Key == "" {
 		return // as slog handlers do
@@ -98,8 +99,7 @@ func (s *attrSet) put(a slog.Attr) {
 	s.attrs = append(s.attrs, a)
 }
 
-// flat is attributes without groups, of plain values, in the order in which they
-// came.
+// flat holds attributes with plain values and without groups, in their original order.
 type flat struct {
 	attrs     []slog.Attr
 	steps     int // of the way to attrs
@@ -107,7 +107,7 @@ type flat struct {
 	truncated uint32 // keys and values that were cut
 }
 
-// flatten returns attrs as flat. It may call the user's code.
+// flatten returns attrs as flat. It may call methods of the user's values.
 func flatten(attrs []slog.Attr) flat {
 	f := flat{attrs: make([]slog.Attr, 0, min(len(attrs), maxSteps))}
 	for _, a := range attrs {
@@ -116,8 +116,8 @@ func flatten(attrs []slog.Attr) flat {
 	return f
 }
 
-// add adds a, of a group its members with dotted keys, and of a LogValuer what it
-// resolves to.
+// add adds a. It resolves a LogValuer, and adds the members of a group with dotted
+// keys.
 func (f *flat) add(a slog.Attr) {
 	if f.steps++; f.steps > maxSteps {
 		f.dropped++
@@ -160,8 +160,8 @@ func (f flat) set() attrSet {
 	return s
 }
 
-// plainValue turns a resolved value that is no group into one of the kinds of
-// [SpanData]; cut reports that it was too long.
+// plainValue converts a resolved value that is not a group to one of the kinds of
+// [SpanData]. cut reports whether it was too long.
 func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 	switch v.Kind() {
 	case slog.KindInt64, slog.KindFloat64, slog.KindBool:
@@ -213,8 +213,8 @@ func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 	}
 }
 
-// textOf calls a method of a user's value. Like fmt it survives a panic, of a
-// nil pointer for example: recording never fails the request.
+// textOf returns the result of a method of v, a value of the user. If the method
+// panics, for example on a nil pointer, textOf returns a text that says so.
 func textOf(v any, method func() string) (s string) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -224,7 +224,7 @@ func textOf(v any, method func() string) (s string) {
 	return method()
 }
 
-// cutSlice returns a copy of x, of which each element takes that many bytes.
+// cutSlice returns a copy of x, cut to the limit. Each element counts the given bytes.
 func cutSlice[T any](x []T, bytes int) (_ slog.Value, cut bool) {
 	n := min(len(x), maxValueBytes/bytes)
 	return slog.AnyValue(slices.Clone(x[:n])), n < len(x)

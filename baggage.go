@@ -8,38 +8,38 @@ import (
 	"unicode/utf8"
 )
 
-// ErrInvalidBaggage is returned when a baggage header, a key or a value does
-// not follow the grammar of W3C Baggage, or exceeds its limits.
+// ErrInvalidBaggage is returned when a baggage header, a key or a value does not
+// follow the grammar of W3C Baggage or exceeds its limits.
 var ErrInvalidBaggage = errors.New("dendro: invalid baggage")
 
-// The limits of W3C Baggage, section 3.3.2: what every implementation has to
-// carry, and the most that this one carries.
+// The limits of W3C Baggage, section 3.3.2. Every implementation must propagate this
+// much; this one propagates no more.
 const (
 	maxBaggageMembers = 64
 	maxBaggageBytes   = 8192
 )
 
-// Baggage is a list of names and values that the application sends along with
-// a request through every service. It is not recorded in spans. It is
-// immutable; the zero value is empty.
+// Baggage is a list of names and values that an application sends with a request
+// through every service. It is not recorded in spans. It is immutable. The zero value
+// is empty.
 type Baggage struct {
 	members []BaggageMember
 }
 
-// BaggageMember is one name with its value.
+// BaggageMember is a name with its value.
 type BaggageMember struct {
 	// Key is a token of RFC 7230.
 	Key string
-	// Value is any UTF-8 text; it is percent-encoded on the wire.
+	// Value is any UTF-8 text. It is percent-encoded in headers.
 	Value string
-	// Properties is the metadata after the value, as it stood on the wire
-	// without the leading semicolon, "" if there is none.
+	// Properties is the metadata after the value, as it is in the header but without
+	// the leading semicolon. It is "" if there is none.
 	Properties string
 }
 
-// ParseBaggage parses a W3C baggage header: at most 64 members and 8192 bytes.
-// Of a name given twice the last value holds. It returns [ErrInvalidBaggage]
-// for anything that breaks the grammar.
+// ParseBaggage parses a W3C baggage header with at most 64 members and 8192 bytes. If
+// a name occurs more than once, its last value counts. It returns [ErrInvalidBaggage]
+// if the header does not follow the grammar.
 func ParseBaggage(s string) (Baggage, error) {
 	if len(s) > maxBaggageBytes {
 		return Baggage{}, ErrInvalidBaggage
@@ -94,14 +94,13 @@ func validBaggageProperties(s string) bool {
 	return true
 }
 
-// Members returns the members in the order in which they came. The caller owns
-// the slice.
+// Members returns the members in their original order. The caller owns the slice.
 func (b Baggage) Members() []BaggageMember { return slices.Clone(b.members) }
 
 // Len returns the number of members.
 func (b Baggage) Len() int { return len(b.members) }
 
-// Get returns the value of key, "" when b has none.
+// Get returns the value of key, or "" if b has none.
 func (b Baggage) Get(key string) string {
 	for _, m := range b.members {
 		if m.Key == key {
@@ -111,9 +110,9 @@ func (b Baggage) Get(key string) string {
 	return ""
 }
 
-// Set returns b with key set to value. It returns b and [ErrInvalidBaggage]
-// when key is not a token of RFC 7230, value is not UTF-8, or the result would
-// exceed 64 members or 8192 bytes.
+// Set returns b with key set to value. It returns b and [ErrInvalidBaggage] if key is
+// not a token of RFC 7230, if value is not UTF-8, or if the result would exceed 64
+// members or 8192 bytes.
 func (b Baggage) Set(key, value string) (Baggage, error) {
 	if !validToken(key) || !utf8.ValidString(value) {
 		return b, ErrInvalidBaggage
@@ -137,7 +136,7 @@ func (b Baggage) Delete(key string) Baggage {
 	return Baggage{members}
 }
 
-// String returns the text for a baggage header, "" when b is empty.
+// String returns the value of a baggage header, or "" if b is empty.
 func (b Baggage) String() string {
 	var s strings.Builder
 	for i, m := range b.members {
@@ -155,8 +154,8 @@ func (b Baggage) String() string {
 	return s.String()
 }
 
-// baggageOctet reports whether c stands for itself in a value. The percent
-// sign is an octet of the grammar but introduces an escape.
+// baggageOctet reports whether c may be in a value without escaping. The percent sign
+// is part of the grammar but begins an escape.
 func baggageOctet(c byte) bool {
 	return c > ' ' && c < 0x7f && c != '"' && c != ',' && c != ';' && c != '\\'
 }
@@ -172,8 +171,8 @@ func escapeBaggage(b *strings.Builder, value string) {
 	}
 }
 
-// unescapeBaggage undoes percent-encoding. Bytes that are not UTF-8 become
-// U+FFFD, as the specification asks; it refuses what is no baggage-octet.
+// unescapeBaggage decodes percent-encoding. Bytes that are not UTF-8 become U+FFFD, as
+// the specification asks. It reports false for bytes that are not a baggage-octet.
 func unescapeBaggage(s string) (string, bool) {
 	var out []byte
 	for i := 0; i < len(s); i++ {
@@ -226,8 +225,8 @@ func validToken(s string) bool {
 
 type baggageKey struct{}
 
-// ContextWithBaggage returns a context that carries b; [Inject] sends it on. With an
-// empty b it sends none, and removes what header has.
+// ContextWithBaggage returns a context with b, which [Inject] sends on. If b is empty,
+// Inject sends no baggage and removes the header.
 func ContextWithBaggage(ctx context.Context, b Baggage) context.Context {
 	if b.members == nil {
 		b.members = []BaggageMember{}
@@ -235,7 +234,7 @@ func ContextWithBaggage(ctx context.Context, b Baggage) context.Context {
 	return context.WithValue(ctx, baggageKey{}, b)
 }
 
-// BaggageFromContext returns the baggage that ctx carries.
+// BaggageFromContext returns the baggage in ctx.
 func BaggageFromContext(ctx context.Context) Baggage {
 	b, _ := ctx.Value(baggageKey{}).(Baggage)
 	return b

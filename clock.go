@@ -8,12 +8,12 @@ import (
 	"github.com/dendrotrace/dendro/internal/monotonic"
 )
 
-// clock tells the time of one local trace: what the wall clock had when it began,
-// and the monotonic clock from then on, so that the spans of a request cannot
-// disagree. It is monotonic.Start in nanoseconds since the Unix epoch.
+// clock is the clock of one local trace: the wall clock when the trace began, plus
+// what the monotonic clock has counted since. So the spans of a request are
+// consistent. Its value is monotonic.Start in nanoseconds since the Unix epoch.
 type clock int64
 
-// wallClock is what was seen when the wall clock was last read.
+// wallClock is the result of the last reading of the wall clock.
 type wallClock struct {
 	clock clock
 	at    int64 // nanoseconds since monotonic.Start
@@ -21,11 +21,11 @@ type wallClock struct {
 
 var lastWallClock atomic.Pointer[wallClock]
 
-// maxWallAge is how late a local trace may notice that somebody has set the wall
-// clock. To read it takes as long as to read the monotonic one, again.
+// maxWallAge bounds how late a local trace may notice that the wall clock was set.
+// Reading the wall clock takes as long again as reading the monotonic one.
 const maxWallAge = int64(100 * time.Millisecond)
 
-// newClock returns the clock of a local trace that begins, and the time.
+// newClock returns a clock for a local trace that begins now, and the time.
 func newClock() (c clock, now int64) {
 	at := int64(time.Since(monotonic.Start))
 	w := lastWallClock.Load()
@@ -38,11 +38,11 @@ func newClock() (c clock, now int64) {
 	return w.clock, int64(w.clock) + at
 }
 
-// now is the current time in nanoseconds since the Unix epoch.
+// now returns the current time in nanoseconds since the Unix epoch.
 func (c clock) now() int64 { return int64(c) + int64(time.Since(monotonic.Start)) }
 
-// nanos brings a time of the user to c. The zero time is now; a time that does
-// not fit becomes the epoch.
+// nanos converts t, a time of the user, to nanoseconds since the Unix epoch. The zero
+// time means now. A time that does not fit becomes the epoch.
 func (c clock) nanos(at time.Time) int64 {
 	switch seconds := at.Unix(); {
 	case at.IsZero():

@@ -5,42 +5,42 @@ import (
 	"errors"
 )
 
-// Collector receives ended spans. The in-process store, the client that sends
-// to another machine and whatever a user writes are all Collectors.
+// Collector receives ended spans. The in-process store and the client that sends to
+// another machine are Collectors.
 //
-// Collect is called on the goroutines that trace, mostly where the first span of
-// a request ends, so it must not block: no I/O, no waiting for room. It must not
-// keep b, the spans or their attributes after it returns, because the tracer uses
-// the memory for another request: it encodes what it wants to keep, or copies it
-// with [SpanData.Clone]. Several goroutines call it at once.
+// Collect is called on the goroutines that are traced, usually when the root span of a
+// request ends. It must not block: no I/O, no waiting for room. It must not retain b,
+// the spans or their attributes, whose memory the tracer reuses for another request.
+// It must encode what it wants to keep, or copy it with [SpanData.Clone]. It must be
+// safe for concurrent use.
 //
-// A Collector that hands b on to others and tries again, or may give one of them the
-// same spans twice, clears b.Fresh.
+// A Collector that passes b on and retries, or may pass the same spans on twice, must
+// clear b.Fresh.
 //
-// An error means that none of the spans were kept. It is counted in
-// [Stats.Dropped], under the reason of a [DropError] or "collector", and goes
-// no further: a request never fails because it is traced.
+// An error means that none of the spans were kept. It is counted in [Stats.Dropped],
+// under the reason of a [DropError] or as "collector", and is not returned to the
+// program: a request never fails because it is traced.
 //
-// A Collector that buffers also has the method of [Flusher].
+// A Collector that buffers should also implement [Flusher].
 type Collector interface {
 	Collect(b *Batch) error
 }
 
-// Flusher is a [Collector] that buffers. Flush returns when everything
-// collected before the call has been delivered or dropped, or ctx has ended.
-// [Tracer.Flush] calls it.
+// Flusher is a [Collector] that buffers. Flush returns when everything that was
+// collected before the call has been delivered or dropped, or when ctx is done. It is
+// called by [Tracer.Flush].
 type Flusher interface {
 	Flush(ctx context.Context) error
 }
 
-// DropError is an error of [Collector.Collect] with a reason to count under,
+// DropError is an error of [Collector.Collect] with a reason to count the spans under,
 // such as "queue_full".
 type DropError struct {
 	Reason string
 	Err    error // may be nil
 }
 
-// Error returns the reason and what is behind it.
+// Error returns the reason and the text of e.Err.
 func (e *DropError) Error() string {
 	if e.Err == nil {
 		return "dendro: spans dropped: " + e.Reason
@@ -51,8 +51,8 @@ func (e *DropError) Error() string {
 // Unwrap returns e.Err.
 func (e *DropError) Unwrap() error { return e.Err }
 
-// dropReason is what a Collect that returned err is counted under, "" if it took
-// the spans.
+// dropReason returns the reason to count spans under when Collect returned err, or ""
+// if err is nil.
 func dropReason(err error) string {
 	if err == nil {
 		return ""

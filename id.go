@@ -7,15 +7,16 @@ import (
 	"math/rand/v2"
 )
 
-// ErrInvalidID is returned when a trace or span id is not lower-case
-// hexadecimal of the right length, or is all zeros.
+// ErrInvalidID is returned when a trace or span id is not lower-case hexadecimal, does
+// not have the right length, or is all zeros.
 var ErrInvalidID = errors.New("dendro: invalid id")
 
-// TraceID names one trace: 16 bytes, of which W3C Trace Context level 2 wants
-// the last 7 to be random. The zero value is invalid.
+// TraceID identifies a trace. It has 16 bytes, the last 7 of which should be random
+// (W3C Trace Context Level 2). The zero value is invalid.
 type TraceID [16]byte
 
-// SpanID names one span within its trace: 8 bytes. The zero value is invalid.
+// SpanID identifies a span within its trace. It has 8 bytes. The zero value is
+// invalid.
 type SpanID [8]byte
 
 // IsValid reports whether id is not all zeros.
@@ -68,8 +69,8 @@ func ParseSpanID(s string) (SpanID, error) {
 	return id, nil
 }
 
-// decodeHex fills dst from exactly 2*len(dst) lower-case hexadecimal digits.
-// W3C Trace Context forbids the upper-case digits that encoding/hex takes.
+// decodeHex fills dst from exactly 2*len(dst) lower-case hexadecimal digits. Package
+// encoding/hex also accepts upper-case digits, which W3C Trace Context forbids.
 func decodeHex(dst []byte, s string) bool {
 	if len(s) != 2*len(dst) {
 		return false
@@ -98,8 +99,8 @@ var hexDigits = func() (values [256]byte) {
 	return values
 }()
 
-// newTraceID draws 16 random bytes from the runtime's per-thread ChaCha8
-// generator: no lock is shared and ids cannot be guessed from earlier ones.
+// newTraceID returns an id from the ChaCha8 generator of the runtime, which needs no
+// shared lock and whose output cannot be predicted from earlier ids.
 func newTraceID() (id TraceID) {
 	for {
 		binary.NativeEndian.PutUint64(id[:8], rand.Uint64())

@@ -6,31 +6,32 @@ import (
 )
 
 const (
-	// partSpans and partAge bound what a local trace holds back: it hands
-	// over what has ended when that many spans wait, or when a span ends
-	// that long after the last handing over.
+	// partSpans and partAge bound what a local trace holds back. It delivers the spans
+	// that have ended when there are partSpans of them, or when a span ends partAge
+	// after the last delivery.
 	partSpans = 512
 	partAge   = 2 * time.Second
 )
 
 const (
-	// firstSlots is how many spans of a local trace need no memory but its
-	// own, moreSlots how many slots come at a time after that.
+	// firstSlots is the number of slots that are part of a local trace. More of them
+	// are allocated moreSlots at a time.
 	firstSlots = 4
 	moreSlots  = 16
-	// maxSlots is how many slots an open local trace keeps for spans to come: a
-	// long one needs those of a part again and again, a burst is forgotten.
+	// maxSlots is the number of slots that an open local trace keeps for more spans. A
+	// long trace needs those of one part again and again; those of a burst are
+	// released.
 	maxSlots = 2 * partSpans
-	// maxIdleSlots is the largest local trace that is used again.
+	// maxIdleSlots is the size of the largest local trace that is reused.
 	maxIdleSlots = 64
 )
 
 // localTrace gathers the spans that one request makes in one process. They are
-// handed over together when its root has ended, or in parts if that takes long;
-// what ends after the root follows as it ends.
+// delivered together when the root ends, or in parts if that takes long. Spans that
+// end after the root are delivered as they end.
 //
-// When all has been handed over it is used again, for another request. Handles of
-// the spans before, which the program may keep, then name an earlier use.
+// When all spans have been delivered, the localTrace is reused for another request.
+// Handles of earlier spans, which the program may still have, refer to an earlier use.
 type localTrace struct {
 	tracer *Tracer // never changes
 	shard  *shard  // never changes
@@ -75,16 +76,16 @@ func (t *localTrace) addSlots(slots []slot) {
 
 func (t *localTrace) counters() *counters { return &t.shard.counters }
 
-// begin makes t, which is not in use, that of a root which begins now. It needs no
-// lock: all that stale handles look at are the uses.
+// begin starts a use of t, which must not be in use, with a root that begins now. It
+// needs no lock, because stale handles look only at the numbers of uses.
 func (t *localTrace) begin(c clock, now int64) (root *slot, use uint64) {
 	t.clock, t.handedOver = c, now
 	t.root = t.slot()
 	return t.root, t.use
 }
 
-// child returns a slot for a span that begins below one of that use of t, nil if
-// that is over.
+// child returns a slot for a span below one of the given use of t, or nil if that use
+// is over.
 func (t *localTrace) child(use uint64) (s *slot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,7 +95,7 @@ func (t *localTrace) child(use uint64) (s *slot) {
 	return s
 }
 
-// slot returns a free one, for a span that begins. t.mu is held, or t not in use.
+// slot returns a free slot for a new span. t.mu must be held, unless t is not in use.
 func (t *localTrace) slot() *slot {
 	if t.free == nil {
 		t.addSlots(make([]slot, moreSlots))
@@ -105,8 +106,8 @@ func (t *localTrace) slot() *slot {
 	return s
 }
 
-// end ends the span in s, unless it has ended. now is the time, whatever the
-// end of the span is.
+// end ends the span in s unless it has ended. at is the end of the span, now the
+// current time.
 func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 	t.mu.Lock()
 	if s.use.Load() != use {
@@ -147,7 +148,7 @@ func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 	t.handOver(&p)
 }
 
-// part is spans that have ended, on their way to the collector.
+// part is spans that have ended and are being delivered.
 type part struct {
 	first     *slot
 	spans     int
@@ -156,7 +157,8 @@ type part struct {
 	last      bool // nobody uses the local trace any more but for this part
 }
 
-// take makes p what has ended, which is something, for handOver. t.mu is held.
+// take moves the spans that have ended to p, for handOver. There must be one. t.mu is
+// held.
 func (t *localTrace) take(p *part, now int64) {
 	p.first, p.spans, p.batch, p.discarded = t.first, t.waiting, t.batch, t.discarded
 	t.first, t.last, t.waiting, t.handedOver, t.batch = nil, nil, 0, now, nil
@@ -166,8 +168,8 @@ func (t *localTrace) take(p *part, now int64) {
 	}
 }
 
-// close ends the use of t if there is nothing left to wait for but parts that are
-// leaving. t.mu is held.
+// close ends the use of t if nothing is left to wait for except parts that are being
+// delivered. t.mu is held.
 func (t *localTrace) close() bool {
 	if t.root != nil || t.open+t.waiting > 0 {
 		return false
@@ -177,8 +179,8 @@ func (t *localTrace) close() bool {
 	return true
 }
 
-// handOver gives p to the collector and its slots back. It is called by whoever
-// took p.
+// handOver delivers p to the collector and frees its slots. It is called by the
+// goroutine that called take.
 func (t *localTrace) handOver(p *part) {
 	switch {
 	case p.spans == 0:
@@ -220,7 +222,7 @@ func (t *localTrace) handOver(p *part) {
 	}
 }
 
-// flush hands over what has ended so far.
+// flush delivers the spans that have ended so far.
 func (t *localTrace) flush() {
 	t.mu.Lock()
 	var p part

@@ -6,40 +6,39 @@ import (
 	"strings"
 )
 
-// Propagator writes what has to travel into the headers of a request, and reads
-// it from there. Header names are in the canonical form of net/http. Its methods
-// are called by many goroutines at once.
+// Propagator writes a span context and baggage to the headers of a request, and reads
+// them. Header names are in the canonical form of net/http. Its methods must be safe
+// for concurrent use.
 //
-// Package propagation has the formats that are not W3C's.
+// Package propagation has formats other than W3C's.
 type Propagator interface {
-	// Inject replaces in header what it knows how to write; what sc and b do
-	// not have it leaves alone. The values that it sets are its own. It does
-	// not change values that are there.
+	// Inject sets the headers of its format. It leaves a header alone if sc and b have
+	// nothing for it. The values that it sets are new slices; it does not modify
+	// existing ones.
 	Inject(header map[string][]string, sc SpanContext, b Baggage)
-	// Extract returns the zero value for what header does not have or what is
-	// malformed. It does not change header.
+	// Extract returns the zero value for what is missing in header or is malformed. It
+	// does not modify header.
 	Extract(header map[string][]string) (SpanContext, Baggage)
 }
 
-// W3C is the [Propagator] of W3C Trace Context level 2 and W3C Baggage: headers
-// traceparent, tracestate and baggage. The zero value does both.
+// W3C is the [Propagator] of W3C Trace Context Level 2 and W3C Baggage, with the
+// headers traceparent, tracestate and baggage. The zero value propagates both.
 type W3C struct {
-	// NoTraceContext leaves traceparent and tracestate alone.
+	// NoTraceContext disables traceparent and tracestate.
 	NoTraceContext bool
-	// NoBaggage leaves baggage alone.
+	// NoBaggage disables baggage.
 	NoBaggage bool
 }
 
-// The header names in the canonical form of net/http.
+// Header names in the canonical form of net/http.
 const (
 	headerTraceparent = "Traceparent"
 	headerTracestate  = "Tracestate"
 	headerBaggage     = "Baggage"
 )
 
-// Inject implements [Propagator]. A baggage that was emptied on purpose, by
-// [Baggage.Delete] or [ContextWithBaggage], removes the header; the zero value leaves
-// it alone.
+// Inject implements [Propagator]. A baggage that was emptied by [Baggage.Delete] or
+// [ContextWithBaggage] removes the header. The zero value leaves it alone.
 func (w W3C) Inject(header map[string][]string, sc SpanContext, b Baggage) {
 	if sc.IsValid() && !w.NoTraceContext {
 		header[headerTraceparent] = []string{sc.Traceparent()}
@@ -58,8 +57,8 @@ func (w W3C) Inject(header map[string][]string, sc SpanContext, b Baggage) {
 	}
 }
 
-// Extract implements [Propagator]. As the specifications ask, a malformed
-// traceparent counts as none, a malformed tracestate or baggage as empty.
+// Extract implements [Propagator]. As the specifications ask, it ignores a malformed
+// traceparent, tracestate or baggage.
 func (w W3C) Extract(header map[string][]string) (SpanContext, Baggage) {
 	var baggage Baggage
 	if lines := header[headerBaggage]; len(lines) > 0 && !w.NoBaggage {
@@ -79,8 +78,7 @@ func (w W3C) Extract(header map[string][]string) (SpanContext, Baggage) {
 	return sc, baggage
 }
 
-// propagatorFromEnv reads OTEL_PROPAGATORS, as far as this package has the
-// formats.
+// propagatorFromEnv reads OTEL_PROPAGATORS. It knows only the formats of this package.
 func propagatorFromEnv(getenv func(string) string) (Propagator, error) {
 	list := getenv("OTEL_PROPAGATORS")
 	if list == "" {
@@ -102,8 +100,8 @@ func propagatorFromEnv(getenv func(string) string) (Propagator, error) {
 	return w, nil
 }
 
-// Propagator returns the one that the wrappers use with t: that of its options;
-// W3C{} for a nil t.
+// Propagator returns the propagator that wrappers use with t, see
+// [Options.Propagator]. For a nil t it returns W3C{}.
 func (t *Tracer) Propagator() Propagator {
 	if t == nil {
 		return W3C{}
@@ -111,9 +109,9 @@ func (t *Tracer) Propagator() Propagator {
 	return t.propagator
 }
 
-// Inject writes the span and the baggage of ctx into header, a [net/http.Header]
-// for example, in the format of the tracer that made the span: see
-// [Options.Propagator]. Without a span the default tracer has the format.
+// Inject writes the span and the baggage of ctx to header, for example a
+// [net/http.Header]. It uses the propagator of the tracer that made the span, see
+// [Options.Propagator], or that of the default tracer if ctx has no span.
 //
 // [net/http.Header]: https://pkg.go.dev/net/http#Header
 func Inject(ctx context.Context, header map[string][]string) {
@@ -125,8 +123,8 @@ func Inject(ctx context.Context, header map[string][]string) {
 	t.Propagator().Inject(header, s.Context(), BaggageFromContext(ctx))
 }
 
-// Extract reads from header what a caller has written with [Inject], in the
-// format of the default tracer.
+// Extract reads what a caller has written to header with [Inject], using the
+// propagator of the default tracer.
 func Extract(header map[string][]string) (SpanContext, Baggage) {
 	return Default().Propagator().Extract(header)
 }

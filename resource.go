@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// Version is the version of this module, reported as telemetry.sdk.version and
+// Version is the version of this module. It is reported as telemetry.sdk.version and
 // as the version of the scope.
 const Version = "0.1.0-dev"
 
 const modulePath = "github.com/dendrotrace/dendro"
 
-// newResource describes this process. Of two values for a key, the one given in
-// code wins over OTEL_SERVICE_NAME, and that over OTEL_RESOURCE_ATTRIBUTES.
+// newResource describes this process. Values given in code take precedence over
+// OTEL_SERVICE_NAME, which takes precedence over OTEL_RESOURCE_ATTRIBUTES.
 func newResource(service string, attrs []slog.Attr, getenv func(string) string) (*Resource, error) {
 	var set attrSet
 	set.put(slog.String("service.name", "unknown_service:"+filepath.Base(os.Args[0])))
@@ -41,10 +41,10 @@ func newResource(service string, attrs []slog.Attr, getenv func(string) string) 
 	return &Resource{Attributes: set.attrs}, err
 }
 
-// parseResourceAttributes parses key=value pairs, separated by commas, with
+// parseResourceAttributes parses key=value pairs that are separated by commas and have
 // percent-encoded values (OpenTelemetry, Resource SDK, "Specifying resource
-// information via an environment variable"). On any error the whole value is
-// discarded.
+// information via an environment variable"). If there is any error, it discards the
+// whole value.
 func parseResourceAttributes(s string) ([]slog.Attr, error) {
 	if strings.TrimSpace(s) == "" {
 		return nil, nil

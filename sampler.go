@@ -7,15 +7,15 @@ import (
 	"strconv"
 )
 
-// Sampler decides when a local trace begins whether its spans are recorded.
-// The decision holds for the whole local trace and travels on in the sampled
-// flag. A Sampler is called by many goroutines at once and should take
+// Sampler decides whether the spans of a local trace are recorded. It is called when
+// the local trace begins, and its decision holds for all its spans and is propagated
+// in the sampled flag. It must be safe for concurrent use and should take only
 // nanoseconds.
 type Sampler func(SamplingParameters) bool
 
-// SamplingParameters is what a [Sampler] knows.
+// SamplingParameters is the input of a [Sampler].
 type SamplingParameters struct {
-	// Parent is the span of the caller, the zero value for a new trace.
+	// Parent is the span of the caller. It is the zero value for a new trace.
 	Parent  SpanContext
 	TraceID TraceID
 	Name    string
@@ -28,12 +28,12 @@ func AlwaysSample(SamplingParameters) bool { return true }
 // NeverSample is a [Sampler] that records nothing.
 func NeverSample(SamplingParameters) bool { return false }
 
-// RatioSample returns a [Sampler] that records the given share of all traces,
-// between 0 and 1; values outside are brought to the nearest bound. It looks at
-// the last 56 bits of the trace id alone, so that services with the same ratio
-// choose the same traces, and a service with a higher ratio records every trace
-// that one with a lower ratio does (OpenTelemetry, consistent probability
-// sampling: recorded if randomness ≥ threshold).
+// RatioSample returns a [Sampler] that records a share of all traces, from 0 to 1.
+// Values outside of that range are set to the nearest bound. It looks only at the last
+// 56 bits of the trace id, so services with the same ratio record the same traces, and
+// a service with a higher ratio records every trace that one with a lower ratio
+// records (OpenTelemetry, consistent probability sampling: recorded if randomness ≥
+// threshold).
 func RatioSample(ratio float64) Sampler {
 	const randomBits = 56
 	if !(ratio > 0) { // NaN too
@@ -48,8 +48,9 @@ func RatioSample(ratio float64) Sampler {
 	}
 }
 
-// ParentSample returns a [Sampler] that follows the decision of the caller and
-// asks root about new traces, and where the caller has deferred; nil means [AlwaysSample].
+// ParentSample returns a [Sampler] that follows the decision of the caller. For new
+// traces, and if the caller has deferred the decision, it calls root. If root is nil,
+// it uses [AlwaysSample].
 func ParentSample(root Sampler) Sampler {
 	if root == nil {
 		root = AlwaysSample
@@ -63,9 +64,9 @@ func ParentSample(root Sampler) Sampler {
 }
 
 // samplerFromEnv reads OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG. As the
-// OpenTelemetry specification asks, what it cannot use it reports and replaces
-// by the default, ParentSample(AlwaysSample), or by the ratio 1. The default is
-// nil.
+// OpenTelemetry specification asks, it reports values that it cannot use and replaces
+// them by the default, ParentSample(AlwaysSample), or by the ratio 1. It returns nil
+// for the default.
 func samplerFromEnv(getenv func(string) string) (Sampler, error) {
 	name, arg := getenv("OTEL_TRACES_SAMPLER"), getenv("OTEL_TRACES_SAMPLER_ARG")
 	ratio := func() (Sampler, error) {

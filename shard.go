@@ -2,14 +2,14 @@ package dendro
 
 import "sync"
 
-// shardCount spreads the bookkeeping of open local traces, so that requests do
-// not wait for each other.
+// shardCount is the number of shards of open local traces, so that requests seldom
+// wait for each other.
 const shardCount = 16
 
-// shardTraces is how many open local traces a shard keeps in sight, so that
-// spans that nobody ends cannot fill the memory. When there is one more, the
-// oldest hands over what has ended; it goes on as before, but [Tracer.Flush]
-// does not see it any more.
+// shardTraces is the number of open local traces that a shard lists. It is bounded
+// because some spans are never ended. If there is one more, the oldest delivers the
+// spans that have ended and is removed. It continues as before, but [Tracer.Flush] no
+// longer sees it.
 const shardTraces = 128
 
 // shard is a share of the open local traces and of the counters.
@@ -22,7 +22,7 @@ type shard struct {
 	_      [64]byte    // the next shard starts on another cache line
 }
 
-// add brings t into sight. It returns the one that t has pushed out, if any.
+// add lists t. It returns the local trace that was removed for it, if any.
 func (s *shard) add(t *localTrace) (out *localTrace) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +49,7 @@ func (s *shard) remove(t *localTrace) {
 	}
 }
 
-// unlist takes t out of the list. s.mu is held.
+// unlist removes t from the list. s.mu is held.
 func (s *shard) unlist(t *localTrace) {
 	if t.newer != nil {
 		t.newer.older = t.older
@@ -65,7 +65,7 @@ func (s *shard) unlist(t *localTrace) {
 	s.open--
 }
 
-// traces returns the open local traces.
+// traces returns the listed local traces.
 func (s *shard) traces() []*localTrace {
 	s.mu.Lock()
 	defer s.mu.Unlock()

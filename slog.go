@@ -7,31 +7,30 @@ import (
 	"slices"
 )
 
-// LogOptions configures [NewLogHandler]. The zero value adds ids to log records
-// and nothing to spans.
+// LogOptions configures [NewLogHandler]. With the zero value, ids are added to log
+// records and nothing is added to spans.
 type LogOptions struct {
-	// Events also adds each record to its span: an event named by the message,
-	// with the level as log.severity, the attributes of the record and those
-	// of the logger, and groups as dotted keys. What is logged then leaves the
-	// process with the span.
+	// Events adds each record to the span as an event, too. The name of the event is
+	// the message. Its attributes are the level as log.severity, and the attributes of
+	// the record and of the logger, with groups as dotted keys. What is logged then
+	// leaves the process with the span.
 	//
-	// The status of the span does not change, whatever the level. The name
-	// log.severity is common, but no convention of OpenTelemetry.
+	// The level does not change the status of the span. The name log.severity is
+	// common, but not part of OpenTelemetry's conventions.
 	Events bool
-	// Level is the lowest level that becomes an event. Default: slog.LevelInfo.
-	// What next writes is up to next: a record can be an event and not be
-	// written.
+	// Level is the lowest level that becomes an event. If it is nil, it is
+	// slog.LevelInfo. It does not affect next: a record may become an event and not be
+	// logged.
 	Level slog.Leveler
 }
 
-// NewLogHandler returns a handler that adds the attributes trace_id and span_id,
-// in lower-case hexadecimal, to records whose context has a span, and gives all
-// records to next. The names are those of OpenTelemetry for logs that are not
-// OTLP ("Trace Context in non-OTLP Log Formats"); they stand at the top level,
-// whatever groups the logger has. Records without a span pass unchanged.
+// NewLogHandler returns a handler that passes all records to next. To records whose
+// context has a span it adds the attributes trace_id and span_id in lower-case
+// hexadecimal. These names are OpenTelemetry's ("Trace Context in non-OTLP Log
+// Formats"). The attributes are at the top level, even if the logger has groups.
 //
-// A logger without groups pays one allocation for the ids. One with groups hands
-// its groups, and the attributes in them, to next again for each record that has a
+// For a logger without groups, the ids cost one allocation. A logger with groups
+// passes its groups, and the attributes in them, to next again for each record with a
 // span.
 func NewLogHandler(next slog.Handler, o LogOptions) slog.Handler {
 	h := &logHandler{next: next, top: next}
@@ -44,11 +43,11 @@ func NewLogHandler(next slog.Handler, o LogOptions) slog.Handler {
 	return h
 }
 
-// logHandler is what [NewLogHandler] returns. It never changes.
+// logHandler is the result of [NewLogHandler]. It is immutable.
 type logHandler struct {
 	next slog.Handler // has all groups and attributes
 	top  slog.Handler // has the attributes from before the first group
-	// inside is what came since: it makes next from top.
+	// inside is what was added to the logger after top. Applied to top it gives next.
 	inside []func(slog.Handler) slog.Handler
 	prefix string // the names of the groups, joined by dots
 
@@ -88,8 +87,8 @@ func (h *logHandler) WithGroup(name string) slog.Handler {
 	return h.then(prefix, func(next slog.Handler) slog.Handler { return next.WithGroup(name) })
 }
 
-// then returns h with one more group, or with more attributes. prefix is that of
-// what follows.
+// then returns h with another group or more attributes. prefix is the prefix of keys
+// that are added later.
 func (h *logHandler) then(prefix string, do func(slog.Handler) slog.Handler) *logHandler {
 	w := *h
 	w.prefix, w.next = prefix, do(h.next)
@@ -101,7 +100,7 @@ func (h *logHandler) then(prefix string, do func(slog.Handler) slog.Handler) *lo
 	return &w
 }
 
-// grouped returns attrs in the group that prefix names.
+// grouped returns attrs inside of the group that prefix names.
 func grouped(prefix string, attrs []slog.Attr) []slog.Attr {
 	if prefix == "" {
 		return attrs
@@ -132,7 +131,7 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// withIDs returns h.next with the ids of s before the first group.
+// withIDs returns h.next with the ids of s before its first group.
 func (h *logHandler) withIDs(s *Span) slog.Handler {
 	ids := idAttrs(s.Context())
 	next := h.top.WithAttrs(ids[:])

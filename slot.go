@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// slot is where a span is recorded. It belongs to one local trace for good and is
-// used for one span after the other. A handle knows which use of the slot is its
-// own, and compares the two, under the lock of the local trace before it looks
-// further: a stale handle finds that its use is over, whoever has the slot now.
+// slot is the memory in which a span is recorded. It always belongs to the same local
+// trace and is used for one span after another. Each use has a number. A handle knows
+// its number and compares it under the lock of the local trace, so a stale handle
+// finds that its use is over.
 type slot struct {
 	trace *localTrace // never changes
 	next  *slot       // free, or ended; guarded by the mutex of trace, as what follows is
@@ -22,25 +22,24 @@ type slot struct {
 	inline     [inlineAttributes]slog.Attr
 }
 
-// inlineAttributes is how many attributes of a span need no memory of their own.
+// inlineAttributes is the number of attributes that a slot has memory for.
 const inlineAttributes = 8
 
-// What a slot keeps for its next use at most. Larger ones are left to the garbage
-// collector.
+// Bounds of the memory that a slot keeps for its next use.
 const (
 	maxIdleAttributes = 64
 	maxIdleEvents     = 32
 	maxIdleEventAttrs = 128
 )
 
-// release makes s ready for another span.
+// release prepares s for another span.
 func (s *slot) release() {
 	s.status, s.keys = false, 0
 	s.eventAttrs = idle(s.eventAttrs, maxIdleEventAttrs)
 	s.data = SpanData{Attributes: idle(s.data.Attributes, maxIdleAttributes), Events: idle(s.data.Events, maxIdleEvents)}
 }
 
-// idle returns the memory of x without its content, nil if it is more than most.
+// idle returns x without elements, or nil if its memory exceeds most.
 func idle[T any](x []T, most int) []T {
 	if cap(x) > most {
 		return nil
@@ -74,7 +73,7 @@ func (s *slot) countTruncated(n uint32) {
 	}
 }
 
-// cut returns what is kept of a text.
+// cut returns the part of a text that is kept.
 func (s *slot) cut(text string) string {
 	out, cut := cutString(text)
 	if cut {
@@ -97,7 +96,7 @@ func (s *slot) addEvent(e Event, set attrSet) {
 	s.data.Events = append(s.data.Events, e)
 }
 
-// eventAttributes returns a copy of attrs, all of them plain, for addEvent.
+// eventAttributes returns a copy of attrs, which must be plain, for addEvent.
 func (s *slot) eventAttributes(attrs []slog.Attr) attrSet {
 	if len(attrs) == 0 || len(s.data.Events) >= maxEvents {
 		return attrSet{}

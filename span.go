@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Span is a piece of work with a beginning and an end. Its methods may be
-// called by several goroutines at once, and on a nil *Span, where they do
-// nothing. After End they do nothing but count, see [Stats].
+// Span is a piece of work with a beginning and an end. Its methods may be called by
+// several goroutines at once. They do nothing on a nil *Span, and after End they only
+// count, see [Stats].
 //
-// Of one span at most 128 attributes, events and links are kept; [SpanData]
-// counts what was dropped. Of a name, a key, a value and the message of the status
-// at most 16 KiB are kept; [Stats] counts what was cut.
+// A span keeps at most 128 attributes, 128 events and 128 links; [SpanData] counts
+// what was dropped. Names, keys, values and the message of the status are cut to 16
+// KiB; [Stats] counts what was cut.
 type Span struct {
 	common *common
 	slot   *slot  // nil: not recorded
@@ -24,7 +24,7 @@ type Span struct {
 	id     SpanID
 }
 
-// common is what all spans of a local trace have in common. It does not change.
+// common is what all spans of a local trace share. It is immutable.
 type common struct {
 	tracer   *Tracer
 	use      uint64 // of the local trace, that is this one
@@ -37,8 +37,8 @@ type common struct {
 	discarded atomic.Bool // the exception: also for what begins below when the local trace is over
 }
 
-// edit locks the local trace of s for writing to its slot. It returns nil,
-// unlocked, when the span has ended.
+// edit locks the local trace of s and returns its slot for writing. If the span has
+// ended, it returns nil and does not lock.
 func (s *Span) edit() *slot {
 	t := s.slot.trace
 	t.mu.Lock()
@@ -52,7 +52,8 @@ func (s *Span) edit() *slot {
 
 func (s *Span) unlock() { s.slot.trace.mu.Unlock() }
 
-// Context returns the part of s that travels, the zero value for a nil span.
+// Context returns the part of s that is propagated. For a nil span it is the zero
+// value.
 func (s *Span) Context() SpanContext {
 	if s == nil {
 		return SpanContext{}
@@ -61,7 +62,7 @@ func (s *Span) Context() SpanContext {
 	return SpanContext{TraceID: c.traceID, SpanID: s.id, Flags: c.flags, Deferred: c.deferred, State: c.state}
 }
 
-// Tracer returns the one that made s, nil for a nil span.
+// Tracer returns the tracer that made s, or nil for a nil span.
 func (s *Span) Tracer() *Tracer {
 	if s == nil {
 		return nil
@@ -69,13 +70,13 @@ func (s *Span) Tracer() *Tracer {
 	return s.common.tracer
 }
 
-// IsRecording reports whether what is set on s will be kept: s is sampled and
-// has not ended. It lets callers skip the making of costly attributes.
+// IsRecording reports whether s records attributes and events: it was sampled and has
+// not ended. It allows callers to skip work for attributes that would be discarded.
 func (s *Span) IsRecording() bool {
 	return s != nil && s.slot != nil && s.slot.use.Load() == s.use
 }
 
-// SetName replaces the name that was given at the start.
+// SetName replaces the name of the span.
 func (s *Span) SetName(name string) {
 	if s == nil || s.slot == nil {
 		return
@@ -86,11 +87,11 @@ func (s *Span) SetName(name string) {
 	}
 }
 
-// SetAttributes adds attributes; of a key given twice the last value holds.
-// Groups become dotted keys, a [slog.LogValuer] is resolved at once. Strings,
-// numbers and booleans are kept, and []string, []int, []int64, []float64, []bool
-// and []byte; durations as nanoseconds, times as RFC 3339 text. Any other value
-// becomes text by Error, String or fmt's %+v.
+// SetAttributes adds attributes. If a key occurs more than once, its last value
+// counts. Groups become dotted keys, and a [slog.LogValuer] is resolved at once.
+// Strings, numbers, booleans, []string, []int, []int64, []float64, []bool and []byte
+// keep their type. Durations become nanoseconds, times RFC 3339 text. Any other value
+// becomes text by its Error or String method or the format %+v.
 func (s *Span) SetAttributes(attrs ...slog.Attr) {
 	if s == nil || s.slot == nil {
 		return
@@ -105,7 +106,7 @@ func (s *Span) SetAttributes(attrs ...slog.Attr) {
 	}
 }
 
-// setSlow may call the user's code: not under the lock.
+// setSlow may call methods of the user's values, so it does that without the lock.
 func (s *Span) setSlow(attrs []slog.Attr) {
 	f := flatten(attrs)
 	if slot := s.edit(); slot != nil {
@@ -116,7 +117,7 @@ func (s *Span) setSlow(attrs []slog.Attr) {
 	}
 }
 
-// AddEvent notes that something happened now.
+// AddEvent records that something happened now.
 func (s *Span) AddEvent(name string, attrs ...slog.Attr) {
 	if s == nil || s.slot == nil {
 		return
@@ -124,8 +125,8 @@ func (s *Span) AddEvent(name string, attrs ...slog.Attr) {
 	s.addEvent(Event{Name: name, Time: s.common.clock.now()}, attrs)
 }
 
-// AddEventAt notes that something happened, or began, at start and took that
-// long; zero stands for now, and for a point in time.
+// AddEventAt records an event with a time and a duration. A zero start means now. A
+// zero duration means a point in time.
 func (s *Span) AddEventAt(start time.Time, took time.Duration, name string, attrs ...slog.Attr) {
 	if s == nil || s.slot == nil {
 		return
@@ -133,14 +134,14 @@ func (s *Span) AddEventAt(start time.Time, took time.Duration, name string, attr
 	s.addEvent(Event{Name: name, Time: s.common.clock.nanos(start), Duration: max(0, took)}, attrs)
 }
 
-// Timespan is a value that knows when it began and ended.
+// Timespan is implemented by values that have a start and an end.
 type Timespan interface {
 	Timespan() (start, end time.Time)
 }
 
-// RecordEvent adds a typed event: what v resolves to becomes the attributes.
-// If v is a [Timespan] whose start is not zero, the event has that time, so that
-// it can be recorded after the fact; otherwise it happened now.
+// RecordEvent adds a typed event, whose attributes are what v resolves to. If v is a
+// [Timespan] and its start is not zero, the event has that start and duration, so it
+// can be recorded afterwards. Otherwise it happened now.
 func (s *Span) RecordEvent(name string, v slog.LogValuer) {
 	if s == nil || s.slot == nil || v == nil {
 		return
@@ -157,8 +158,8 @@ func (s *Span) RecordEvent(name string, v slog.LogValuer) {
 	s.addEvent(e, attrs)
 }
 
-// timespan returns the zero times if v is no Timespan. As slog does for
-// LogValue, it survives a panic, of a nil pointer for example.
+// timespan returns the zero times if v is not a Timespan or its method panics, as that
+// of a nil pointer may.
 func timespan(v slog.LogValuer) (start, end time.Time) {
 	defer func() { _ = recover() }()
 	if t, ok := v.(Timespan); ok {
@@ -182,8 +183,8 @@ func (s *Span) addEvent(e Event, attrs []slog.Attr) {
 	}
 }
 
-// AddLink points to a span that is not the parent. It does nothing when to is
-// not valid.
+// AddLink adds a link to a span that is not the parent. It does nothing if to is not
+// valid.
 func (s *Span) AddLink(to SpanContext, attrs ...slog.Attr) {
 	if s == nil || s.slot == nil || !to.IsValid() {
 		return
@@ -202,9 +203,9 @@ func (s *Span) AddLink(to SpanContext, attrs ...slog.Attr) {
 	slot.data.Links = append(slot.data.Links, Link{to, set.attrs, set.dropped})
 }
 
-// SetStatus says how the work ended. As in OpenTelemetry, StatusOK is final,
-// StatusUnset is ignored, and only StatusError keeps the message. An empty
-// message leaves the one of an earlier error.
+// SetStatus sets the outcome of the work. As in OpenTelemetry, StatusOK is final,
+// StatusUnset is ignored, and only StatusError has a message. An empty message does
+// not replace the message of an earlier error.
 func (s *Span) SetStatus(code StatusCode, message string) {
 	if s == nil || s.slot == nil || code == StatusUnset || code > StatusError {
 		return
@@ -216,10 +217,10 @@ func (s *Span) SetStatus(code StatusCode, message string) {
 	}
 }
 
-// RecordError adds an "exception" event for err with its type and message, and
-// sets the status to StatusError unless [Span.SetStatus] has set one. The stack
-// of the caller comes along if [Options.ErrorStacks] asks for it. A nil err
-// does nothing.
+// RecordError adds an "exception" event with the type and message of err. It sets the
+// status to StatusError, unless [Span.SetStatus] was called. If [Options.ErrorStacks]
+// is set, the event has the stack of the caller. If err is nil, RecordError does
+// nothing.
 func (s *Span) RecordError(err error, attrs ...slog.Attr) {
 	if s == nil || s.slot == nil || err == nil {
 		return
@@ -242,8 +243,8 @@ func (s *Span) RecordError(err error, attrs ...slog.Attr) {
 	}
 }
 
-// errorType returns the type of err, or of what it wraps if its own type says
-// nothing.
+// errorType returns the type of err, or of the error it wraps if err was made by
+// fmt.Errorf.
 func errorType(err error) string {
 	for {
 		name := fmt.Sprintf("%T", err)
@@ -258,10 +259,9 @@ func errorType(err error) string {
 	}
 }
 
-// Discard gives up the local trace of s: spans that it has not handed over yet,
-// and those that end later, do not reach the collector. [Stats.Discarded] counts
-// them. It is for requests that nobody wants to see, such as health checks; what
-// other services record of them is not affected.
+// Discard discards the local trace of s: spans that were not delivered yet, and spans
+// that end later. [Stats.Discarded] counts them. It is for requests without interest,
+// such as health checks. It does not affect what other services record.
 func (s *Span) Discard() {
 	if s == nil || s.slot == nil {
 		return
@@ -275,8 +275,8 @@ func (s *Span) Discard() {
 	}
 }
 
-// End ends the span. A second call does nothing but count, see [Stats]. Spans
-// that began below s may end later.
+// End ends the span. Another call only counts, see [Stats]. Spans below s may end
+// later.
 func (s *Span) End() {
 	if s == nil || s.slot == nil {
 		return
@@ -285,7 +285,7 @@ func (s *Span) End() {
 	s.slot.trace.end(s.slot, s.use, now, now)
 }
 
-// EndAt is [Span.End] at a time that has passed; the zero time is now.
+// EndAt is like [Span.End] with the time of the end. The zero time means now.
 func (s *Span) EndAt(t time.Time) {
 	if s == nil || s.slot == nil {
 		return

@@ -5,36 +5,35 @@ import (
 	"errors"
 )
 
-// ErrInvalidTraceparent is returned when a traceparent header does not follow
-// the grammar of W3C Trace Context.
+// ErrInvalidTraceparent is returned when a traceparent header does not follow the
+// grammar of W3C Trace Context.
 var ErrInvalidTraceparent = errors.New("dendro: invalid traceparent")
 
 // TraceFlags are the flags of a W3C traceparent.
 type TraceFlags byte
 
 const (
-	// FlagSampled says that the caller records this trace.
+	// FlagSampled means that the caller records the trace.
 	FlagSampled TraceFlags = 1 << 0
-	// FlagRandom says that the last 7 bytes of the trace id are random
-	// (W3C Trace Context level 2).
+	// FlagRandom means that the last 7 bytes of the trace id are random (W3C Trace
+	// Context Level 2).
 	FlagRandom TraceFlags = 1 << 1
 )
 
 // Sampled reports whether the caller records the trace.
 func (f TraceFlags) Sampled() bool { return f&FlagSampled != 0 }
 
-// SpanContext is the part of a span that travels: in a header to the next
-// service, in a link, in a log line. The zero value is invalid and means
-// "no span".
+// SpanContext is the part of a span that is propagated: in a header to the next
+// service, in a link, or in a log record. The zero value is invalid and means that
+// there is no span.
 type SpanContext struct {
 	TraceID TraceID
 	SpanID  SpanID
 	Flags   TraceFlags
-	// Deferred says that whoever sent this left it to the receiver whether
-	// the trace is recorded, as B3 and Datadog can. Flags are not sampled then.
+	// Deferred means that the sender left the sampling decision to the receiver, as B3
+	// and Datadog permit. Flags are not sampled then.
 	Deferred bool
-	// State is the vendor data that came with the trace; it travels along
-	// unchanged.
+	// State is the vendor data that came with the trace. It is propagated unchanged.
 	State TraceState
 }
 
@@ -44,8 +43,7 @@ func (sc SpanContext) IsValid() bool { return sc.TraceID.IsValid() && sc.SpanID.
 // traceparentLen is the length of a version 00 traceparent.
 const traceparentLen = 2 + 1 + 32 + 1 + 16 + 1 + 2
 
-// Traceparent returns sc as a W3C traceparent of version 00, or "" when sc is
-// not valid.
+// Traceparent returns sc as a W3C traceparent of version 00, or "" if sc is not valid.
 func (sc SpanContext) Traceparent() string {
 	if !sc.IsValid() {
 		return ""
@@ -53,8 +51,8 @@ func (sc SpanContext) Traceparent() string {
 	return string(sc.AppendTraceparent(make([]byte, 0, traceparentLen)))
 }
 
-// AppendTraceparent appends sc to dst as a W3C traceparent of version 00. It
-// appends nothing when sc is not valid.
+// AppendTraceparent appends sc to dst as a W3C traceparent of version 00. It appends
+// nothing if sc is not valid.
 func (sc SpanContext) AppendTraceparent(dst []byte) []byte {
 	if !sc.IsValid() {
 		return dst
@@ -66,10 +64,9 @@ func (sc SpanContext) AppendTraceparent(dst []byte) []byte {
 	return append(dst, '-', '0', '0'+byte(sc.Flags&(FlagSampled|FlagRandom)))
 }
 
-// ParseTraceparent parses a W3C traceparent (Trace Context level 2, section
-// 3.2). A version higher than 00 is read as far as version 00 goes, as the
-// specification asks; flags that this version does not know are dropped. It
-// returns [ErrInvalidTraceparent] for anything else, without looking further.
+// ParseTraceparent parses a W3C traceparent (Trace Context Level 2, section 3.2). As
+// the specification asks, it reads the fields of version 00 from a higher version too.
+// Unknown flags are dropped. It returns [ErrInvalidTraceparent] for anything else.
 func ParseTraceparent(s string) (SpanContext, error) {
 	var version, flags [1]byte
 	var sc SpanContext

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Kind says which side of a call a span stands for.
+// Kind is the side of a call that a span describes.
 type Kind uint8
 
 // The kinds of OpenTelemetry.
@@ -20,7 +20,7 @@ const (
 
 var kindNames = [...]string{"internal", "server", "client", "producer", "consumer"}
 
-// String returns the lower-case name of OpenTelemetry, "internal" for values
+// String returns the lower-case name that OpenTelemetry uses, or "internal" for values
 // out of range.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -29,7 +29,7 @@ func (k Kind) String() string {
 	return kindNames[KindInternal]
 }
 
-// StatusCode says how the work of a span ended.
+// StatusCode is the outcome of the work of a span.
 type StatusCode uint8
 
 // The status codes of OpenTelemetry.
@@ -41,8 +41,8 @@ const (
 
 var statusNames = [...]string{"unset", "ok", "error"}
 
-// String returns the lower-case name of OpenTelemetry, "unset" for values out
-// of range.
+// String returns the lower-case name that OpenTelemetry uses, or "unset" for values
+// out of range.
 func (c StatusCode) String() string {
 	if int(c) < len(statusNames) {
 		return statusNames[c]
@@ -50,7 +50,7 @@ func (c StatusCode) String() string {
 	return statusNames[StatusUnset]
 }
 
-// Status is how the work of a span ended. Only errors have a message.
+// Status is the outcome of the work of a span. Only errors have a message.
 type Status struct {
 	Code    StatusCode
 	Message string
@@ -59,37 +59,36 @@ type Status struct {
 // Event is something that happened during a span.
 type Event struct {
 	Name string
-	// Time is when it happened, or began, in nanoseconds since the Unix
-	// epoch.
+	// Time is when the event happened or began, in nanoseconds since the Unix epoch.
 	Time int64
-	// Duration is how long it took, zero for a point in time.
+	// Duration is how long the event took. It is zero for a point in time.
 	Duration   time.Duration
 	Attributes []slog.Attr
-	// DroppedAttributes counts attributes over the limit.
+	// DroppedAttributes is the number of attributes that exceeded the limit.
 	DroppedAttributes uint32
 }
 
-// Link points from a span to a span that is not its parent: the request that
-// queued the work, one of the messages of a batch.
+// Link is a link from a span to another one that is not its parent, for example the
+// request that queued the work, or one of the messages of a batch.
 type Link struct {
 	SpanContext
 	Attributes []slog.Attr
-	// DroppedAttributes counts attributes over the limit.
+	// DroppedAttributes is the number of attributes that exceeded the limit.
 	DroppedAttributes uint32
 }
 
-// SpanData is what is known of one span.
+// SpanData is the recorded data of one span.
 //
 // Attribute values are of the kinds [slog.KindString], [slog.KindInt64],
-// [slog.KindFloat64], [slog.KindBool], or [slog.KindAny] with a []string,
-// []int64, []float64, []bool, []byte or a []slog.Value of these. There are no
-// groups: their members have dotted keys.
+// [slog.KindFloat64] and [slog.KindBool], or [slog.KindAny] with a []string, []int64,
+// []float64, []bool, []byte or a []slog.Value of these. There are no groups: their
+// members have dotted keys.
 type SpanData struct {
 	SpanContext
 	// ParentID is zero for the root of a trace.
 	ParentID SpanID
-	// Remote says that the parent belongs to another process, or to another
-	// [Tracer] of this one: this span is the root of a local trace.
+	// Remote reports whether the parent belongs to another process, or to another
+	// [Tracer] of this one. The span then is the root of a local trace.
 	Remote bool
 	Kind   Kind
 	Name   string
@@ -99,17 +98,16 @@ type SpanData struct {
 	Events     []Event
 	Links      []Link
 	Status     Status
-	// DroppedAttributes, DroppedEvents and DroppedLinks count what was over
-	// the limits.
+	// DroppedAttributes, DroppedEvents and DroppedLinks count what exceeded the
+	// limits.
 	DroppedAttributes, DroppedEvents, DroppedLinks uint32
 }
 
-// Duration returns End - Start, zero if that is negative.
+// Duration returns End - Start, or zero if that is negative.
 func (d *SpanData) Duration() time.Duration { return time.Duration(max(0, d.End-d.Start)) }
 
-// Clone returns a copy of d that shares no memory with it but strings and the
-// slices inside of attribute values, which nobody changes. It is for collectors
-// that keep spans.
+// Clone returns a copy of d, for collectors that keep spans. It shares only strings
+// and the slices in attribute values with d, which are never modified.
 func (d *SpanData) Clone() *SpanData {
 	c := *d
 	c.Attributes = slices.Clone(d.Attributes)
@@ -124,16 +122,16 @@ func (d *SpanData) Clone() *SpanData {
 	return &c
 }
 
-// Resource describes what made the spans: the service, its version, its host.
-// It must not be changed once in use. Two resources are the same only if their
-// pointers are.
+// Resource describes the process that made spans: the service, its version, its host.
+// It must not be modified once it is in use. Two resources are the same only if their
+// pointers are equal.
 type Resource struct {
-	// Attributes has each key once, as in [SpanData].
+	// Attributes have unique keys and values as in [SpanData].
 	Attributes []slog.Attr
 	SchemaURL  string
 }
 
-// Get returns the text of the attribute key, "" when r has none.
+// Get returns the text of the attribute key, or "" if r has none.
 func (r *Resource) Get(key string) string {
 	if r != nil {
 		for _, a := range r.Attributes {
@@ -148,23 +146,23 @@ func (r *Resource) Get(key string) string {
 // Service returns the attribute service.name.
 func (r *Resource) Service() string { return r.Get("service.name") }
 
-// Scope names the library that made the spans.
+// Scope identifies the library that made spans.
 type Scope struct {
 	Name, Version string
 	Attributes    []slog.Attr
 	SchemaURL     string
 }
 
-// Batch is a number of ended spans of one resource and one scope. What a
-// [Tracer] hands over is one local trace, or a part of one: the spans that one
-// request made in one process, in the order in which they ended.
+// Batch is a number of ended spans with the same resource and scope. A [Tracer]
+// delivers one local trace, or part of one, in a Batch: the spans that one request
+// made in one process, in the order in which they ended.
 type Batch struct {
 	Resource *Resource
 	Scope    *Scope
 	Spans    []*SpanData
-	// Fresh says that nobody else has these spans: no batch before had one of
-	// them, and none that follows will. So it is with a [Tracer] in the process. What
-	// comes from elsewhere may come twice, when a client did not hear that it had
-	// arrived: a store has to look.
+	// Fresh reports that these spans are delivered only once: no other batch has one
+	// of them. That is true for a [Tracer] in the process. Spans from elsewhere may
+	// arrive twice, if the client does not learn that they have arrived, so a store
+	// must look for duplicates.
 	Fresh bool
 }

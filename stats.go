@@ -6,44 +6,44 @@ import (
 	"sync/atomic"
 )
 
-// Stats counts what a [Tracer] did since it was made. A span that began is
-// unfinished, then waits for the root of its local trace to end, then is
-// delivered, dropped or discarded.
+// Stats counts what a [Tracer] has done since it was made. A recorded span is
+// unfinished until it ends. It then waits for the root of its local trace to end, and
+// is delivered, dropped or discarded.
 type Stats struct {
 	// Started and Ended count recorded spans.
 	Started, Ended uint64
-	// Unfinished is Started - Ended: spans at work, and spans that nobody
-	// will ever end.
+	// Unfinished is Started - Ended: spans whose work goes on, and spans that are
+	// never ended.
 	Unfinished uint64
-	// Waiting counts ended spans that are none of the following: they wait for
-	// the root of their local trace, or are on their way to the collector.
+	// Waiting counts ended spans that wait for the root of their local trace, or are
+	// being delivered to the collector.
 	Waiting uint64
-	// Delivered counts spans that the collector took.
+	// Delivered counts spans that the collector accepted.
 	Delivered uint64
-	// Dropped counts spans that ended and did not get that far, by reason.
-	// What the collector loses later is its own to count: several tracers may
-	// share it.
+	// Dropped counts ended spans that were not delivered, by reason. It does not
+	// include what the collector loses later, because several tracers may share a
+	// collector.
 	Dropped map[string]uint64
-	// Discarded counts spans that [Span.Discard] gave up.
+	// Discarded counts spans that were discarded by [Span.Discard].
 	Discarded uint64
-	// NotSampled counts local traces that the sampler chose not to record.
+	// NotSampled counts local traces that the sampler decided not to record.
 	NotSampled uint64
-	// EndedTwice counts calls of End on a span that had ended.
+	// EndedTwice counts calls of End on spans that had ended.
 	EndedTwice uint64
-	// WrittenAfterEnd counts other calls that came after End.
+	// WrittenAfterEnd counts other calls after End.
 	WrittenAfterEnd uint64
 	// Truncated counts attribute values that were cut.
 	Truncated uint64
 }
 
-// The reasons of this package for a drop; collectors add their own.
+// The reasons of this package for dropping spans. Collectors have their own.
 const (
 	dropNoCollector    = "no_collector"    // Options.Collector is nil
 	dropCollectorPanic = "collector_panic" // Collect panicked
 	dropShutdown       = "shutdown"        // ended after Tracer.Shutdown
 )
 
-// counters are those of one shard.
+// counters are the counters of one shard.
 type counters struct {
 	started, ended, delivered, discarded, unsampled, endedTwice, afterEnd, truncated atomic.Uint64
 }
@@ -63,14 +63,14 @@ func (d *drops) add(reason string, n int) {
 	d.byReason[reason] += uint64(n)
 }
 
-// Stats returns the counts of this moment. The caller owns the map.
+// Stats returns the current counts. The caller owns the map.
 func (t *Tracer) Stats() Stats {
 	if t == nil {
 		return Stats{}
 	}
 	var s Stats
-	// Each count after those of what comes later in the life of a span, so that no
-	// difference is negative.
+	// The counters are read in reverse of the order in which a span passes them, so
+	// that no difference is negative.
 	t.drops.mu.Lock()
 	s.Dropped = maps.Clone(t.drops.byReason)
 	t.drops.mu.Unlock()
@@ -90,7 +90,7 @@ func (t *Tracer) Stats() Stats {
 	return s
 }
 
-// Add returns the sum of s and o, for tracers of one process.
+// Add returns the sum of s and o. It is for the tracers of one process.
 func (s Stats) Add(o Stats) Stats {
 	s.Started += o.Started
 	s.Ended += o.Ended

@@ -10,32 +10,32 @@ import (
 	"time"
 )
 
-// Options configures a [Tracer]. The zero value works.
+// Options configures a [Tracer]. The zero value is ready to use.
 type Options struct {
-	// Service names what this process is, as service.name of the resource.
-	// Default: OTEL_SERVICE_NAME, else service.name in
-	// OTEL_RESOURCE_ATTRIBUTES, else "unknown_service:" and the name of the
+	// Service is the name of the service, service.name in the resource. If it is
+	// empty, it is OTEL_SERVICE_NAME, or else service.name in
+	// OTEL_RESOURCE_ATTRIBUTES, or else "unknown_service:" followed by the name of the
 	// program.
 	Service string
-	// Resource adds attributes that describe the process. They win over
-	// those of OTEL_RESOURCE_ATTRIBUTES.
+	// Resource has more attributes that describe the process. They take precedence
+	// over those in OTEL_RESOURCE_ATTRIBUTES.
 	Resource []slog.Attr
-	// Collector receives the spans. With nil they are made, travel in
-	// headers, and are then dropped and counted.
+	// Collector receives the spans. If it is nil, spans are made and propagated, and
+	// then dropped and counted.
 	Collector Collector
-	// Sampler decides which traces are recorded. Default: what
-	// OTEL_TRACES_SAMPLER says, else ParentSample(AlwaysSample).
+	// Sampler decides which traces are recorded. If it is nil, OTEL_TRACES_SAMPLER
+	// decides, or else ParentSample(AlwaysSample).
 	Sampler Sampler
-	// Propagator is the format of the headers that the wrappers read and write.
-	// Default: what OTEL_PROPAGATORS says, as far as W3C has it, else W3C{}.
+	// Propagator is the format of the headers that wrappers read and write. If it is
+	// nil, it is W3C with what OTEL_PROPAGATORS lists, or else W3C{}.
 	Propagator Propagator
-	// ErrorStacks makes [Span.RecordError] keep the stack of its caller: some
-	// microseconds and kilobytes for each error.
+	// ErrorStacks makes [Span.RecordError] record the stack of its caller. That takes
+	// some microseconds and kilobytes for each error.
 	ErrorStacks bool
 }
 
 // Tracer makes the spans of one service. Its methods may be called by several
-// goroutines at once, and on a nil *Tracer, which makes no spans.
+// goroutines at once. A nil *Tracer makes no spans.
 type Tracer struct {
 	resource    *Resource
 	collector   Collector
@@ -50,11 +50,11 @@ type Tracer struct {
 	drops  drops
 }
 
-// New returns a tracer. It reads the environment: OTEL_SERVICE_NAME,
+// New returns a tracer. It reads the environment variables OTEL_SERVICE_NAME,
 // OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG,
-// OTEL_PROPAGATORS and OTEL_SDK_DISABLED ("true": no spans, but the caller's
-// span context is passed on). What is wrong there is logged by [slog.Default]
-// and replaced by the default.
+// OTEL_PROPAGATORS and OTEL_SDK_DISABLED. If the last is "true", no spans are
+// recorded, but the caller's span context is propagated. Invalid values are logged by
+// [slog.Default] and replaced by the default.
 func New(o Options) *Tracer {
 	t := &Tracer{collector: o.Collector, sampler: o.Sampler, propagator: o.Propagator, errorStacks: o.ErrorStacks}
 	t.traces.New = func() any { return newLocalTrace(t, &t.shards[t.made.Add(1)%shardCount]) }
@@ -78,14 +78,14 @@ func New(o Options) *Tracer {
 
 var defaultTracer atomic.Pointer[Tracer]
 
-// SetDefault makes t the tracer of [Start] and of every wrapper that is not
-// given another one. Nil takes it away.
+// SetDefault makes t the tracer of [Start], and of wrappers that have no other one. If
+// t is nil, there is no default tracer.
 func SetDefault(t *Tracer) { defaultTracer.Store(t) }
 
-// Default returns what [SetDefault] has set last, nil before.
+// Default returns the default tracer, or nil if none was set.
 func Default() *Tracer { return defaultTracer.Load() }
 
-// Resource returns what describes this process. It must not be changed.
+// Resource returns the description of this process. It must not be modified.
 func (t *Tracer) Resource() *Resource {
 	if t == nil {
 		return nil
@@ -93,23 +93,23 @@ func (t *Tracer) Resource() *Resource {
 	return t.resource
 }
 
-// StartOptions are the less common properties of a new span.
+// StartOptions has the less common properties of a new span.
 type StartOptions struct {
-	// Tracer makes the span. Default: that of the span in ctx, else [Default].
-	// [Tracer.StartWith] does not look at it.
+	// Tracer makes the span. If it is nil, that is the tracer of the span in ctx, or
+	// else [Default]. [Tracer.StartWith] ignores it.
 	Tracer *Tracer
 	Kind   Kind
-	// Parent is a span of another process, as [Extract] returns it. If it is
-	// valid, it is the parent, whatever span ctx has.
+	// Parent is a span of another process, as returned by [Extract]. If it is valid,
+	// it is the parent, even if ctx has a span.
 	Parent SpanContext
-	// Links point to spans that are not the parent.
+	// Links are links to spans that are not the parent.
 	Links []Link
-	// Time is when the work began. Default: now.
+	// Time is when the work began. The zero time means now.
 	Time time.Time
 }
 
-// Start begins a span below the one in ctx, or a new trace if there is none,
-// and returns a context that knows it. The caller must call [Span.End].
+// Start starts a span below the one in ctx, or a new trace if ctx has none. It returns
+// a context with the new span. The caller must call [Span.End].
 func (t *Tracer) Start(ctx context.Context, name string, attrs ...slog.Attr) (context.Context, *Span) {
 	if t == nil {
 		return ctx, nil
@@ -127,8 +127,8 @@ func (t *Tracer) StartWith(ctx context.Context, name string, o StartOptions, att
 
 var noOptions StartOptions
 
-// start is all four of Start and StartWith. A nil t means the tracer of the
-// span in ctx, or the default one.
+// start implements Start and StartWith. If t is nil, the tracer of the span in ctx is
+// used, or else the default one.
 func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs []slog.Attr) (context.Context, *Span) {
 	var above *Span // the span in ctx
 	var origin *detachedFrom
@@ -210,7 +210,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	return n, &n.span
 }
 
-// sample asks the sampler. It keeps a panic of it from reaching the request.
+// sample calls the sampler. If it panics, the trace is not sampled.
 func (t *Tracer) sample(p SamplingParameters) (sampled bool) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -220,14 +220,14 @@ func (t *Tracer) sample(p SamplingParameters) (sampled bool) {
 	return t.sampler(p)
 }
 
-// startUnrecorded returns a span that only carries sc.
+// startUnrecorded returns a span that only propagates sc.
 func startUnrecorded(ctx context.Context, t *Tracer, sc *SpanContext) (context.Context, *Span) {
 	n := &rootNode{common: common{tracer: t, traceID: sc.TraceID, flags: sc.Flags, deferred: sc.Deferred, state: sc.State}}
 	n.node = node{ctx, Span{common: &n.common, id: sc.SpanID}}
 	return n, &n.span
 }
 
-// startChild returns a span below one of the same local trace.
+// startChild starts a span in the local trace of above.
 func startChild(ctx context.Context, above *Span, slot *slot, name string, o *StartOptions, attrs []slog.Attr) (context.Context, *Span) {
 	n := &node{ctx, Span{common: above.common, slot: slot, use: slot.use.Load(), id: newSpanID()}}
 	slot.data.ParentID = above.id
@@ -238,8 +238,7 @@ func startChild(ctx context.Context, above *Span, slot *slot, name string, o *St
 	return n, &n.span
 }
 
-// start fills in what roots and children have in common. Nobody else knows the
-// span yet.
+// start sets what roots and children have in common. The span is not shared yet.
 func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 	s := &n.span
 	d := &s.slot.data
@@ -260,11 +259,11 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 	}
 }
 
-// scope is that of every span of this module.
+// scope is the scope of all spans of this module.
 var scope = &Scope{Name: modulePath, Version: Version}
 
-// deliver gives p to the collector of t. It returns the reason if the collector did
-// not take it.
+// deliver passes p to the collector of t. If the collector did not accept it, deliver
+// returns the reason.
 func (p *part) deliver(t *Tracer) (reason string) {
 	switch {
 	case t.collector == nil:
@@ -286,8 +285,8 @@ func (p *part) deliver(t *Tracer) (reason string) {
 	return reason
 }
 
-// collect returns the reason if the collector did not take b. It keeps a panic of
-// the collector, or of its error, from reaching the request.
+// collect passes b to the collector. If it was not accepted, collect returns the
+// reason. It recovers from panics of the collector and of its error.
 func (t *Tracer) collect(b *Batch) (reason string) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -298,9 +297,9 @@ func (t *Tracer) collect(b *Batch) (reason string) {
 	return dropReason(t.collector.Collect(b))
 }
 
-// Flush hands over every span that has ended, also those whose local trace is
-// still open if that is one of the 2048 newest, and waits until the collector
-// has delivered what it holds or ctx ends. It returns the error of the collector.
+// Flush delivers all spans that have ended. It includes spans of open local traces, if
+// they are among the 2048 newest. It waits until the collector has delivered what it
+// holds or ctx is done, and returns the error of the collector.
 func (t *Tracer) Flush(ctx context.Context) error {
 	if t == nil {
 		return nil
@@ -324,9 +323,9 @@ func (t *Tracer) flushCollector(ctx context.Context) error {
 	return nil
 }
 
-// Shutdown is [Tracer.Flush] and ends recording: spans started later are not
-// recorded, those that end later are dropped and counted. It does not close the
-// collector, which other tracers may share. Shutdown may be called again.
+// Shutdown does what [Tracer.Flush] does and ends recording. Spans that start later
+// are not recorded, and spans that end later are dropped and counted. It does not
+// close the collector, which other tracers may share. It may be called more than once.
 func (t *Tracer) Shutdown(ctx context.Context) error {
 	if t == nil {
 		return nil

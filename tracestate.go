@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// ErrInvalidTraceState is returned when a tracestate, a key or a value does
-// not follow the grammar of W3C Trace Context, or there are too many members.
+// ErrInvalidTraceState is returned when a tracestate, a key or a value does not follow
+// the grammar of W3C Trace Context, or if there are too many members.
 var ErrInvalidTraceState = errors.New("dendro: invalid tracestate")
 
 // maxTraceStateMembers is the bound of W3C Trace Context, section 3.3.1.1.
 const maxTraceStateMembers = 32
 
-// TraceState is the list of vendor members that travels beside a traceparent.
-// It is immutable and comparable; the zero value is empty.
+// TraceState is the list of vendor members that accompanies a traceparent. It is
+// immutable and comparable. The zero value is empty.
 type TraceState struct {
-	// list is the checked text: members joined by ",", without blanks
-	// around them and without empty members.
+	// list is valid text: members joined by ",", without blanks around them and
+	// without empty members.
 	list string
 }
 
@@ -75,10 +75,10 @@ func hasStateKey(list, key string) bool {
 	return false
 }
 
-// String returns the text for a tracestate header, "" when ts is empty.
+// String returns the value of a tracestate header, or "" if ts is empty.
 func (ts TraceState) String() string { return ts.list }
 
-// Get returns the value of key, "" when ts has none.
+// Get returns the value of key, or "" if ts has none.
 func (ts TraceState) Get(key string) string {
 	for member := range strings.SplitSeq(ts.list, ",") {
 		if k, v, _ := strings.Cut(member, "="); k == key {
@@ -88,10 +88,10 @@ func (ts TraceState) Get(key string) string {
 	return ""
 }
 
-// Set returns ts with key set to value in front of the other members, as W3C
-// Trace Context asks of whoever changes a member; a 33rd member pushes out the
-// last. It returns ts and [ErrInvalidTraceState] when key or value breaks the
-// grammar.
+// Set returns ts with key set to value, as the first member, where W3C Trace Context
+// requires a modified member to be. If there would be more than 32 members, the last
+// is removed. If key or value does not follow the grammar, Set returns ts and
+// [ErrInvalidTraceState].
 func (ts TraceState) Set(key, value string) (TraceState, error) {
 	if !validStateKey(key) || !validStateValue(value) {
 		return ts, ErrInvalidTraceState
