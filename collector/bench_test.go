@@ -12,9 +12,8 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// request returns what one process hands over for request n: a server span, a
-// client span, and three queries, with the attributes that dendro's wrappers
-// set.
+// request returns the batch of request n of a program: a server span, a client span
+// and three queries, with the attributes that the wrappers of dendro set.
 func request(n int) *dendro.Batch {
 	b := &dendro.Batch{Resource: shop, Scope: scope}
 	start := int64(1_700_000_000_000_000_000) + int64(n)*1_234_567
@@ -129,13 +128,13 @@ func texts(n int, format string) (out []string) {
 	return out
 }
 
-// nothing takes spans and forgets them.
+// nothing is a collector that drops all spans.
 type nothing struct{}
 
 func (nothing) Collect(*dendro.Batch) error { return nil }
 
-// BenchmarkRequest makes the five spans of a request, and with "kept" stores them:
-// the difference is the price of storing.
+// BenchmarkRequest makes the five spans of a request and, in "kept", stores them. The
+// difference is the cost of storing.
 func BenchmarkRequest(b *testing.B) {
 	for name, c := range map[string]dendro.Collector{
 		"made": nothing{},
@@ -143,7 +142,7 @@ func BenchmarkRequest(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			t := dendro.New(dendro.Options{Collector: c, Resource: shop.Attributes})
-			ballast := make([]byte, 64<<20) // a heap as programs have it
+			ballast := make([]byte, 64<<20) // a heap of the size that programs have
 			n := 0
 			b.ReportAllocs()
 			for b.Loop() {
@@ -156,7 +155,7 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// mix spreads n over 64 bits, as random ids are.
+// mix spreads n over 64 bits, like a random id.
 func mix(n uint64) uint64 {
 	n = (n + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9
 	n = (n ^ n>>27) * 0x94d049bb133111eb

@@ -10,35 +10,38 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// The memory store keeps spans in segments: bytes without a pointer in them, so
-// that the garbage collector has nothing to look at, however much is stored.
-// Blocks follow one another in a segment, each some spans of one trace that came
-// in one batch. They never leave the process and have no version.
+// The memory store keeps spans in segments: byte slices without pointers, which the
+// garbage collector does not scan, however much is stored. A segment is a sequence of
+// blocks. A block holds spans of one trace that arrived in one batch. Blocks never
+// leave the process, so the format has no version.
 //
-//	block   = mark (1 byte, all that ever changes), whether it continues a trace (1),
-//	          size (4), where the footer begins (4), trace id (16), base (8), resource,
-//	          scope, n * span, footer
-//	span    = start (from the one before, at first from base), duration, kind and
-//	          status and bits, flags, parent, name, attrs or like, extra if there is any
-//	parent  = 0 for none, 1 for 8 bytes that follow, 2 for that of the span
+//	block   = mark (1 byte, the only one that ever changes), 1 if it continues
+//	          a trace (1), size (4), offset of the footer (4), trace id (16), base (8),
+//	          resource, scope, n * span, footer
+//	span    = start (relative to the span before, or to base for the first), duration,
+//	          bits (kind, status, remote, extra), flags, parent, name, attrs or like,
+//	          extra if its bit is set
+//	parent  = 0 for none, 1 followed by the id (8), 2 for the parent of the span
 //	          before, i + 3 for span i of this block
 //	attrs   = count << 1, count * (key, value)
-//	like    = where in the same segment attrs with these keys stand << 1 | 1, which
-//	          of their values are the same (a bit for each), the other values
-//	extra   = what few spans have: tracestate, status message, dropped
+//	like    = offset of earlier attrs with the same keys in this segment << 1 | 1,
+//	          a bit for each value that is the same, the values that differ
+//	extra   = what few spans have: tracestate, status message, numbers of dropped
 //	          attributes, events and links, events, links
-//	footer  = n, n * span id (8), errors, first start (from base), last end (from
-//	          there), where the root is, its start (from base), and if the block
-//	          continues a trace: the block before (8), and of all blocks so far the
-//	          number, the bytes and the spans
+//	footer  = n, n * span id (8), number of errors, earliest start (relative to base),
+//	          latest end (relative to that start), offset of the root, start of the root
+//	          (relative to base), and if the block continues a trace: position of the
+//	          block before (8), and the number of blocks, bytes and spans of the trace
+//	          so far
 //
-// Numbers are varints, zigzag where they can be negative, unless a size is given.
-// A text is a varint whose last two bits say what it is: 0 for the length of the
-// bytes that follow, 1 for where in the same segment a text stands already. A
-// value is the same, or 2 for an integer, or 3 for a kind in valueNil and so on.
-// Resource and scope are texts that hold attrs and texts of their own.
+// Numbers are varints unless a size is given, zigzag encoded if they can be negative.
+// The low two bits of a text's first varint are its tag: 0 if the rest is the length
+// of the bytes that follow, 1 if it is the offset of an earlier text in the same
+// segment. A value is a text, or has tag 2 for an integer, or tag 3 for one of the
+// kinds from valueNil on. A resource and a scope are each a text that contains attrs
+// and further texts.
 
-// The last two bits of a text or a value.
+// Tags: the low two bits of a text or a value.
 const (
 	tagLiteral = iota
 	tagReference
@@ -47,12 +50,12 @@ const (
 	tagBits = 2
 )
 
-// What a value of tagOther is.
+// Kinds of values with tagOther.
 const (
 	valueNil = iota
 	valueFalse
 	valueTrue
-	valueInt // that does not fit with its tag
+	valueInt // too large for tagInt
 	valueFloat
 	valueBytes
 	valueStrings
@@ -62,7 +65,7 @@ const (
 	valueList
 )
 
-// The bits of a span's third number.
+// The bits byte of a span.
 const (
 	spanExtra     = 1 << 0
 	spanRemote    = 1 << 1
@@ -77,7 +80,7 @@ const (
 	parentIndex // and above
 )
 
-// Where the fields of fixed size are in a block.
+// Offsets of the fields of fixed size in a block.
 const (
 	atMark      = 0
 	atContinues = 1
@@ -88,77 +91,77 @@ const (
 	prefixBytes = 34
 )
 
-// The marks of a block that is the first of a trace.
+// Marks of the first block of a trace.
 const (
-	markContinued = 1 // there are more
-	markVoid      = 2 // the trace was there already, and has these spans in another
+	markContinued = 1 // more blocks follow
+	markVoid      = 2 // the trace was held already, and its newest block has these spans
 )
 
 const idSize = len(dendro.SpanID{})
 
-// maxBlockSpans is how many spans share a block.
+// maxBlockSpans bounds the number of spans in a block.
 const maxBlockSpans = 64
 
 // encoder appends blocks to a segment.
 type encoder struct {
 	data   []byte // the segment
-	number uint32 // of the segment
-	limit  int    // len(data) may not go beyond
-	full   bool   // it would have
+	number uint32 // number of the segment
+	limit  int    // bound of len(data)
+	full   bool   // the limit was reached
 
-	keys   *filter                      // of the attributes of spans in the segment
+	keys   *filter                      // attribute keys of the spans in the segment
 	ids    [maxBlockSpans]dendro.SpanID // of the spans in the block
-	recent *recent                      // nil: texts and attributes are written as they are
+	recent *recent                      // if nil, texts and attributes are written in full
 }
 
-// recent is what stands in the segment already and may be referred to.
+// recent remembers texts and attributes of the segment that later ones may refer to.
 type recent struct {
-	texts    [recentTexts]uint32 // where they are, by their hash; a hint
+	texts    [recentTexts]uint32 // offsets by hash, as hints
 	patterns [recentPatterns]pattern
 }
 
-// recentTexts and recentPatterns are powers of two: a text is found again if fewer
-// than about that many others came in between.
+// recentTexts and recentPatterns are powers of two. A text is found again if fewer
+// than about recentTexts others were written since.
 const (
 	recentTexts    = 1 << 12
 	recentPatterns = 1 << 6
 )
 
-// pattern is the attributes of a span that stand in the segment. Those of a span of
-// the same name usually have the same keys, and many of the same values.
+// pattern describes the attributes of a span that was written to the segment. Spans of
+// the same name usually have the same attribute keys and many of the same values.
 type pattern struct {
 	at     uint32
-	n      uint32 // 0: there is none
-	texts  uint32 // which of the values are texts, one bit for each
+	n      uint32 // 0 if there is no pattern
+	texts  uint32 // a bit for each value that is a text
 	keys   [maxPattern]string
-	values [maxPattern]uint64 // a place, or what scalar returns
+	values [maxPattern]uint64 // a place, or the result of scalar
 }
 
-// place is where the bytes of a text are.
+// place is the position of the bytes of a text: the offset << 32 | the length.
 type place uint64
 
-// is reports whether s is there.
+// is reports whether the bytes at p are s.
 func (p place) is(b []byte, s string) bool {
 	start, n := int(p>>32), int(uint32(p))
 	return n == len(s) && string(b[start:start+n]) == s
 }
 
-// maxPattern is how many attributes a pattern may have.
+// maxPattern bounds the number of attributes of a pattern.
 const maxPattern = 24
 
-// minShared is the shortest text that a reference can be shorter than.
+// minShared is the length of the shortest text for which a reference saves space.
 const minShared = 3
 
 var textSeed = maphash.MakeSeed()
 
-// begin makes data the segment of that number.
+// begin starts a new segment.
 func (e *encoder) begin(data []byte, number uint32, keys *filter) {
 	e.data, e.number, e.keys = data, number, keys
 	*e.recent = recent{}
 }
 
-// origin is a resource and a scope, encoded, and where they are in the segment of
-// that number.
+// origin is an encoded resource and scope, with their offsets in the segment where
+// they were last written.
 type origin struct {
 	resourceOf      *dendro.Resource
 	scopeOf         *dendro.Scope
@@ -172,9 +175,9 @@ func newOrigin(r *dendro.Resource, s *dendro.Scope) origin {
 	return origin{resourceOf: r, scopeOf: s, resource: string(appendResource(nil, r)), scope: string(appendScope(nil, s))}
 }
 
-// block appends spans of one trace, at most maxBlockSpans, and sets what f says of
-// them. If one of them goes beyond the limit it returns its index and leaves the
-// segment as it was; otherwise it returns -1.
+// block appends at most maxBlockSpans spans of one trace and fills in f. If a span
+// exceeds the limit, block returns its index and leaves the segment unchanged.
+// Otherwise it returns -1.
 func (e *encoder) block(f *footer, o *origin, spans []*dendro.SpanData) (tooLarge int) {
 	e.full = false
 	for i, s := range spans {
@@ -203,7 +206,7 @@ func (e *encoder) block(f *footer, o *origin, spans []*dendro.SpanData) (tooLarg
 		f.first, f.end = min(f.first, s.Start), max(f.end, s.End)
 		b = e.span(b, s, before, len(spans))
 		if e.full || len(b) > e.limit {
-			*e.recent = recent{} // which may tell of what is not there
+			*e.recent = recent{} // it may refer to what was cut off
 			return i
 		}
 		before = s
@@ -240,7 +243,8 @@ func (e *encoder) footer(b []byte, f *footer, start int) []byte {
 	return b
 }
 
-// span appends one of n spans. before is the one before, itself if it is the first.
+// span appends s, one of n spans of the block. before is the span before it, or s
+// itself if it is the first.
 func (e *encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
 	b = appendVarint(b, s.Start-before.Start)
 	b = appendVarint(b, s.End-s.Start)
@@ -280,13 +284,13 @@ func (e *encoder) parent(b []byte, id dendro.SpanID, n int) []byte {
 	return append(b, id[:]...)
 }
 
-// text appends s, or where it stands already.
+// text appends s, or a reference to an earlier copy of s.
 func (e *encoder) text(b []byte, s string) []byte {
 	b, _ = e.textAt(b, s)
 	return b
 }
 
-// textAt is text, and returns where s stands.
+// textAt is text, and also returns the offset of s.
 func (e *encoder) textAt(b []byte, s string) ([]byte, int) {
 	at := len(b)
 	if len(s) < minShared || e.recent == nil {
@@ -311,7 +315,7 @@ func appendReference(b []byte, at int) []byte {
 	return appendUvarint(b, uint64(at)<<tagBits|tagReference)
 }
 
-// literalAt reports whether s stands in b at at.
+// literalAt reports whether a literal text at offset at of b is s.
 func literalAt(b []byte, at int, s string) bool {
 	b = b[at:]
 	size := 1
@@ -328,8 +332,8 @@ func literalAt(b []byte, at int, s string) bool {
 	return len(b) >= size+len(s) && string(b[size:size+len(s)]) == s
 }
 
-// hashText looks at all of s. For most of them it is faster than package maphash,
-// and it only leads to a hint: nobody gains from texts with the same hash.
+// hashText hashes a text. For most lengths it is faster than package maphash.
+// Collisions are harmless, as the hash only leads to a hint.
 func hashText(s string) uint64 {
 	n := len(s)
 	var h uint64
@@ -365,7 +369,8 @@ func (e *encoder) attrs(b []byte, attrs []slog.Attr) []byte {
 	return b
 }
 
-// spanAttrs is attrs, or the shorter and faster way if there is a pattern.
+// spanAttrs appends the attributes of s, if possible as differences to a pattern,
+// which is shorter and faster.
 func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 	attrs := s.Attributes
 	n := len(attrs)
@@ -406,7 +411,7 @@ func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 	return b
 }
 
-// textPlace is text, and returns where the bytes of s are.
+// textPlace is text, and also returns the place of the bytes of s.
 func (e *encoder) textPlace(b []byte, s string) ([]byte, place) {
 	b, at := e.textAt(b, s)
 	if e.full {
@@ -416,14 +421,14 @@ func (e *encoder) textPlace(b []byte, s string) ([]byte, place) {
 	return b, place(at+size)<<32 | place(len(s))
 }
 
-// like returns which of the attributes have the values of p, one bit for each, if
-// all have its keys and at least half of them its values.
+// like reports whether attrs has exactly the keys of p and at least half of its
+// values. It returns a bit for each value that is the same.
 func (p *pattern) like(b []byte, attrs []slog.Attr) (same uint64, ok bool) {
 	if int(p.n) != len(attrs) {
 		return 0, false
 	}
 	for i := range attrs {
-		if p.keys[i] != attrs[i].Key { // usually the same memory, which is not even read
+		if p.keys[i] != attrs[i].Key { // usually the same pointer, so the bytes are not compared
 			return 0, false
 		}
 		v := attrs[i].Value
@@ -438,8 +443,8 @@ func (p *pattern) like(b []byte, attrs []slog.Attr) (same uint64, ok bool) {
 	return same, 2*bits.OnesCount64(same) >= len(attrs)
 }
 
-// scalar returns the number that stands for an integer or a boolean, 0 for other
-// values.
+// scalar returns the encoding of a boolean or of an integer that fits in a tagged
+// number. It returns 0 for all other values.
 func scalar(v slog.Value) uint64 {
 	switch v.Kind() {
 	case slog.KindInt64:
@@ -509,10 +514,10 @@ func (e *encoder) anyValue(b []byte, v slog.Value) []byte {
 			return b
 		})
 	}
-	return e.text(b, v.String()) // not of the kinds of SpanData
+	return e.text(b, v.String()) // not a kind that SpanData has
 }
 
-// list appends n elements, each of size bytes or more.
+// list appends a list of n elements of at least size bytes each.
 func (e *encoder) list(b []byte, kind uint64, n, size int, elements func([]byte) []byte) []byte {
 	if !e.fits(b, n*size) {
 		return b
@@ -579,7 +584,7 @@ func (e *encoder) extra(b []byte, s *dendro.SpanData) []byte {
 	return b
 }
 
-// appendResource appends what the block has as its resource; r may be nil.
+// appendResource appends the resource of a block. r may be nil.
 func appendResource(b []byte, r *dendro.Resource) []byte {
 	if r == nil {
 		r = &dendro.Resource{}
@@ -587,7 +592,7 @@ func appendResource(b []byte, r *dendro.Resource) []byte {
 	return appendScope(b, &dendro.Scope{Attributes: r.Attributes, SchemaURL: r.SchemaURL})
 }
 
-// appendScope appends what the block has as its scope; s may be nil.
+// appendScope appends the scope of a block. s may be nil.
 func appendScope(b []byte, s *dendro.Scope) []byte {
 	if s == nil {
 		s = &dendro.Scope{}

@@ -15,7 +15,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// encode returns a segment with a block of spans, and the block.
+// encode returns a block of spans in a segment of its own.
 func encode(spans ...*dendro.SpanData) block {
 	e := encoder{recent: new(recent), limit: 1 << 30}
 	e.begin(nil, 1, new(filter))
@@ -33,7 +33,7 @@ func decode(b block) ([]Span, error) {
 	return got.Spans, nil
 }
 
-// FuzzBlock feeds the decoder with what no encoder has made.
+// FuzzBlock feeds the decoder with bytes that no encoder wrote.
 func FuzzBlock(f *testing.F) {
 	full := &dendro.SpanData{
 		SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{1}, Flags: 1},
@@ -96,9 +96,9 @@ func TestBrokenBlock(t *testing.T) {
 	}
 }
 
-// A store that cannot be read says so, and does not show zeros.
+// A store that cannot read a block returns an error and not zeros.
 func TestBrokenStore(t *testing.T) {
-	for _, broken := range []int{atFooter, prefixBytes + 2} { // where a size is, of the block and in the resource
+	for _, broken := range []int{atFooter, prefixBytes + 2} { // the size of the block, and a size in the resource
 		m := NewMemory(MemoryOptions{})
 		s := &dendro.SpanData{Name: "span", Attributes: []slog.Attr{slog.String("key", "value")}}
 		s.TraceID = dendro.TraceID{1}
@@ -112,8 +112,8 @@ func TestBrokenStore(t *testing.T) {
 	}
 }
 
-// One span that ends in the far future does not slow Collect down for good: new
-// traces still go into the index many at a time.
+// A single span that ends in the far future does not slow Collect down for good: new
+// traces are still put into the index many at a time.
 func TestSpanOfTheFuture(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
 	give := func(trace byte, s dendro.SpanData) {
@@ -125,11 +125,11 @@ func TestSpanOfTheFuture(t *testing.T) {
 	testkit.Equal(t, "traces that wait for others", len(m.partitions[0].pending), 1)
 }
 
-// Traces that turn out to be known may be dropped to make room for each other.
+// Pending traces that turn out to be held may be evicted to make room for each other.
 func TestKnownTracesAreDropped(t *testing.T) {
 	var p partition
 	const segmentBytes = 32 << 10
-	p.init(partitionBytes+2*segmentBytes, 1<<20, segmentBytes, new(atomic.Int64)) // one segment and the index
+	p.init(partitionBytes+2*segmentBytes, 1<<20, segmentBytes, new(atomic.Int64)) // room for one segment and the index
 	given := 0
 	for n := range 5000 {
 		s := &dendro.SpanData{Name: "span", Attributes: []slog.Attr{slog.Int("n", n), slog.Any("bytes", make([]byte, 5000))}}
@@ -144,7 +144,8 @@ func TestKnownTracesAreDropped(t *testing.T) {
 	testkit.Equal(t, "spans accepted", int(p.stats.Accepted), given)
 }
 
-// What is sent again is known, also where the memory held something else before.
+// Spans that are sent again are recognized, even in memory that held something else
+// before.
 func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
 	p := &m.partitions[0]
@@ -160,7 +161,7 @@ func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
 	testkit.Equal(t, "duplicates", m.Stats().Duplicates, uint64(2))
 	memory := &p.segments[0].data[0]
 	for n := 1; n < 1<<16; n++ {
-		state, err := dendro.ParseTraceState(fmt.Sprintf("k=%06d", n)) // stands where the message has been
+		state, err := dendro.ParseTraceState(fmt.Sprintf("k=%06d", n)) // takes the place of the message
 		testkit.NoError(t, err)
 		s := dendro.SpanData{Name: "span ", SpanContext: dendro.SpanContext{State: state}}
 		give(n, s)
@@ -173,8 +174,8 @@ func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
 	t.Error("the memory was not used again")
 }
 
-// Fresh spans are not looked for. What comes again is known all the same, before and
-// after the trace has a set of its spans.
+// Fresh spans are not checked for duplicates. Spans that come again are recognized
+// nevertheless, before and after the trace has a set of its spans.
 func TestDuplicatesAmongFreshSpans(t *testing.T) {
 	m := NewMemory(MemoryOptions{})
 	n := 0
@@ -213,7 +214,7 @@ func TestDuplicatesAmongFreshSpans(t *testing.T) {
 	}
 }
 
-// A trace that is evicted while a search is under way may begin anew elsewhere.
+// A trace that is evicted during a search may begin again in another segment.
 func TestSearchFindsATraceOnce(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
 	give := func(n int) {
@@ -229,11 +230,11 @@ func TestSearchFindsATraceOnce(t *testing.T) {
 	calls := 0
 	ctx := &hook{Context: t.Context(), call: func() {
 		switch calls++; calls {
-		case 100: // some traces grow, and are found once all the same
+		case 100: // some traces grow, and are still found once
 			for n := range traces {
 				give(n)
 			}
-		case 200: // the first are evicted, and one of them begins anew
+		case 200: // the first traces are evicted, and one of them begins again
 			p.mu.Lock()
 			for range 10 {
 				p.dropBlock()
@@ -257,7 +258,7 @@ func TestSearchFindsATraceOnce(t *testing.T) {
 	}
 }
 
-// hook is a context that calls back when it is asked for its error.
+// hook is a context that calls a function when it is asked for its error.
 type hook struct {
 	context.Context
 	call func()
@@ -268,12 +269,12 @@ func (h *hook) Err() error {
 	return h.Context.Err()
 }
 
-// The index agrees with a map, whatever is put in, taken out and dropped.
+// The index agrees with a map after any sequence of insertions, removals and drops.
 func TestIndex(t *testing.T) {
 	const ids, blocks = 5000, 100_000
 	var p partition
 	p.init(1<<30, 1<<30, 1<<20, new(atomic.Int64))
-	p.segments = []segment{{data: make([]byte, blocks*prefixBytes)}} // blocks that are nothing but an id
+	p.segments = []segment{{data: make([]byte, blocks*prefixBytes)}} // blocks that consist of an id
 	r := rand.New(rand.NewPCG(1, 2))
 	held := map[int]ref{}
 	var order []int // of the blocks
@@ -283,7 +284,7 @@ func TestIndex(t *testing.T) {
 		at := ref{1, uint32(n * prefixBytes)}
 		binary.LittleEndian.PutUint64(p.bytesAt(at)[atTraceID:], uint64(id))
 
-		hash := uint64(id % 997) // crowded
+		hash := uint64(id % 997) // few values, so that entries collide
 		trace := idOf(p.bytesAt(at))
 		tab := p.index.table(hash)
 		i, found := p.find(tab, hash, &trace)
@@ -315,8 +316,8 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// What is counted is what is there, whatever comes: small and large spans, traces
-// of many blocks, traces that grow while they are dropped.
+// The counts agree with what is held after any sequence of small and large spans,
+// traces of many blocks, and traces that grow while they are evicted.
 func TestPartitionAddsUp(t *testing.T) {
 	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
 	p := &m.partitions[0]
@@ -365,7 +366,7 @@ func TestPartitionAddsUp(t *testing.T) {
 		var spans []*dendro.SpanData
 		trace := dendro.TraceID{1, byte(n >> 8), byte(n), byte(n >> 16)}
 		switch r.IntN(10) {
-		case 0, 1, 2: // one of those that grow
+		case 0, 1, 2: // traces that grow
 			trace = dendro.TraceID{2, byte(n / 3000), byte(r.IntN(2))}
 		case 3:
 			trace = dendro.TraceID{3}

@@ -10,36 +10,35 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// errBlock can only be returned for bytes that no encoder made.
+// errBlock is returned for bytes that the encoder did not write.
 var errBlock = errors.New("collector: broken block")
 
-// block is one that can be read without a lock.
+// block is the position of a block, which may be read without a lock.
 type block struct {
 	segment []byte // up to the end of the block, or beyond
 	at      int
-	keys    uint64 // of a walk that spans here may have, one bit for each
+	keys    uint64 // a bit for each of walk.keys that spans of the segment may have
 }
 
-// decoder reads from front to back. After an error it reads zeros, so that whoever
-// uses what it returns asks first whether it has failed. What it returns shares no
-// memory with what it reads.
+// decoder reads blocks from front to back. After an error it reads zeros, so callers
+// check failed before they use what they read. The strings that it returns are copies.
 type decoder struct {
 	data   []byte // the segment
 	at     int
 	end    int
-	failed bool // in the block that is open
-	broken bool // in any
+	failed bool // error in the open block
+	broken bool // error in any block
 
 	base    int64
-	ids     []byte // of the spans of the block
+	ids     []byte // span ids of the block
 	spans   int
-	whole   string // a copy of the bytes from wholeAt on, if there is one
+	whole   string // copy of the bytes from wholeAt on, if copyAll was called
 	wholeAt int
-	copied  *byte                 // the segment that copies are of
-	copies  [copiedTexts]textCopy // of texts, by where they are
+	copied  *byte                 // the segment that copies belongs to
+	copies  [copiedTexts]textCopy // of texts, by their offsets
 }
 
-// copiedTexts is a power of two.
+// copiedTexts is the size of the cache of copies, a power of two.
 const copiedTexts = 256
 
 type textCopy struct {
@@ -47,15 +46,15 @@ type textCopy struct {
 	text string
 }
 
-// use makes the bytes from at to end of a segment what is read.
+// use makes d read the segment from at to end.
 func (d *decoder) use(segment []byte, at, end int) {
 	d.data, d.at, d.end, d.failed, d.whole = segment, at, end, false, ""
 }
 
-// copyAll copies what is left to read at once, for a reader that wants all of it.
+// copyAll copies the rest of the block at once, for callers that read all of it.
 func (d *decoder) copyAll() { d.whole, d.wholeAt = string(d.data[d.at:d.end]), d.at }
 
-// open reads the footer of b and goes to its resource.
+// open reads the footer of b and moves to its resource.
 func (d *decoder) open(b block) (f footer) {
 	d.use(b.segment, b.at, len(b.segment))
 	prefix := d.take(prefixBytes)
@@ -99,7 +98,7 @@ func (d *decoder) fail() {
 	d.at, d.end, d.failed, d.broken = 0, 0, true, true
 }
 
-// move goes to another place.
+// move continues reading at offset to.
 func (d *decoder) move(to int) {
 	if !d.failed {
 		d.at = to
@@ -124,7 +123,7 @@ func (d *decoder) varint() int64 { return unzigzag(d.uvarint()) }
 
 func unzigzag(n uint64) int64 { return int64(n>>1) ^ -int64(n&1) }
 
-// count reads the number of things that follow, each of size bytes or more.
+// count reads the number of elements that follow, each of at least size bytes.
 func (d *decoder) count(size int) int {
 	n := d.uvarint()
 	if n > uint64((d.end-d.at)/size) {
@@ -134,7 +133,7 @@ func (d *decoder) count(size int) int {
 	return int(n)
 }
 
-// take returns the next n bytes, none if there are not so many.
+// take returns the next n bytes, or nil if fewer are left.
 func (d *decoder) take(n int) []byte {
 	if n > d.end-d.at {
 		d.fail()
@@ -159,10 +158,10 @@ func (d *decoder) float() float64 {
 	return 0
 }
 
-// place reads a text and returns where its bytes are.
+// place reads a text and returns the position of its bytes.
 func (d *decoder) place() (start, end int) { return d.placeOf(d.uvarint()) }
 
-// placeOf is place when its number, n, has been read.
+// placeOf is place for a text whose first number, n, has been read.
 func (d *decoder) placeOf(n uint64) (start, end int) {
 	switch rest := n >> tagBits; n & (1<<tagBits - 1) {
 	case tagLiteral:
@@ -185,10 +184,10 @@ func (d *decoder) placeOf(n uint64) (start, end int) {
 	return 0, 0
 }
 
-// text returns a copy of the next one.
+// text reads a text and returns a copy of it.
 func (d *decoder) text() string { return d.copy(d.place()) }
 
-// raw returns the bytes of the next text.
+// raw reads a text and returns its bytes in the segment.
 func (d *decoder) raw() []byte {
 	start, end := d.place()
 	return d.data[start:end]
@@ -218,7 +217,7 @@ func (d *decoder) id(i int) (id dendro.SpanID) {
 	return id
 }
 
-// head is what every span has besides its attributes.
+// head holds what every span has, except its attributes.
 type head struct {
 	start, end int64
 	kind       dendro.Kind
@@ -227,12 +226,12 @@ type head struct {
 	parent     dendro.SpanID
 	remote     bool
 	extra      bool
-	// name is where it is.
+	// name is the position of the name.
 	name struct{ start, end int }
 }
 
-// next reads the head of a span; h is that of the one before, at first with
-// d.base as its start.
+// next reads the head of the next span. h holds the head of the span before. For the
+// first span its start must be d.base.
 func (d *decoder) next(h *head) {
 	h.start += d.varint()
 	h.end = h.start + d.varint()
@@ -254,7 +253,7 @@ func (d *decoder) next(h *head) {
 	h.name.start, h.name.end = d.place()
 }
 
-// skip goes over the attributes and what else comes behind the head h.
+// skip skips the rest of a span after its head h.
 func (d *decoder) skip(h *head) {
 	d.skipAttrs()
 	if h.extra {
@@ -284,7 +283,7 @@ func (d *decoder) skipExtra() {
 	d.extra(&s)
 }
 
-// attrs reads the attributes of a span, of an event or of a link.
+// attrs reads the attributes of a span, an event or a link.
 func (d *decoder) attrs() []slog.Attr {
 	r := d.list()
 	if r.n == 0 {
@@ -298,16 +297,16 @@ func (d *decoder) attrs() []slog.Attr {
 	return out
 }
 
-// attrList goes through attributes. When next has returned true, the decoder is at
-// the value, which has to be read or skipped.
+// attrList iterates over attributes. After next returns true, the decoder is at the
+// value, which the caller must read or skip.
 type attrList struct {
 	d          *decoder
-	n          int // how many are left
-	start, end int // where the key is
+	n          int // attributes left
+	start, end int // position of the key
 
-	like    bool   // the keys are those of an earlier list,
-	same    uint64 // and these values, the last bit first
-	other   int    // where to go on in the other of the two lists
+	like    bool   // the keys are in an earlier list,
+	same    uint64 // and so are these values, lowest bit first
+	other   int    // where to continue in the other of the two lists
 	earlier bool   // the decoder is in the earlier list
 }
 
@@ -362,7 +361,7 @@ func (r *attrList) next() bool {
 	return !d.failed
 }
 
-// turn goes to the other list.
+// turn switches to the other of the two lists.
 func (r *attrList) turn() {
 	at := r.d.at
 	r.d.move(r.other)
@@ -371,7 +370,7 @@ func (r *attrList) turn() {
 
 func (d *decoder) value() slog.Value { return d.valueOf(d.uvarint()) }
 
-// valueOf is value when its number, n, has been read.
+// valueOf is value for a value whose first number, n, has been read.
 func (d *decoder) valueOf(n uint64) slog.Value {
 	switch n & (1<<tagBits - 1) {
 	case tagInt:
@@ -409,7 +408,7 @@ func (d *decoder) other(kind uint64) slog.Value {
 	return slog.Value{}
 }
 
-// elements reads a count and that many of size bytes or more.
+// elements reads a count and then that many elements of at least size bytes each.
 func elements[T any](d *decoder, size int, read func() T) []T {
 	out := make([]T, d.count(size))
 	for i := range out {
@@ -418,7 +417,7 @@ func elements[T any](d *decoder, size int, read func() T) []T {
 	return out
 }
 
-// extra reads what few spans have into s.
+// extra reads the extra part of a span into s.
 func (d *decoder) extra(s *dendro.SpanData) {
 	s.State = d.state()
 	s.Status.Message = d.text()

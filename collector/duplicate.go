@@ -9,12 +9,13 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// maxScanned is how many blocks of a trace are searched for new spans. A trace of
-// more has a set of those that may come again, so that what one costs has a bound.
+// maxScanned bounds the number of blocks that are searched for duplicates. A longer
+// trace gets a set of its spans, which bounds the cost of adding to it.
 const maxScanned = 32
 
-// fresh returns those of spans, at most maxBlockSpans, that are not yet in the
-// trace whose newest block is given, or nowhere. It does not change the slice.
+// fresh returns the spans that the trace does not hold yet. newest is the newest block
+// of the trace, or the zero ref if the trace is not held. There are at most
+// maxBlockSpans spans. fresh does not modify the slice.
 func (p *partition) fresh(newest ref, spans []*dendro.SpanData) []*dendro.SpanData {
 	var ids filter
 	twice := false
@@ -39,8 +40,8 @@ func (p *partition) fresh(newest ref, spans []*dendro.SpanData) []*dendro.SpanDa
 	})
 }
 
-// suspects returns the spans of the blocks that have one of the ids of spans. That
-// is none, unless a client has sent a batch again.
+// suspects returns the spans of all blocks that contain one of the span ids in spans.
+// It finds no block unless a client sent a batch again.
 func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) (found spanSet) {
 	d := &p.decoder
 	add := func(b block) {
@@ -50,7 +51,7 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 		eachSpan(d, b, func(k spanID) { found[k] = struct{}{} })
 	}
 	if t := p.sets[spans[0].TraceID]; t != nil {
-		last := ref{} // usually all of them come again, in their order
+		last := ref{} // usually all of them come again, in the same order
 		for _, s := range spans {
 			hash := hashSpan(spanID{s.SpanID, s.Start})
 			for at := t.start(hash); !t.entries[at].free(); at = t.after(at) {
@@ -77,8 +78,9 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 	return found
 }
 
-// note adds the newest block of a trace, which f is of and has spans of b in it, to the
-// set of the trace, unless the spans are fresh: these cannot come again.
+// note adds the spans of the newest block of a trace to the trace's set, if the trace
+// is long enough to have one. f is the footer of that block, which was encoded from b.
+// Spans of a Fresh batch are left out, as they cannot arrive again.
 func (p *partition) note(b *dendro.Batch, newest ref, f *footer, spans []*dendro.SpanData) {
 	if f.blocks <= maxScanned {
 		return
@@ -87,7 +89,7 @@ func (p *partition) note(b *dendro.Batch, newest ref, f *footer, spans []*dendro
 	t := p.sets[id]
 	isNew := t == nil
 	switch {
-	case isNew: // some of those before may come again
+	case isNew: // earlier spans may come again, too
 		t = new(table)
 		if p.sets == nil {
 			p.sets = map[dendro.TraceID]*table{}
@@ -116,17 +118,17 @@ func (p *partition) forget(id dendro.TraceID) {
 	}
 }
 
-// Secrets of the process.
+// Random numbers of the process that keep the hashes unpredictable.
 var (
 	idFactor  = maphash.String(idSeed, "") | 1
 	idMask    = maphash.String(idSeed, "id")
 	startMask = maphash.String(idSeed, "start")
 )
 
-// hashSpanID and hashSpan depend on the process, so that no sender can choose spans
-// that all have the same. To multiply into 128 bits and fold them is what wyhash does
-// (https://github.com/wangyi-fudan/wyhash); maphash takes longer than all the rest of
-// a look-up.
+// hashSpanID and hashSpan differ from process to process, so that no sender can choose
+// spans whose hashes collide. Multiplying into 128 bits and folding is what wyhash
+// does (https://github.com/wangyi-fudan/wyhash). Package maphash would take longer
+// than the rest of a lookup.
 func hashSpanID(id dendro.SpanID) uint64 {
 	return fold(binary.LittleEndian.Uint64(id[:]), idFactor)
 }
@@ -140,8 +142,8 @@ func fold(a, b uint64) uint64 {
 	return high ^ low
 }
 
-// spanSet tells spans apart. The id alone does not: Zipkin's client and server
-// share it.
+// spanSet is a set of spans. A span is identified by its id and its start, because the
+// client and the server span of Zipkin share an id.
 type spanSet map[spanID]struct{}
 
 type spanID struct {
@@ -154,14 +156,14 @@ func (s spanSet) has(id dendro.SpanID, start int64) bool {
 	return ok
 }
 
-// add reports whether the span is a new one.
+// add adds a span and reports whether it is new.
 func (s spanSet) add(id dendro.SpanID, start int64) bool {
 	n := len(s)
 	s[spanID{id, start}] = struct{}{}
 	return len(s) > n
 }
 
-// eachSpan calls visit for the spans of b, whose footer it returns.
+// eachSpan calls visit for each span of b and returns the footer of b.
 func eachSpan(d *decoder, b block, visit func(spanID)) footer {
 	f := d.open(b)
 	d.raw()

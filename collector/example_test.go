@@ -9,7 +9,7 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// A store in the program itself takes the spans and finds them again.
+// A program stores its own spans in memory and finds them again.
 func ExampleMemory() {
 	ctx := context.Background()
 	store := collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20})

@@ -1,6 +1,7 @@
 package collector
 
-// filter is a set of hashes that may seem to have one that it has not.
+// filter is a Bloom filter: a set of hashes that may report a hash that was never
+// added.
 type filter [8]uint64
 
 func (f *filter) place(hash uint64) (word *uint64, bit uint64) {
@@ -8,7 +9,7 @@ func (f *filter) place(hash uint64) (word *uint64, bit uint64) {
 	return &f[n/64], 1 << (n % 64)
 }
 
-// add reports whether hash seems to have been there.
+// add adds hash and reports whether it may have been added before.
 func (f *filter) add(hash uint64) bool {
 	word, bit := f.place(hash)
 	had := *word&bit != 0

@@ -2,25 +2,25 @@ package collector
 
 import "github.com/dendrotrace/dendro"
 
-// ref is where a block is: the number of its segment, from 1 on, and the offset
-// in it. The zero value is nowhere.
+// ref is the position of a block: the number of its segment, counted from 1, and the
+// offset in it. The zero value is no block.
 type ref struct{ segment, offset uint32 }
 
-// footer is what a block says of its spans as a whole.
+// footer describes the spans of a block as a whole.
 type footer struct {
 	base          int64
 	spans, errors int
-	first, end    int64 // the earliest start and the latest end
+	first, end    int64 // earliest start and latest end
 	rootKey       rootKey
-	rootAt        int // where in the block the root is, or what comes nearest
+	rootAt        int // offset of the root span, or of the earliest, in the block
 
-	previous ref // the block of the trace before this one, if there is one
-	// Of the trace, up to and with this block.
+	previous ref // the block before this one, if the trace has one
+	// Totals of the trace up to and including this block.
 	blocks, bytes, traceSpans int
 }
 
-// rootKey orders spans by how well they stand for their trace: one without a
-// parent comes first, then the earlier one.
+// rootKey orders the spans of a trace by how well they represent it: spans without a
+// parent come first, and earlier spans come before later ones.
 type rootKey struct {
 	child bool
 	start int64

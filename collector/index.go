@@ -1,12 +1,13 @@
 package collector
 
-// index finds the newest block of a trace by a hash of its id. It has no pointers,
-// and is made of tables that grow one by one, so that none takes long.
+// index maps the hash of a trace id to the newest block of the trace. Its entries
+// contain no pointers. It consists of many tables that grow one at a time, so that no
+// growth takes long.
 type index [indexTables]table
 
 const (
 	indexTables  = 64
-	tableShift   = 64 - 6 // of a hash, to the number of a table
+	tableShift   = 64 - 6 // from a hash to the number of a table
 	firstEntries = 16
 	entryBytes   = 12
 )
@@ -19,7 +20,7 @@ type table struct {
 	used    int
 }
 
-// entry is a part of a hash and a block. It is free if that is nowhere.
+// entry is a part of a hash and a block. An entry with the zero ref is free.
 type entry struct {
 	hash  uint32
 	block ref
@@ -27,7 +28,7 @@ type entry struct {
 
 func (e *entry) free() bool { return e.block == ref{} }
 
-// put puts e where a search for its hash has ended.
+// put stores e at the position where a search for its hash ended.
 func (t *table) put(at int, e entry) {
 	if t.entries[at].free() {
 		t.used++
@@ -35,7 +36,7 @@ func (t *table) put(at int, e entry) {
 	t.entries[at] = e
 }
 
-// add puts e in, and makes room if need be.
+// add stores e and grows the table if necessary.
 func (t *table) add(e entry) {
 	if t.full() {
 		t.grow()
@@ -46,15 +47,16 @@ func (t *table) add(e entry) {
 	t.put(at, e)
 }
 
-// start is where a search begins, and after where it goes on.
+// start returns the position where a search begins. after returns the next one.
 func (t *table) start(hash uint32) int { return int(hash) & (len(t.entries) - 1) }
 func (t *table) after(at int) int      { return (at + 1) & (len(t.entries) - 1) }
 
-// full reports whether there is no room for one more.
+// full reports whether the table must be cleaned up or grown before another entry is
+// added.
 func (t *table) full() bool { return 4*(t.used+1) > 3*len(t.entries) }
 
-// crowded reports whether a table that is full needs to grow even if a part of it
-// could be freed.
+// crowded reports whether a full table must grow although some of its entries were
+// freed.
 func (t *table) crowded() bool { return 2*(t.used+1) > len(t.entries) }
 
 func (t *table) bytes() int { return entryBytes * len(t.entries) }
@@ -69,8 +71,8 @@ func (t *table) grow() {
 	}
 }
 
-// remove frees a place, and moves the entries behind it that would not be found
-// any more.
+// remove frees an entry and moves the entries after it that a search would no longer
+// find.
 func (t *table) remove(at int) {
 	mask := len(t.entries) - 1
 	for next := t.after(at); !t.entries[next].free(); next = t.after(next) {

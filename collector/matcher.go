@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// matcher tells whether traces match a query. It is used by one goroutine.
+// matcher decides whether traces match a query. It is not safe for concurrent use.
 type matcher struct {
 	Query
-	hashes  []uint64 // of the keys of Query.Tags
-	values  []string // of Query.Tags, as text
+	hashes  []uint64 // hashes of the keys of Query.Tags
+	values  []string // values of Query.Tags, as text
 	origins origins
 	decoder
 
-	// What is known of the resource that was looked at last.
+	// What is known about the resource that was decoded last.
 	resource       []byte
 	service        string
-	common, needed uint64 // tags that it has, and those that spans must have
+	common, needed uint64 // bits of the tags that it has, and that spans must have
 }
 
 func newMatcher(q Query) *matcher {
@@ -29,7 +29,7 @@ func newMatcher(q Query) *matcher {
 	return m
 }
 
-// matches reports whether t, which is summed up, matches.
+// matches reports whether t matches. The totals of t must be set.
 func (m *matcher) matches(t *trace) bool {
 	start, duration := time.Unix(0, t.first), t.duration()
 	if m.ErrorsOnly && t.errors == 0 ||
@@ -49,12 +49,12 @@ func (m *matcher) matches(t *trace) bool {
 	return named && tagged
 }
 
-// block reports whether b has a span of the service and the name, and one with all
-// tags, as far as that is asked.
+// block reports whether b has a span of the service and the name, if name is true, and
+// a span with all tags, if tags is true.
 func (m *matcher) block(b block, name, tags bool) (named, tagged bool) {
 	m.open(b)
 	m.know(m.raw())
-	m.raw() // the scope
+	m.raw() // skip the scope
 	if name {
 		name = m.Service == "" || m.Service == m.service
 		named = name && m.Name == ""
@@ -87,7 +87,7 @@ func (m *matcher) block(b block, name, tags bool) (named, tagged bool) {
 	return named, tagged
 }
 
-// know notes what matters of a resource.
+// know sets the fields of m that depend on the resource.
 func (m *matcher) know(resource []byte) {
 	if m.resource != nil && string(resource) == string(m.resource) {
 		return
@@ -106,8 +106,8 @@ func (m *matcher) know(resource []byte) {
 	m.needed = all &^ m.common
 }
 
-// found reads the attributes that are next and returns which tags are among
-// them, one bit for each.
+// found reads the attributes of a span and returns a bit for each tag that is among
+// them.
 func (m *matcher) found() (tags uint64) {
 	for r := m.list(); r.next(); {
 		candidates := uint64(0)

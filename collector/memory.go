@@ -13,14 +13,14 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// MemoryOptions configures a [Memory]. The zero value works.
+// MemoryOptions configures a [Memory]. The zero value is ready to use.
 type MemoryOptions struct {
 	// MaxBytes bounds the memory that the store keeps in use, in bytes: encoded spans,
-	// the index and all other bookkeeping. If it is zero, the bound is 256 MiB; less
-	// than 1 MiB counts as 1 MiB. It does not bound the process. The garbage collector
-	// lets the heap grow to twice what is in use (GOGC=100), so a program may take
-	// twice MaxBytes for a full store. To bound the process, set GOMEMLIMIT or call
-	// [runtime/debug.SetMemoryLimit].
+	// the index and all other bookkeeping. If it is zero, the bound is 256 MiB. Less
+	// than 1 MiB means 1 MiB. MaxBytes does not bound the process: by default
+	// (GOGC=100) the garbage collector lets the heap grow to twice what is in use, so
+	// a program may need twice MaxBytes for a full store. To bound the process, set
+	// GOMEMLIMIT or call [runtime/debug.SetMemoryLimit].
 	MaxBytes int64
 }
 
@@ -29,42 +29,45 @@ const (
 	minMaxBytes     = 1 << 20
 )
 
-// The store is split into a power of two of partitions, about one for each processor
-// that has at least that many bytes.
+// The store is split into partitions, a power of two of them: about one for each
+// processor, if each partition has at least minPartitionBytes.
 const (
 	minPartitionBytes = 16 << 20
 	maxPartitions     = 4
 )
 
-// A segment is one in so many parts of a partition, within these bounds.
+// The size of a segment is the size of a partition divided by segmentShare, within
+// these bounds.
 const (
 	segmentShare    = 32
 	minSegmentBytes = 16 << 10
 	maxSegmentBytes = 256 << 10
 )
 
-// traceShare is the share of the store that one trace may fill: one in so many.
+// traceShare bounds the size of one trace to the size of the store divided by
+// traceShare.
 const traceShare = 8
 
-// Memory is the [Store] in the memory of the program. It is bounded by bytes: new
-// spans push out whole traces, those first of which the first span came first. One
-// trace gets an eighth of it: what arrives after that is dropped and counted as
-// "trace_too_large", so that an endless trace does not push out everything else.
+// Memory is a [Store] in the memory of the program. Its size in bytes is bounded. When
+// it is full, new spans evict whole traces, the oldest first: the age of a trace is
+// when its first span arrived. One trace may use an eighth of the store. Further spans
+// of that trace are dropped and counted as "trace_too_large", so that an endless trace
+// does not evict everything else.
 //
-// Collect copies what it keeps. It takes some hundred nanoseconds for a span, and
-// holds a lock that up to a quarter of the traces share. It returns a [dendro.DropError] with
-// the reason [DropTooLarge] for a batch of which nothing can ever be held. Spans
-// that a client sends again are kept and counted once, as long as their trace is
-// held; for those of a batch that is Fresh it does not look.
+// Collect copies what it keeps. It takes a few hundred nanoseconds per span and holds
+// a lock that it shares with up to a quarter of the traces. It returns a
+// [dendro.DropError] with the reason [DropTooLarge] if no span of a batch can ever be
+// held. A span that a client sends again is stored and counted once, as long as its
+// trace is held. Collect does not look for duplicates in batches that are Fresh.
 //
-// Queries read snapshots and hold up nobody. The garbage collector has nothing to
-// look at in the spans that are held, however many.
+// Queries read snapshots and block nobody. The garbage collector does not scan the
+// stored spans, however many there are.
 type Memory struct {
 	max        int64
 	partitions []partition
 	sorted     sync.Pool // of *[]*dendro.SpanData
-	// readers is how many queries may read blocks without a lock. Meanwhile the
-	// memory of a segment that is dropped is not used again.
+	// readers counts the queries that may be reading blocks without a lock. While it
+	// is not zero, the memory of a dropped segment is not reused.
 	readers atomic.Int64
 }
 
@@ -89,9 +92,9 @@ func NewMemory(o MemoryOptions) *Memory {
 	return m
 }
 
-// partition returns that of the traces whose id has that hash.
+// partition returns the partition of the traces whose id has this hash.
 func (m *Memory) partition(hash uint64) *partition {
-	const shift = 48 // to bits that index and table do not use
+	const shift = 48 // to bits that neither index nor table uses
 	return &m.partitions[int(hash>>shift)&(len(m.partitions)-1)]
 }
 
@@ -117,7 +120,7 @@ func (m *Memory) tooLarge(b *dendro.Batch) error {
 	return &dendro.DropError{Reason: DropTooLarge, Err: fmt.Errorf("%d spans with more than the %d bytes of a trace", len(b.Spans), m.max/traceShare)}
 }
 
-// collectTraces is Collect for spans of several traces.
+// collectTraces is Collect for batches with spans of several traces.
 func (m *Memory) collectTraces(b *dendro.Batch) error {
 	sorted := m.sorted.Get().(*[]*dendro.SpanData)
 	defer m.sorted.Put(sorted)
@@ -206,10 +209,11 @@ func (m *Memory) Trace(ctx context.Context, id dendro.TraceID) (*Trace, error) {
 	return t.decode()
 }
 
-// each calls visit once with a snapshot of every trace, until it returns false. The
-// blocks of a snapshot are only there until visit returns. It may leave out traces
-// that begin before what since returns, and sets block.keys for keys of that
-// hashes. each returns the error of ctx. Its caller is one of m.readers.
+// each calls visit once with a snapshot of every trace, until visit returns false. The
+// blocks of a snapshot are valid only until visit returns. each may leave out traces
+// that begin before the time that since returns. In each block, it sets a bit of keys
+// for every hash in keys that an attribute key in the block's segment may have. It
+// returns ctx.Err(). The caller must be counted in m.readers.
 func (m *Memory) each(ctx context.Context, since func() int64, keys []uint64, visit func(t *trace) bool) error {
 	traces := make([]trace, tracesPerLock)
 	for i := range m.partitions {
@@ -227,5 +231,5 @@ func (m *Memory) each(ctx context.Context, since func() int64, keys []uint64, vi
 	return ctx.Err()
 }
 
-// always is a since of each.
+// always is the since argument of each that leaves out no trace.
 func always() int64 { return math.MinInt64 }

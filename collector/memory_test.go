@@ -32,7 +32,7 @@ func TestMaxBytes(t *testing.T) {
 	}
 }
 
-// collect puts a batch into m and checks what has to hold at any time.
+// collect stores a batch in m and checks invariants of m.
 func collect(t *testing.T, m *collector.Memory, b *dendro.Batch) {
 	t.Helper()
 	testkit.NoError(t, m.Collect(b))
@@ -71,10 +71,10 @@ func TestOldestTracesAreEvicted(t *testing.T) {
 		collect(t, m, request(n))
 	}
 	testkit.Equal(t, "the first, with what was added", has(first), 0)
-	collect(t, m, late) // begins it anew
+	collect(t, m, late) // begins the trace again
 	testkit.Equal(t, "what came after that", has(first), 1)
 
-	// Far beyond the bound: what is left is whole, and is what came last.
+	// Far beyond the bound, the traces that are left are whole and are the latest.
 	for end := n + 50_000; n < end; n++ {
 		collect(t, m, request(n))
 	}
@@ -93,7 +93,7 @@ func TestOldestTracesAreEvicted(t *testing.T) {
 	testkit.Equal(t, "newest found", found[0].TraceID, request(n - 1).Spans[0].TraceID)
 }
 
-// sized returns spans with n bytes of text in each of them.
+// sized returns a batch of spans with n bytes of text in each.
 func sized(trace dendro.TraceID, spans, n int) *dendro.Batch {
 	b := &dendro.Batch{Resource: shop, Scope: scope}
 	for i := range spans {
@@ -104,7 +104,7 @@ func sized(trace dendro.TraceID, spans, n int) *dendro.Batch {
 	return b
 }
 
-// A batch of which nothing can ever be held is refused, and leaves no trace.
+// A batch of which no span can ever be held is refused and leaves nothing behind.
 func TestTooLarge(t *testing.T) {
 	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
 	collect(t, m, request(1))
@@ -143,7 +143,7 @@ func TestTooLarge(t *testing.T) {
 		testkit.Equal(t, name, m.Stats(), before)
 	}
 
-	// What can be held is, and the rest is counted.
+	// The spans that can be held are held. The others are counted.
 	small := request(2)
 	small.Spans = append(small.Spans, huge(1))
 	collect(t, m, small)
@@ -166,7 +166,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// An endless trace keeps its beginning and leaves the others alone.
+// An endless trace keeps its beginning and does not evict other traces.
 func TestTraceLargerThanItsShare(t *testing.T) {
 	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
 	other := request(1)
@@ -192,7 +192,7 @@ func TestTraceLargerThanItsShare(t *testing.T) {
 	testkit.Equal(t, "accepted", s.Accepted, uint64(400+len(other.Spans)))
 }
 
-// Traces that turn out to be known leave no segment empty.
+// Pending traces that turn out to be held leave no empty segment behind.
 func TestKnownTracesTakeNoMoreRoom(t *testing.T) {
 	held := func(known bool) int {
 		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
@@ -216,14 +216,14 @@ func TestKnownTracesTakeNoMoreRoom(t *testing.T) {
 	}
 }
 
-// A trace is found by its start, also where it is the last in its segment and
-// another segment begins while it is put into the index.
+// A search by start finds a trace even if it is the last in its segment and a new
+// segment begins while it is put into the index.
 func TestSearchByStart(t *testing.T) {
 	const traces = 70
 	began := time.Unix(1_700_000_000, 0)
-	for size := 400; size < 500; size += 2 { // of which some just fill a segment
+	for size := 400; size < 500; size += 2 { // some of these sizes just fill a segment
 		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
-		give := func(trace, n int) { // span n
+		give := func(trace, n int) { // adds span n
 			b := sized(dendro.TraceID{1, byte(trace)}, 1, size)
 			s := b.Spans[0]
 			s.SpanID, s.Start = dendro.SpanID{1, byte(n)}, began.UnixNano()+int64(trace)
@@ -233,7 +233,7 @@ func TestSearchByStart(t *testing.T) {
 		for n := range traces {
 			give(n, n)
 			if n == 10 {
-				give(0, traces) // of a trace that is there, as settle will find out
+				give(0, traces) // of a trace that is held, as settle finds out
 			}
 		}
 		for n := range traces {
@@ -247,7 +247,7 @@ func TestSearchByStart(t *testing.T) {
 	}
 }
 
-// The garbage collector has nothing to look at in the spans that are held.
+// The garbage collector does not scan the spans that are held.
 func TestSpansHaveNoPointers(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
@@ -272,7 +272,7 @@ func TestSpansHaveNoPointers(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
-// Everything that is held counts, and goes when the bound asks for it.
+// Stats.Bytes counts everything that is held, and all of it can be evicted.
 func TestBytesAreThoseOfTheHeap(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
@@ -335,8 +335,7 @@ func TestBytesAreThoseOfTheHeap(t *testing.T) {
 	}
 }
 
-// A large resource is held by the spans that came with it, if they can be, and by
-// nothing else.
+// A large resource is kept only by the spans that came with it.
 func TestBytesAreThoseOfTheHeapWithLargeResources(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
@@ -363,7 +362,7 @@ func TestBytesAreThoseOfTheHeapWithLargeResources(t *testing.T) {
 	}
 }
 
-// What many small traces leave behind when they are gone counts, too.
+// What many small traces leave behind after their eviction counts as well.
 func TestBytesAreThoseOfTheHeapAfterAnotherWorkload(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
@@ -390,8 +389,8 @@ func TestBytesAreThoseOfTheHeapAfterAnotherWorkload(t *testing.T) {
 	}
 }
 
-// A trace that grows and grows costs no more for each span than many traces do,
-// whatever the ids of its spans.
+// Adding a span to an ever growing trace costs no more than adding it to one of many
+// traces, whatever the span ids are.
 func TestCollectDoesNotSearchTheWholeTrace(t *testing.T) {
 	spend := func(change func(s *dendro.SpanData, n int)) time.Duration {
 		m := collector.NewMemory(collector.MemoryOptions{})
@@ -435,7 +434,7 @@ func TestCollectDoesNotSearchTheWholeTrace(t *testing.T) {
 func heap() int64 {
 	var s runtime.MemStats
 	runtime.GC()
-	runtime.GC() // empties what sync.Pool has kept
+	runtime.GC() // empties sync.Pools
 	runtime.ReadMemStats(&s)
 	return int64(s.HeapAlloc)
 }
@@ -462,8 +461,8 @@ func TestCollectAllocatesLittle(t *testing.T) {
 	}
 }
 
-// A reader sees whole and right what it reads, also while the store, which is
-// full, uses the memory of what it drops again.
+// A reader sees whole and correct traces even while a full store reuses the memory of
+// dropped segments.
 func TestReadersOfAFullStore(t *testing.T) {
 	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
 	var writing, reading sync.WaitGroup

@@ -11,34 +11,34 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// partition is a share of the traces with all that it takes to hold them, so that
-// requests seldom wait for each other.
+// partition holds a share of the traces under a lock of its own, so that requests
+// rarely wait for each other.
 //
-// Blocks are appended to the newest segment. When all the memory is in use, the
-// oldest segment is emptied at the pace at which the newest is filled, so that no
-// request has to pay for a whole segment, and then dropped. A trace goes when its
-// first block does.
+// Blocks are appended to the newest segment. When all memory is in use, the oldest
+// segment is drained at the pace at which the newest one fills, so that no single
+// request pays for a whole segment. Then it is dropped. A trace is evicted with its
+// first block.
 type partition struct {
 	maxBytes, maxTraceBytes, segmentBytes int
-	readers                               *atomic.Int64 // of the store
+	readers                               *atomic.Int64 // Memory.readers
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	index    index
-	segments []segment // the oldest first
-	first    uint32    // the number of the oldest
-	drained  uint32    // up to where the oldest is empty
-	encoder  encoder   // of the newest
+	segments []segment // oldest first
+	first    uint32    // number of the oldest segment
+	drained  uint32    // offset up to which the oldest segment is drained
+	encoder  encoder   // appends to the newest segment
 	decoder  decoder
-	origins  [recentOrigins]origin     // none of them large
-	turn     int                       // of origins, to be replaced
-	sets     map[dendro.TraceID]*table // of traces with many blocks: where spans are that may come again
+	origins  [recentOrigins]origin     // encoded resources and scopes of recent batches
+	turn     int                       // the next of origins to replace
+	sets     map[dendro.TraceID]*table // positions of the spans of traces with many blocks
 	pending  []pending
 	touched  uint32
 	partial  int64 // see begins
 	bytes    int
-	stats    Stats // but for Bytes, MaxBytes and Dropped
+	stats    Stats // except Bytes, MaxBytes and Dropped
 	evicted  uint64
-	overlong uint64 // spans of traces that have their share
+	overlong uint64 // spans dropped as trace_too_large
 	_        [64]byte
 }
 
@@ -51,23 +51,23 @@ func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int, readers *ato
 	p.bytes = partitionBytes
 }
 
-// segment is memory for blocks.
+// segment is a piece of memory for blocks.
 type segment struct {
-	data   []byte  // which up to its length never changes
-	latest int64   // start of the first block of a trace
-	keys   *filter // of the attributes of spans
+	data   []byte  // never changes up to its length
+	latest int64   // latest start of the first block of a trace
+	keys   *filter // attribute keys of the spans
 }
 
 const (
-	// partitionBytes is what an empty partition takes, and its origins.
+	// partitionBytes is the size of an empty partition with its origins.
 	partitionBytes = 64<<10 + recentOrigins*2*maxOriginBytes
-	// minSegmentRoom is what a segment needs for another block.
+	// minSegmentRoom is the free space that a segment must have to get another block.
 	minSegmentRoom = 1 << 10
-	// recentOrigins is how many resources and scopes are encoded once and not
-	// for each batch of theirs.
+	// recentOrigins is the number of resources and scopes whose encoding is kept for
+	// the next batch.
 	recentOrigins = 8
-	// maxOriginBytes is how large one of these may be, encoded: each keeps what
-	// it was made from, too.
+	// maxOriginBytes bounds the size of a kept encoding. The resource and scope that
+	// it was made from are kept as well.
 	maxOriginBytes = 2 << 10
 )
 
@@ -75,8 +75,8 @@ var idSeed = maphash.MakeSeed()
 
 func hashOf(id dendro.TraceID) uint64 { return maphash.Comparable(idSeed, id) }
 
-// add puts spans of one trace into it, and lets go of what then is too much. It
-// returns false if none of them can ever be held, and forgets them.
+// add stores spans of one trace and evicts what exceeds the bounds. If none of the
+// spans can ever be held, it returns false and does not count them.
 func (p *partition) add(b *dendro.Batch, hash uint64, spans []*dendro.SpanData) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,19 +96,19 @@ func (p *partition) add(b *dendro.Batch, hash uint64, spans []*dendro.SpanData) 
 	return false
 }
 
-// refuse counts spans that are too large for what their trace may take.
+// refuse counts n spans that exceed the share of their trace.
 func (p *partition) refuse(n int) {
 	p.stats.Accepted += uint64(n)
 	p.overlong += uint64(n)
 }
 
-// addBlock adds at most maxBlockSpans spans. It returns how many of them are too
-// large, and whether the trace is held. isNew says that the trace is not, as far as
-// begins can tell.
+// addBlock stores at most maxBlockSpans spans. It returns how many of them are too
+// large and whether the trace is held. isNew means that the trace is not held yet, as
+// far as begins can tell.
 func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.SpanData, isNew bool) (tooLarge int, held bool) {
 	id := spans[0].TraceID
 	p.makeRoom()
-	var t *table // and where the trace is there, or has to go
+	var t *table // where the trace is, or where it can be inserted
 	var at int
 	var f footer
 	if !isNew {
@@ -158,7 +158,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	}
 	p.stats.Accepted += uint64(len(spans))
 	p.stats.Spans += len(spans)
-	switch { // from here on the segment may move: postpone can begin another
+	switch { // from here on the segment may move, because postpone can begin another
 	case held:
 		p.bytesAt(f.previous)[atMark] = markContinued
 		t.entries[at].block = newest
@@ -172,7 +172,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	return tooLarge, true
 }
 
-// originOf returns the resource and the scope of b, encoded.
+// originOf returns the encoded resource and scope of b.
 func (p *partition) originOf(b *dendro.Batch) *origin {
 	for i := range p.origins {
 		if o := &p.origins[i]; o.resourceOf == b.Resource && o.scopeOf == b.Scope && o.resource != "" {
@@ -189,8 +189,8 @@ func (p *partition) originOf(b *dendro.Batch) *origin {
 	return kept
 }
 
-// find returns the place of a trace in its table, and if it is not there the one
-// for it.
+// find returns the position of a trace in t, or else the position where it can be
+// inserted.
 func (p *partition) find(t *table, hash uint64, id *dendro.TraceID) (at int, found bool) {
 	if len(t.entries) == 0 {
 		return 0, false
@@ -211,7 +211,7 @@ func (p *partition) find(t *table, hash uint64, id *dendro.TraceID) (at int, fou
 	}
 }
 
-// insert puts a trace into its table, where find has said that it has to go.
+// insert stores a trace in t. at is the position that find returned.
 func (p *partition) insert(t *table, at int, hash uint64, id *dendro.TraceID, newest ref) {
 	if t.full() {
 		p.enlarge(t)
@@ -220,9 +220,9 @@ func (p *partition) insert(t *table, at int, hash uint64, id *dendro.TraceID, ne
 	t.put(at, entry{uint32(hash), newest})
 }
 
-// gone reports whether the block at r has been dropped. When the only block of a
-// trace is, its entry in the index is left there to be used again: to look for it
-// would cost more than all the rest.
+// gone reports whether the block at r was dropped. When the only block of a trace is
+// dropped, its entry stays in the index until it is reused, because looking it up
+// would cost more than everything else.
 func (p *partition) gone(r ref) bool {
 	return r.segment < p.first || r.segment == p.first && r.offset < p.drained
 }
@@ -245,7 +245,7 @@ func (p *partition) block(r ref) block {
 	return block{segment: p.segments[r.segment-p.first].data, at: int(r.offset)}
 }
 
-// bytesAt returns what is from r on.
+// bytesAt returns the segment from r on.
 func (p *partition) bytesAt(r ref) []byte { return p.segments[r.segment-p.first].data[r.offset:] }
 
 func idOf(block []byte) dendro.TraceID { return dendro.TraceID(block[atTraceID:]) }
@@ -259,12 +259,12 @@ func (p *partition) hasRoom() bool {
 	return cap(data)-len(data) >= minSegmentRoom && len(data) < p.segmentBytes
 }
 
-// makeRoom begins a new segment if the newest is full.
+// makeRoom begins a new segment if the newest one is full.
 func (p *partition) makeRoom() {
 	if p.hasRoom() {
 		return
 	}
-	p.settle() // what is postponed is in the newest segment; to join it may begin another
+	p.settle() // pending traces are in the newest segment, and joining them may begin another
 	if p.hasRoom() {
 		return
 	}
@@ -283,22 +283,22 @@ func (p *partition) makeRoom() {
 	if cap(data) != p.segmentBytes || p.readers.Load() > 0 {
 		data = make([]byte, 0, p.segmentBytes)
 	}
-	p.decoder.copied = nil // its copies may be of what was there before
+	p.decoder.copied = nil // the copies may be from the previous contents
 	p.bytes += p.segmentBytes
 	s := segment{data[:0], math.MinInt64, new(filter)}
 	p.segments = append(p.segments, s)
 	p.encoder.begin(s.data, p.first+uint32(len(p.segments))-1, s.keys)
 }
 
-// shrink brings p within its bounds.
+// shrink drops segments until p is within its bounds.
 func (p *partition) shrink() {
 	for p.bytes > p.maxBytes && len(p.segments) > 1 {
 		p.dropOldest()
 	}
 }
 
-// drain brings p within its bounds, and empties of the oldest segment as much as
-// the newest has been filled if that will soon need the room.
+// drain brings p within its bounds. If p will soon need the memory of the oldest
+// segment, drain empties it to the extent that the newest one is filled.
 func (p *partition) drain() {
 	p.shrink()
 	if p.bytes+p.segmentBytes <= p.maxBytes || len(p.segments) < 2 {
@@ -310,7 +310,7 @@ func (p *partition) drain() {
 	}
 }
 
-// dropOldest empties the oldest segment and drops it.
+// dropOldest drains the oldest segment and drops it.
 func (p *partition) dropOldest() {
 	for int(p.drained) < len(p.segments[0].data) {
 		p.dropBlock()
@@ -321,12 +321,12 @@ func (p *partition) dropOldest() {
 	p.drained = 0
 }
 
-// dropBlock drops the oldest block, and its trace if it has not gone before.
+// dropBlock drops the oldest block, and its trace if that is still held.
 func (p *partition) dropBlock() {
 	b := p.bytesAt(ref{p.first, p.drained})
 	var spans int
 	switch {
-	case b[atContinues] != 0: // the first block of the trace went before
+	case b[atContinues] != 0: // the first block was dropped before
 	case b[atMark] == markVoid:
 	case b[atMark] == 0:
 		n, _ := binary.Uvarint(b[binary.LittleEndian.Uint32(b[atFooter:]):])
@@ -345,7 +345,7 @@ func (p *partition) dropBlock() {
 	p.evicted += uint64(spans)
 }
 
-// held returns the place of a trace that is held.
+// held returns the position of a trace that is held.
 func (p *partition) held(id dendro.TraceID) (t *table, at int) {
 	hash := hashOf(id)
 	t = p.index.table(hash)
@@ -353,8 +353,8 @@ func (p *partition) held(id dendro.TraceID) (t *table, at int) {
 	return t, at
 }
 
-// snapshot puts a trace whose newest block is given into t, which is empty but for
-// memory that it may use. Keys are those of a walk.
+// snapshot adds the trace whose newest block is given to t. t must be empty, but may
+// bring memory to reuse. For keys, see [Memory.each].
 func (p *partition) snapshot(t *trace, newest ref, keys []uint64) {
 	t.id = idOf(p.bytesAt(newest))
 	for at := newest; at != (ref{}); {

@@ -6,32 +6,33 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// To look for a trace in the index takes as long as all the rest of Collect: it is
-// a random access to more memory than the processor caches. Most of what a program
-// hands over are whole traces that are not there: they go into the index together,
-// and the processor waits for many of these accesses at once.
+// Looking a trace up in the index takes as long as the rest of Collect, because it
+// accesses random places in more memory than the processor caches. Most batches of a
+// program are whole new traces. They are put into the index many at a time, so that
+// the processor waits for many of these accesses at once.
 
-// pending is a new trace, of one block, that is not in the index yet.
+// pending is a new trace of one block that is not in the index yet.
 type pending struct {
 	hash  uint64
 	block ref
 }
 
 const (
-	// maxPending is how many there may be.
+	// maxPending bounds the number of pending traces.
 	maxPending = 64
-	// pendingShare is how large one may be: one in so many parts of a segment.
+	// pendingShare bounds the size of a pending trace to the size of a segment divided
+	// by pendingShare.
 	pendingShare = 4
 )
 
-// begins reports whether spans, a batch, begin a new trace as far as can be told
-// without looking: they have its root, and nothing has arrived since it began that
-// could be a part of it, only other traces with their roots. Clocks that disagree
-// and senders that repeat themselves make it err, which settle finds out.
+// begins reports whether the spans of a batch seem to begin a new trace, without a
+// lookup: they include the root span, and since that began only other traces with
+// their roots arrived, so nothing that could be part of this one. It may be wrong if
+// clocks disagree or a sender repeats a batch. settle corrects that.
 func (p *partition) begins(spans []*dendro.SpanData) bool {
-	last := spans[len(spans)-1] // as tracers have it, the root comes last
+	last := spans[len(spans)-1] // tracers put the root last
 	if last.ParentID.IsValid() {
-		if last.End > p.partial { // but it has not ended in the future
+		if last.End > p.partial { // but not beyond now
 			p.partial = max(p.partial, min(last.End, time.Now().UnixNano()))
 		}
 		return false
@@ -39,7 +40,7 @@ func (p *partition) begins(spans []*dendro.SpanData) bool {
 	return len(spans) <= maxBlockSpans && last.Start > p.partial
 }
 
-// postpone notes a new trace.
+// postpone adds a new trace to the pending ones.
 func (p *partition) postpone(hash uint64, block ref) {
 	p.pending = append(p.pending, pending{hash, block})
 	if len(p.pending) == maxPending {
@@ -47,13 +48,13 @@ func (p *partition) postpone(hash uint64, block ref) {
 	}
 }
 
-// settle puts the new traces into the index. Whoever looks into it calls settle
-// first.
+// settle puts the pending traces into the index. It must be called before the index is
+// read.
 func (p *partition) settle() {
 	if len(p.pending) == 0 {
 		return
 	}
-	for _, n := range p.pending { // into the cache of the processor
+	for _, n := range p.pending { // loads the entries into the processor's cache
 		if t := p.index.table(n.hash); len(t.entries) > 0 {
 			p.touched += t.entries[t.start(uint32(n.hash))].hash
 		}
@@ -70,20 +71,20 @@ func (p *partition) settle() {
 	}
 	p.pending = p.pending[:0]
 	for _, n := range known {
-		if !p.gone(n.block) { // to make room for another
+		if !p.gone(n.block) { // it may have been evicted to make room for another
 			p.join(n)
 		}
 	}
 	p.shrink()
 }
 
-// join adds a block that has begun a trace anew to the trace that is there.
+// join moves the spans of a pending block to the trace that turned out to be held.
 func (p *partition) join(n pending) {
 	var t trace
 	p.snapshot(&t, n.block, nil)
 	got, err := t.decode()
 	if err != nil {
-		return // cannot be: it has just been encoded
+		return // impossible: it was just encoded
 	}
 	p.bytesAt(n.block)[atMark] = markVoid
 	p.stats.Traces--

@@ -16,7 +16,7 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 	}
 	m.readers.Add(1)
 	defer m.readers.Add(-1)
-	var found []trace // the newest so far, in their order
+	var found []trace // the newest so far, in order
 	match := newMatcher(q)
 	start := always()
 	if s := q.Start.Unix(); s > 0 && s < math.MaxInt64/int64(time.Second) {
@@ -87,8 +87,9 @@ func (m *Memory) TagValues(ctx context.Context, key string) ([]string, error) {
 	return seen.sorted(), nil
 }
 
-// eachAttribute calls visit for the attributes of spans and resources, whose keys
-// are from start to end, until it returns false. visit reads the value.
+// eachAttribute calls visit for each attribute of spans and resources, until visit
+// returns false. The key is at d.data[start:end], and visit must read or skip the
+// value.
 func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start, end int) bool) error {
 	m.readers.Add(1)
 	defer m.readers.Add(-1)
@@ -105,7 +106,7 @@ func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start
 					}
 				}
 			}
-			d.raw() // the scope
+			d.raw() // skip the scope
 			var h head
 			for range d.spans {
 				d.next(&h)
@@ -127,10 +128,10 @@ func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start
 	return err
 }
 
-// textSet is a set of copies.
+// textSet is a set of texts.
 type textSet map[string]struct{}
 
-// add reports whether text is a new one.
+// add adds a copy of text and reports whether it is new.
 func (s textSet) add(text []byte) bool {
 	if _, ok := s[string(text)]; ok {
 		return false

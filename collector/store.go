@@ -1,5 +1,6 @@
-// Package collector keeps spans and finds them again: the contract of a store,
-// and the store that lives in the memory of the program.
+// Package collector keeps spans and finds them again. It defines [Store], the
+// interface of a collector that answers queries, and [Memory], a store in the memory
+// of the program.
 package collector
 
 import (
@@ -12,113 +13,111 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// ErrInvalidQuery is returned, wrapped with what is wrong, for a [Query] that
-// cannot be answered.
+// ErrInvalidQuery is returned for a [Query] that cannot be answered. It is wrapped
+// with the reason.
 var ErrInvalidQuery = errors.New("collector: invalid query")
 
-// DropTooLarge is the reason of a [dendro.DropError] for a batch that a store can
-// never take: giving it again is of no use.
+// DropTooLarge is the reason of the [dendro.DropError] for a batch that a store can
+// never hold. Sending the batch again does not help.
 const DropTooLarge = "too_large"
 
-// Store is a collector that can be asked. Its methods may be called by many
-// goroutines at once.
+// Store is a collector that answers queries. Its methods are safe for concurrent use.
 type Store interface {
 	dendro.Collector
 
-	// Trace returns what is known of a trace. Absence is not an error: it
-	// returns nil, nil. The caller owns what is returned.
+	// Trace returns the spans of a trace that have arrived so far. If there are none,
+	// it returns nil, nil. The caller owns the result.
 	Trace(ctx context.Context, id dendro.TraceID) (*Trace, error)
 
-	// Search returns summaries of the traces that match q, the most recent
-	// first. The caller owns the slice.
+	// Search returns summaries of the traces that match q, the most recent first. The
+	// caller owns the slice.
 	Search(ctx context.Context, q Query) ([]Summary, error)
 
-	// Tags returns the attribute keys of spans and resources, sorted.
+	// Tags returns the attribute keys of all spans and resources, sorted.
 	Tags(ctx context.Context) ([]string, error)
 
-	// TagValues returns values of one attribute key as the text of
-	// [slog.Value.String], sorted, at most MaxTagValues.
+	// TagValues returns the values of an attribute key, formatted by
+	// [slog.Value.String] and sorted. It returns at most MaxTagValues.
 	TagValues(ctx context.Context, key string) ([]string, error)
 
-	// Stats returns what the store holds and what it has lost.
+	// Stats returns what the store holds and what it dropped.
 	Stats() Stats
 }
 
-// Trace is the spans of one trace id that have arrived so far.
+// Trace holds the spans of one trace that have arrived so far.
 type Trace struct {
 	ID    dendro.TraceID
 	Spans []Span // ordered by Start, then by arrival
 }
 
-// Span is a stored span with the origin that it shares with others: equal
-// pointers within one [Trace] mean the same resource or scope. Neither is nil.
+// Span is a stored span with its resource and scope. Within one [Trace], spans of the
+// same resource or scope share the pointer. Neither pointer is nil.
 type Span struct {
 	dendro.SpanData
 	Resource *dendro.Resource
 	Scope    *dendro.Scope
 }
 
-// Summary is what a list shows of a trace.
+// Summary describes a trace in a list.
 type Summary struct {
 	TraceID dendro.TraceID
-	// RootService and RootName are those of the span without a parent. If it
-	// has not arrived, they are those of the earliest span, and RootMissing
-	// is set.
+	// RootService and RootName are the service and the name of the root span. If the
+	// root span has not arrived, they describe the earliest span and RootMissing is
+	// set.
 	RootService, RootName string
 	RootMissing           bool
-	// Start is the earliest start of a span, in nanoseconds since the Unix
-	// epoch; Duration reaches from there to the latest end.
+	// Start is the earliest start of a span, in nanoseconds since the Unix epoch.
+	// Duration is the time from Start to the latest end of a span.
 	Start    int64
 	Duration time.Duration
 	Spans    int
 	Errors   int // spans with dendro.StatusError
-	// Services has the number of spans and errors of each service, sorted by
-	// name.
+	// Services counts the spans and errors of each service, sorted by name.
 	Services []ServiceSummary
 }
 
-// ServiceSummary is the share of one service in a trace.
+// ServiceSummary counts the spans of one service in a trace.
 type ServiceSummary struct {
 	Service       string
 	Spans, Errors int
 }
 
-// Query selects traces. The zero value selects all.
+// Query selects traces. The zero value selects all traces.
 type Query struct {
-	// Start and End bound the time in which a trace may have begun:
-	// Start <= Summary.Start < End. A zero time is no bound.
+	// Start and End bound the start of the trace: Start <= Summary.Start < End. A zero
+	// time is no bound.
 	Start, End time.Time
-	// MinDuration and MaxDuration bound the duration of the trace; zero is no
-	// bound.
+	// MinDuration and MaxDuration bound the duration of the trace, inclusive. Zero is
+	// no bound.
 	MinDuration, MaxDuration time.Duration
-	// Service and Name select traces with a span of that service and that
-	// name; both given, the same span has to match.
+	// Service and Name select traces with a span of this service and with this name.
+	// If both are set, one span must match both.
 	Service, Name string
-	// ErrorsOnly selects traces with at least one error.
+	// ErrorsOnly selects traces with at least one span whose status is an error.
 	ErrorsOnly bool
-	// Tags select traces with one span that has all of them, as an attribute
-	// of the span or of its resource; it need not be the span of Service and
-	// Name. Values are compared as the text of [slog.Value.String]: "200"
-	// finds the number 200. At most 64.
+	// Tags select traces with a span that has all of these attributes, either on the
+	// span or on its resource. It need not be the span that matches Service and Name.
+	// Values are compared as text, formatted by [slog.Value.String]: "200" matches the
+	// number 200. At most 64 tags are allowed.
 	Tags []slog.Attr
-	// Limit is the largest number of results. Default: 20; more than 1000
-	// means 1000.
+	// Limit is the largest number of results. If it is zero, the limit is 20. Values
+	// above 1000 mean 1000.
 	Limit int
 }
 
-// The bounds of [Query].
+// Bounds of the fields of [Query].
 const (
 	DefaultLimit = 20
 	MaxLimit     = 1000
 	MaxTags      = 64
 )
 
-// MaxTagValues is the largest number of results of [Store.TagValues].
+// MaxTagValues bounds the number of results of [Store.TagValues].
 const MaxTagValues = 1000
 
-// Normalize returns q with its Limit set, or [ErrInvalidQuery], wrapped, when
-// q is outside its bounds or an upper bound is below the lower one. Stores call
-// it first.
+// Normalize returns q with Limit set to a value within its bounds. If q is invalid, it
+// returns an error that wraps [ErrInvalidQuery]: too many tags, a negative limit or
+// duration, or an upper bound below the lower one. Stores call Normalize first.
 func (q Query) Normalize() (Query, error) {
 	wrong := ""
 	switch {
@@ -143,18 +142,18 @@ func (q Query) Normalize() (Query, error) {
 	return q, nil
 }
 
-// Stats counts what a store holds and what it has lost. The page shows it.
+// Stats counts what a store holds and what it dropped. The page shows it.
 type Stats struct {
 	Traces, Spans int
-	// Bytes is the memory or disk in use, MaxBytes its bound, 0 for none.
+	// Bytes is the memory or disk space in use. MaxBytes is its bound, or 0 for none.
 	Bytes, MaxBytes int64
-	// Accepted counts spans ever taken: Spans and the sum of Dropped.
+	// Accepted counts all spans ever accepted: Spans plus the sum of Dropped.
 	Accepted uint64
-	// Duplicates counts spans that came again, with the id and the start of
-	// one that is held, and were not taken twice.
+	// Duplicates counts spans that arrived again while a span with the same trace id,
+	// span id and start was held. They are not stored twice.
 	Duplicates uint64
-	// Dropped counts spans that were taken and are lost, by reason: "evicted"
-	// made room for newer ones, "trace_too_large" came for a trace that had its
-	// share.
+	// Dropped counts accepted spans that are no longer held, by reason: "evicted" to
+	// make room for newer spans, or "trace_too_large" because their trace had used its
+	// share of the store.
 	Dropped map[string]uint64
 }

@@ -10,29 +10,29 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// trace is a snapshot of one trace: it can be read without a lock, because all
-// but the state of a block never changes.
+// trace is a snapshot of one trace. It can be read without a lock, because nothing in
+// a block changes except its mark.
 type trace struct {
 	id     dendro.TraceID
-	blocks []block // the newest first
+	blocks []block // newest first
 	totals
 }
 
-// totals is what the footers of all blocks say together.
+// totals sums up the footers of all blocks of a trace.
 type totals struct {
-	first, end int64 // the earliest start and the latest end
+	first, end int64 // earliest start and latest end
 	spans      int
 	errors     int
-	root       int // index of the block of the root, or of the earliest span
+	root       int // index of the block with the root span, or else the earliest span
 	rootKey    rootKey
-	rootAt     int // in that block
+	rootAt     int // its offset in that block
 }
 
-// add takes in a block that came before those that are there, and its footer.
+// add adds b, which is older than the blocks that t has, and its footer f.
 func (t *trace) add(b block, f *footer) {
 	if n := len(t.blocks); n == 0 {
 		t.totals = totals{first: f.first, end: f.end, rootKey: f.rootKey, rootAt: f.rootAt}
-	} else if !t.rootKey.before(f.rootKey) { // of two roots the one that came first
+	} else if !t.rootKey.before(f.rootKey) { // of two roots, the one that arrived first
 		t.root, t.rootKey, t.rootAt = n, f.rootKey, f.rootAt
 	}
 	t.blocks = append(t.blocks, b)
@@ -43,7 +43,7 @@ func (t *trace) add(b block, f *footer) {
 
 func (t *trace) duration() time.Duration { return time.Duration(max(0, t.end-t.first)) }
 
-// newestFirst orders by start, and by id what began at the same time.
+// newestFirst orders traces by start, and by id if they start at the same time.
 func (t *trace) newestFirst(other *trace) int {
 	if t.first != other.first {
 		return cmp.Compare(other.first, t.first)
@@ -51,7 +51,7 @@ func (t *trace) newestFirst(other *trace) int {
 	return bytes.Compare(t.id[:], other.id[:])
 }
 
-// summary returns what the list shows.
+// summary returns the [Summary] of t.
 func (t *trace) summary(d *decoder, o *origins) Summary {
 	s := Summary{TraceID: t.id, Start: t.first, Duration: t.duration(), Spans: t.spans, Errors: t.errors, RootMissing: t.rootKey.child}
 	for i, b := range t.blocks {
@@ -76,7 +76,7 @@ func (t *trace) summary(d *decoder, o *origins) Summary {
 	return s
 }
 
-// decode returns the spans of t. Nothing in them belongs to the store.
+// decode returns the spans of t. They share no memory with the store.
 func (t *trace) decode() (*Trace, error) {
 	var d decoder
 	var o origins
@@ -109,11 +109,11 @@ func (t *trace) decode() (*Trace, error) {
 	return out, nil
 }
 
-// origins decodes resources and scopes, each once.
+// origins decodes resources and scopes, each of them once.
 type origins struct {
 	resources map[string]*dendro.Resource // by their encoding
 	scopes    map[string]*dendro.Scope
-	broken    bool // one could not be decoded
+	broken    bool // an encoding could not be decoded
 }
 
 func (o *origins) resource(data []byte) *dendro.Resource {
@@ -149,8 +149,8 @@ func (o *origins) decode(data []byte) *dendro.Scope {
 	return s
 }
 
-// sorted returns spans by start, then in the order in which they were. A span is
-// large: each is moved once.
+// sorted returns spans ordered by start. Spans with the same start keep their order. A
+// span is large, so each is moved once.
 func sorted(spans []Span) []Span {
 	order := make([]int32, len(spans))
 	for i := range order {

@@ -2,19 +2,19 @@ package collector
 
 import "encoding/binary"
 
-// tracesPerLock is how many traces are looked up while a lock is held: some
+// tracesPerLock bounds how many traces are looked up while the lock is held, for some
 // microseconds.
 const tracesPerLock = 128
 
-// walk goes through the traces of a partition, segment by segment from the newest
-// to the oldest, by their first blocks: each trace that is held has one, which
-// stays where it is whatever is added to the trace.
+// walk iterates over the traces of a partition, from the newest segment to the oldest.
+// It goes by their first blocks: every held trace has exactly one, which stays in its
+// place whatever is added to the trace.
 type walk struct {
 	p     *partition
-	keys  []uint64 // hashes, see block
+	keys  []uint64 // hashes of attribute keys, see block.keys
 	at    ref      // the next block
-	end   int      // of its segment, when that was reached
-	found int      // traces that next has returned
+	end   int      // length of its segment when the walk reached it
+	found int      // number of traces that next found
 }
 
 func (p *partition) walk(keys []uint64) *walk {
@@ -27,8 +27,8 @@ func (p *partition) walk(keys []uint64) *walk {
 	return w
 }
 
-// next fills traces with the next ones, but for those of segments in which all
-// begin before since. It reports whether there were any.
+// next sets traces[:w.found] to the next traces and reports whether there were any. It
+// skips segments in which all traces begin before since.
 func (w *walk) next(traces []trace, since int64) bool {
 	p := w.p
 	p.mu.Lock()
@@ -53,7 +53,7 @@ func (w *walk) next(traces []trace, since int64) bool {
 	return w.found > 0
 }
 
-// scan fills traces from the segment at hand. p.mu is held.
+// scan appends traces of the current segment. p.mu must be held.
 func (w *walk) scan(traces []trace) {
 	for w.found < len(traces) && int(w.at.offset) < w.end {
 		b := w.p.bytesAt(w.at)
