@@ -27,7 +27,7 @@ const (
 // attrSet holds up to maxAttributes attributes with unique keys.
 type attrSet struct {
 	attrs     []slog.Attr
-	keys      keySet // of attrs
+	keys      keySet // keys of attrs
 	dropped   uint32
 	truncated uint32
 }
@@ -83,7 +83,7 @@ func (s *attrSet) putAll(attrs []slog.Attr) {
 // kind.
 func (s *attrSet) put(a slog.Attr) {
 	if a.Key == "" {
-		return // as slog handlers do
+		return // slog handlers ignore it, too
 	}
 	for i := range s.attrs {
 		if s.attrs[i].Key == a.Key {
@@ -102,9 +102,9 @@ func (s *attrSet) put(a slog.Attr) {
 // flat holds attributes with plain values and without groups, in their original order.
 type flat struct {
 	attrs     []slog.Attr
-	steps     int // of the way to attrs
+	steps     int // values visited so far
 	dropped   uint32
-	truncated uint32 // keys and values that were cut
+	truncated uint32 // number of keys and values that were cut
 }
 
 // flatten returns attrs as flat. It may call methods of the user's values.
@@ -136,7 +136,7 @@ func (f *flat) add(a slog.Attr) {
 	}
 	for _, member := range v.Group() {
 		switch {
-		case a.Key == "": // inlined, as slog does
+		case a.Key == "": // a group without a key is inlined, as in slog
 		case member.Key == "" && member.Value.Resolve().Kind() == slog.KindGroup:
 			member.Key = a.Key
 		case member.Key == "":

@@ -47,7 +47,7 @@ func (c clock) nanos(at time.Time) int64 {
 	switch seconds := at.Unix(); {
 	case at.IsZero():
 		return c.now()
-	case at != at.Round(0): // it has a reading of the monotonic clock
+	case at != at.Round(0): // it has a monotonic clock reading
 		return max(0, int64(c)+int64(at.Sub(monotonic.Start)))
 	case seconds < 0 || seconds >= math.MaxInt64/int64(time.Second):
 		return 0

@@ -33,29 +33,29 @@ const (
 // When all spans have been delivered, the localTrace is reused for another request.
 // Handles of earlier spans, which the program may still have, refer to an earlier use.
 type localTrace struct {
-	tracer *Tracer // never changes
-	shard  *shard  // never changes
+	tracer *Tracer // immutable
+	shard  *shard  // immutable
 
 	// Guarded by shard.mu.
 	newer, older *localTrace
 	listed       bool
 
-	mu          sync.Mutex // guards what follows, and the slots
-	use         uint64     // counts the requests before
+	mu          sync.Mutex // guards the fields below and the slots
+	use         uint64     // counts the earlier uses of this memory
 	clock       clock
-	root        *slot // until it has ended
+	root        *slot // nil once the root has ended
 	open        int   // spans that have not ended
-	leaving     int   // parts that the collector has not returned from
-	first, last *slot // of those that have ended and are not handed over
-	waiting     int   // their number
-	handedOver  int64 // when that was last done
-	inSight     bool  // was brought into sight of Tracer.Flush: something waited
+	leaving     int   // parts for which Collect has not returned
+	first, last *slot // ended spans that are not handed over yet
+	waiting     int   // number of these spans
+	handedOver  int64 // time of the last handover
+	inSight     bool  // Tracer.Flush knows this local trace, because spans were waiting
 	discarded   bool
 
-	free  *slot  // list
+	free  *slot  // free list
 	slots int    // in use, waiting or free
-	large bool   // there were more than maxIdleSlots
-	batch *Batch // for the next part, unless one is leaving
+	large bool   // there were ever more than maxIdleSlots
+	batch *Batch // for the next part, or nil while a part uses it
 	own   [firstSlots]slot
 }
 
@@ -140,7 +140,7 @@ func (t *localTrace) end(s *slot, use uint64, at, now int64) {
 		t.inSight = true
 		out = t.shard.add(t)
 	}
-	t.counters().ended.Add(1) // with the lock: before anybody hands the span over
+	t.counters().ended.Add(1) // under the lock, before anyone can hand the span over
 	t.mu.Unlock()
 	if out != nil {
 		out.flush()
@@ -154,7 +154,7 @@ type part struct {
 	spans     int
 	batch     *Batch
 	discarded bool
-	last      bool // nobody uses the local trace any more but for this part
+	last      bool // only this part still uses the local trace
 }
 
 // take moves the spans that have ended to p, for handOver. There must be one. t.mu is
@@ -216,7 +216,7 @@ func (t *localTrace) handOver(p *part) {
 	switch p.last = p.last || t.leaving == 0 && t.close(); {
 	case !p.last:
 	case t.large:
-		t.free, t.batch = nil, nil // handles may hold on to t for long
+		t.free, t.batch = nil, nil // handles may keep t alive for long
 	default:
 		t.tracer.traces.Put(t)
 	}

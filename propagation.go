@@ -52,7 +52,7 @@ func (w W3C) Inject(header map[string][]string, sc SpanContext, b Baggage) {
 	case w.NoBaggage:
 	case b.Len() > 0:
 		header[headerBaggage] = []string{b.String()}
-	case b.members != nil: // emptied, not just absent
+	case b.members != nil: // the program removed all members
 		delete(header, headerBaggage)
 	}
 }

@@ -36,7 +36,7 @@ func NeverSample(SamplingParameters) bool { return false }
 // threshold).
 func RatioSample(ratio float64) Sampler {
 	const randomBits = 56
-	if !(ratio > 0) { // NaN too
+	if !(ratio > 0) { // also if it is NaN
 		return NeverSample
 	}
 	if ratio >= 1 {

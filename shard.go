@@ -19,7 +19,7 @@ type shard struct {
 	newest *localTrace // guarded by mu, like the links in localTrace
 	oldest *localTrace // guarded by mu
 	open   int         // guarded by mu
-	_      [64]byte    // the next shard starts on another cache line
+	_      [64]byte    // keeps the next shard off this cache line
 }
 
 // add lists t. It returns the local trace that was removed for it, if any.

@@ -45,14 +45,14 @@ func NewLogHandler(next slog.Handler, o LogOptions) slog.Handler {
 
 // logHandler is the result of [NewLogHandler]. It is immutable.
 type logHandler struct {
-	next slog.Handler // has all groups and attributes
-	top  slog.Handler // has the attributes from before the first group
+	next slog.Handler // with all groups and attributes
+	top  slog.Handler // with the attributes added before the first group
 	// inside is what was added to the logger after top. Applied to top it gives next.
 	inside []func(slog.Handler) slog.Handler
-	prefix string // the names of the groups, joined by dots
+	prefix string // names of the open groups, joined by dots
 
-	events slog.Leveler // nil: no events
-	attrs  []slog.Attr  // all of them again, for events
+	events slog.Leveler // if nil, records are not added as events
+	attrs  []slog.Attr  // all attributes again, for events
 }
 
 // Enabled implements [slog.Handler].
@@ -67,7 +67,7 @@ func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 		return h
 	}
 	w := h.then(h.prefix, func(next slog.Handler) slog.Handler {
-		return next.WithAttrs(slices.Clone(attrs)) // which may change them
+		return next.WithAttrs(slices.Clone(attrs)) // the handler may modify the slice
 	})
 	if h.events != nil {
 		w.attrs = append(slices.Clip(h.attrs), grouped(h.prefix, attrs)...)

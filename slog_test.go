@@ -115,7 +115,7 @@ func TestLogHandlerLeavesRecord(t *testing.T) {
 	var out bytes.Buffer
 	h := dendro.NewLogHandler(slog.NewJSONHandler(&out, nil), dendro.LogOptions{})
 	r := slog.NewRecord(time.Time{}, slog.LevelInfo, "m", 0)
-	for range 10 { // the record has room for more then
+	for range 10 { // then the slice of the record has spare capacity
 		r.AddAttrs(slog.Int("a", 1))
 	}
 	for range 2 {
@@ -137,7 +137,7 @@ func TestLogEvents(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		log  func(*slog.Logger, context.Context)
-		want string // name and attributes of the event, "" if there is none
+		want string // name and attributes of the event, or "" if there is none
 	}{
 		{"record", func(l *slog.Logger, ctx context.Context) { l.InfoContext(ctx, "m", "a", 1) }, "m [log.severity=INFO a=1]"},
 		{"logger", func(l *slog.Logger, ctx context.Context) { l.With("a", 1).WarnContext(ctx, "m", "b", "x") }, "m [log.severity=WARN a=1 b=x]"},
@@ -184,7 +184,7 @@ func TestLogEventLevels(t *testing.T) {
 		name         string
 		tracer       *dendro.Tracer
 		write, event slog.Level
-		want         [2]bool // written, event
+		want         [2]bool // written to the log, added as an event
 		enabled      bool
 	}{
 		{"both", tracer, slog.LevelInfo, slog.LevelInfo, [2]bool{true, true}, true},

@@ -11,14 +11,14 @@ import (
 // its number and compares it under the lock of the local trace, so a stale handle
 // finds that its use is over.
 type slot struct {
-	trace *localTrace // never changes
-	next  *slot       // free, or ended; guarded by the mutex of trace, as what follows is
+	trace *localTrace // immutable
+	next  *slot       // next free or ended slot; guarded by trace.mu, like the fields below
 
-	use        atomic.Uint64 // counts the spans that have ended here; set with the lock
+	use        atomic.Uint64 // counts the spans that ended in this slot; set under the lock
 	status     bool          // SetStatus was called
-	keys       keySet        // of data.Attributes
+	keys       keySet        // keys of data.Attributes
 	data       SpanData
-	eventAttrs []slog.Attr // of the last events in data.Events, one after the other
+	eventAttrs []slog.Attr // backing array for the attributes of the last events in data.Events
 	inline     [inlineAttributes]slog.Attr
 }
 
@@ -59,7 +59,7 @@ func (s *slot) setAttributes(attrs []slog.Attr) {
 		before := set.attrs
 		set.attrs = slices.Grow(before, max(0, min(need+4, maxAttributes)-len(before)))
 		if cap(set.attrs) > cap(before) {
-			clear(before) // inline holds on to nothing
+			clear(before) // so that inline keeps nothing alive
 		}
 	}
 	set.putAll(attrs)

@@ -57,7 +57,7 @@ func (stale) LogValue() slog.Value { return slog.StringValue("stale") }
 // reused returns the ended root of a request, and a root that has its memory.
 func reused(t *testing.T, tracer *Tracer) (old, young *Span) {
 	t.Helper()
-	for range 1000 { // sync.Pool may forget
+	for range 1000 { // sync.Pool may drop what is put into it
 		_, old = tracer.Start(context.Background(), "old", slog.String("owner", "old"))
 		old.AddEvent("old", slog.String("owner", "old"))
 		old.End()
@@ -110,7 +110,7 @@ func TestStaleHandlesAtWork(t *testing.T) {
 	var k kept
 	tracer := New(Options{Collector: &k})
 	const goroutines, requests = 8, 200
-	handles := make(chan *Span, 64) // of spans that have ended, or will soon
+	handles := make(chan *Span, 64) // of spans that have ended or are about to end
 	var wg sync.WaitGroup
 	for g := range goroutines {
 		wg.Go(func() {

@@ -19,22 +19,22 @@ import (
 // KiB; [Stats] counts what was cut.
 type Span struct {
 	common *common
-	slot   *slot  // nil: not recorded
-	use    uint64 // of slot, that is this span
+	slot   *slot  // nil if the span is not recorded
+	use    uint64 // value of slot.use while slot belongs to this span
 	id     SpanID
 }
 
 // common is what all spans of a local trace share. It is immutable.
 type common struct {
 	tracer   *Tracer
-	use      uint64 // of the local trace, that is this one
+	use      uint64 // value of localTrace.use while it belongs to this local trace
 	clock    clock
 	state    TraceState
 	traceID  TraceID
 	flags    TraceFlags
-	deferred bool // by the caller; we have not decided either
+	deferred bool // the caller left the decision to us, and we have not decided either
 
-	discarded atomic.Bool // the exception: also for what begins below when the local trace is over
+	discarded atomic.Bool // not immutable; it also holds for spans started after the end of the local trace
 }
 
 // edit locks the local trace of s and returns its slot for writing. If the span has
@@ -176,7 +176,7 @@ func (s *Span) addEvent(e Event, attrs []slog.Attr) {
 		}
 		return
 	}
-	set := flatten(attrs).set() // may call the user's code: not under the lock
+	set := flatten(attrs).set() // outside the lock, because it may call methods of the user's values
 	if slot := s.edit(); slot != nil {
 		slot.addEvent(e, set)
 		s.unlock()

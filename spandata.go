@@ -11,11 +11,11 @@ type Kind uint8
 
 // The kinds of OpenTelemetry.
 const (
-	KindInternal Kind = iota // work inside one process; the zero value
-	KindServer               // the handling of a request from elsewhere
-	KindClient               // a request to elsewhere, until its answer
-	KindProducer             // the sending of a message that nobody answers
-	KindConsumer             // the handling of such a message
+	KindInternal Kind = iota // work inside a process; the zero value
+	KindServer               // handling of a request from a client
+	KindClient               // a request to a server, until its response
+	KindProducer             // sending of a message without waiting for a response
+	KindConsumer             // handling of such a message
 )
 
 var kindNames = [...]string{"internal", "server", "client", "producer", "consumer"}
@@ -35,7 +35,7 @@ type StatusCode uint8
 // The status codes of OpenTelemetry.
 const (
 	StatusUnset StatusCode = iota // ended without a known error; the zero value
-	StatusOK                      // somebody vouches for the result
+	StatusOK                      // the program confirmed success
 	StatusError                   // failed
 )
 

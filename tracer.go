@@ -39,10 +39,10 @@ type Options struct {
 type Tracer struct {
 	resource    *Resource
 	collector   Collector
-	sampler     Sampler // nil: ParentSample(AlwaysSample)
+	sampler     Sampler // if nil, ParentSample(AlwaysSample)
 	propagator  Propagator
 	errorStacks bool
-	off         atomic.Bool // OTEL_SDK_DISABLED, or shut down
+	off         atomic.Bool // OTEL_SDK_DISABLED is set, or Shutdown was called
 
 	traces sync.Pool // of *localTrace
 	made   atomic.Uint32
@@ -155,11 +155,11 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 
 	parent := &o.Parent
 	below := parent.IsValid() // there is a parent
-	late := false             // it belongs to a local trace that is over
+	late := false             // the local trace of the parent is over
 	if above != nil && !below {
 		if above.common.tracer == t {
 			if above.slot == nil {
-				return ctx, above // the decision holds for the whole local trace
+				return ctx, above // the decision applies to the whole local trace
 			}
 			if !t.off.Load() {
 				if slot := above.slot.trace.child(above.common.use); slot != nil {
@@ -331,6 +331,6 @@ func (t *Tracer) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	t.flushOpen()
-	t.off.Store(true) // before the collector is flushed: nothing comes after that
+	t.off.Store(true) // before the collector is flushed, as nothing may arrive after that
 	return t.flushCollector(ctx)
 }

@@ -585,7 +585,7 @@ func TestNeverEnded(t *testing.T) {
 	testkit.NoError(t, tracer.Flush(background))
 	testkit.Equal(t, "flushed although the root is open", len(recorder.spans), 1)
 	testkit.Equal(t, "waiting", tracer.Stats().Waiting, uint64(0))
-	for range 10_000 { // what is over does not push out what is open
+	for range 10_000 { // local traces that are over do not displace open ones
 		_, span := tracer.Start(background, "short")
 		span.End()
 	}
@@ -971,7 +971,7 @@ func TestSamplerFromEnvironment(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	for _, c := range []struct {
 		name, arg string
-		root      bool // a new trace is sampled
+		root      bool // whether a new trace is sampled
 		warning   string
 	}{
 		{"", "", true, ""},

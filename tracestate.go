@@ -31,7 +31,7 @@ func ParseTraceState(s string) (TraceState, error) {
 		return TraceState{}, ErrInvalidTraceState
 	}
 	var list strings.Builder
-	same := true // list would be s up to here
+	same := true // whether list equals s up to here
 	for rest, more := s, true; more; {
 		before := s[:len(s)-len(rest)]
 		var member string

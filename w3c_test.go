@@ -20,7 +20,7 @@ const (
 
 func TestParseTraceparent(t *testing.T) {
 	for _, c := range []struct {
-		in, out string // out: as version 00 again, "" if refused
+		in, out string // out is in, formatted as version 00, or "" if in is invalid
 	}{
 		{"00-" + traceID + "-" + spanID + "-01", "00-" + traceID + "-" + spanID + "-01"},
 		{"00-" + traceID + "-" + spanID + "-00", "00-" + traceID + "-" + spanID + "-00"},
@@ -87,7 +87,7 @@ func TestHexadecimal(t *testing.T) {
 			sc.TraceID[i] = byte(r.Uint32())
 		}
 		for i := range sc.SpanID {
-			sc.SpanID[i] = byte(n + i) // each byte everywhere
+			sc.SpanID[i] = byte(n + i) // puts every byte value at every position
 		}
 		trace, span := fmt.Sprintf("%x", sc.TraceID[:]), fmt.Sprintf("%x", sc.SpanID[:])
 		testkit.Equal(t, "trace id", sc.TraceID.String(), trace)
