@@ -9,22 +9,23 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// Appdash is the [dendro.Propagator] of Appdash's headers
-// (sourcegraph.com/sourcegraph/appdash, httptrace/header.go and span.go). Clients
-// send Span-ID, trace/span or trace/span/parent, each id 64 bits in hexadecimal.
-// Programs that cannot make ids, such as scripts in a web page, send Parent-Span-ID
-// in the same form. Appdash's server makes the first its own span, as Zipkin does,
-// and a child of the second; here the span of either is the parent, and Span-ID
-// wins, even if it is malformed.
+// Appdash is the [dendro.Propagator] for the headers of Appdash
+// (sourcegraph.com/sourcegraph/appdash, httptrace/header.go and span.go). Clients send
+// Span-ID as trace/span or trace/span/parent, with ids of 64 bits in hexadecimal.
+// Programs that cannot make ids, such as scripts in a web page, send Parent-Span-ID in
+// the same form. A server of Appdash uses the span in Span-ID as its own span, as
+// Zipkin does, and makes a child of the span in Parent-Span-ID. Extract returns the
+// span in either header, as the parent. If both are present, Span-ID is used, even if
+// it is malformed.
 //
-// Span-ID is what is sent, with the last 64 bits of the trace id and without a
-// parent. A trace id whose last 64 bits are zero cannot be sent. Appdash knows no
-// sampling: whoever sends the header records, whoever receives it is not told to,
-// so that the span context is Deferred. What is not sampled here is sent all the
-// same, and recorded there.
+// Inject writes Span-ID with the last 64 bits of the trace id and without a parent. It
+// writes nothing if the last 64 bits of the trace id are zero. Appdash has no sampling
+// decision: a client that sends the header records the trace, and the server is not
+// told to. Extracted span contexts are therefore Deferred. Spans that are not sampled
+// here are sent as well, and the receiver records them.
 type Appdash struct{}
 
-// The header names in the canonical form of net/http.
+// Header names in the canonical form of net/http.
 const (
 	headerAppdashSpanID       = "Span-Id"
 	headerAppdashParentSpanID = "Parent-Span-Id"
@@ -51,8 +52,8 @@ func (Appdash) Extract(header map[string][]string) (dendro.SpanContext, dendro.B
 	return parseAppdash(only(header, name)), dendro.Baggage{}
 }
 
-// parseAppdash returns the zero value for what Appdash would not read, and for
-// ids of more than 16 digits.
+// parseAppdash parses a header value. It returns the zero value if Appdash would not
+// accept s, or if an id has more than 16 digits.
 func parseAppdash(s string) dendro.SpanContext {
 	sc := dendro.SpanContext{Deferred: true}
 	trace, rest, _ := strings.Cut(s, "/")
@@ -64,7 +65,8 @@ func parseAppdash(s string) dendro.SpanContext {
 	return sc
 }
 
-// parseHex fills dst, 8 bytes, from up to 16 hexadecimal digits of either case.
+// parseHex fills dst, which has 8 bytes, from at most 16 hexadecimal digits of either
+// case.
 func parseHex(dst []byte, s string) bool {
 	if len(s) > spanIDLen {
 		return false

@@ -7,24 +7,24 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// B3 is the [dendro.Propagator] of Zipkin's B3, as
-// https://github.com/openzipkin/b3-propagation defines it: in the header b3, or in
-// several whose names begin with X-B3-. It reads both; b3 wins if it is valid, as
-// in OpenTelemetry's propagator. B3 has no baggage and no tracestate.
+// B3 is the [dendro.Propagator] for Zipkin's B3
+// (https://github.com/openzipkin/b3-propagation). It uses the header b3, or several
+// headers whose names begin with X-B3-. Extract reads both forms and prefers a valid
+// b3, as OpenTelemetry's propagator does. B3 carries neither baggage nor tracestate.
 //
-// Ids are lower-case hexadecimal. A trace id of 64 bits is filled with zeros at
-// the left, and travels on in that form. Without a sampling state the span context
-// is Deferred, and the other way round. Debug is sampled; that it was debug does
-// not travel on. A header with a sampling state and no ids (b3: 0) names no span
-// and counts as none. ParentSpanId is never sent.
+// Ids are lower-case hexadecimal. A trace id of 64 bits is padded with zeros on the
+// left and sent on in that form. Without a sampling state the span context is
+// Deferred, and a Deferred span context is sent without a sampling state. Debug is
+// read as sampled and sent on as sampled. A header with a sampling state but without
+// ids (b3: 0) counts as missing. ParentSpanId is never sent.
 type B3 struct {
-	// Multi writes X-B3-TraceId, X-B3-SpanId and X-B3-Sampled instead of b3. A b3
-	// that is there, from a request that is passed on, is replaced: receivers would
-	// prefer it.
+	// Multi makes Inject write X-B3-TraceId, X-B3-SpanId and X-B3-Sampled instead of
+	// b3. If the header map already has b3, because a request is passed on, Inject
+	// replaces it: receivers prefer it.
 	Multi bool
 }
 
-// The header names in the canonical form of net/http.
+// Header names in the canonical form of net/http.
 const (
 	headerB3             = "B3"
 	headerB3TraceID      = "X-B3-Traceid"
@@ -34,7 +34,7 @@ const (
 	headerB3Flags        = "X-B3-Flags"
 )
 
-// The lengths of the ids in hexadecimal digits.
+// Lengths of the ids in hexadecimal digits.
 const (
 	traceIDLen = 32
 	spanIDLen  = 16
@@ -64,7 +64,7 @@ func (f B3) Inject(header map[string][]string, sc dendro.SpanContext, _ dendro.B
 	delete(header, headerB3ParentSpanID)
 }
 
-// singleB3 returns the value of b3 for sc, and its sampling state.
+// singleB3 returns the value of b3 for sc and its sampling state.
 func singleB3(sc dendro.SpanContext) (text, state string) {
 	b := make([]byte, 0, traceIDLen+1+spanIDLen+1+1)
 	b = hex.AppendEncode(b, sc.TraceID[:])
@@ -89,8 +89,8 @@ func (f B3) Extract(header map[string][]string) (dendro.SpanContext, dendro.Bagg
 	return sc, dendro.Baggage{}
 }
 
-// parseSingleB3 parses {TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}, of
-// which the last two are optional. It returns the zero value for anything else.
+// parseSingleB3 parses {TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}. The last two
+// fields are optional. It returns the zero value for anything else.
 func parseSingleB3(s string) dendro.SpanContext {
 	traceID, rest, _ := strings.Cut(s, "-")
 	spanID, rest, hasState := strings.Cut(rest, "-")
@@ -124,8 +124,7 @@ func extractMultiB3(header map[string][]string) dendro.SpanContext {
 	return parseB3(only(header, headerB3TraceID), only(header, headerB3SpanID), state)
 }
 
-// parseB3 returns the zero value if an id or the state, which is "0", "1" or
-// "", is malformed.
+// parseB3 returns the zero value if an id is malformed or state is not "0", "1" or "".
 func parseB3(traceID, spanID, state string) (sc dendro.SpanContext) {
 	var ok bool
 	var err error
@@ -147,7 +146,7 @@ func parseB3(traceID, spanID, state string) (sc dendro.SpanContext) {
 	return sc
 }
 
-// parseTraceID parses an id of 32 digits, or of 16.
+// parseTraceID parses an id of 16 or 32 digits.
 func parseTraceID(s string) (id dendro.TraceID, ok bool) {
 	if len(s) != spanIDLen {
 		id, err := dendro.ParseTraceID(s)

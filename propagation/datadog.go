@@ -9,19 +9,20 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// Datadog is the [dendro.Propagator] of Datadog's headers, as dd-trace-go 2.12
-// has them (ddtrace/tracer/textmap.go): x-datadog-trace-id with the last 64 bits of
-// the trace id and x-datadog-parent-id with the span id, both decimal;
-// x-datadog-sampling-priority; and x-datadog-tags, whose _dd.p.tid has the first 64
-// bits of the trace id as 16 hexadecimal digits.
+// Datadog is the [dendro.Propagator] for Datadog's headers, as in dd-trace-go 2.12
+// (ddtrace/tracer/textmap.go). The header x-datadog-trace-id has the last 64 bits of
+// the trace id and x-datadog-parent-id the span id, both in decimal. The first 64 bits
+// of the trace id are the tag _dd.p.tid in x-datadog-tags, in 16 hexadecimal digits.
+// The sampling decision is x-datadog-sampling-priority.
 //
-// A priority above zero is sampled, and sampled is sent as 1, not sampled as 0;
-// without a priority the span context is Deferred, and the other way round. A
-// malformed _dd.p.tid, and x-datadog-tags of more than 512 bytes, count as none.
-// Other tags, x-datadog-origin and ot-baggage are not read and not sent on.
+// A priority above zero means sampled. Inject writes 1 for sampled and 0 for not
+// sampled. Without a priority the span context is Deferred, and a Deferred span
+// context is sent without a priority. A malformed _dd.p.tid, and x-datadog-tags of
+// more than 512 bytes, are ignored. Other tags, x-datadog-origin and ot-baggage are
+// neither read nor sent on.
 type Datadog struct{}
 
-// The header names in the canonical form of net/http.
+// Header names in the canonical form of net/http.
 const (
 	headerDatadogTraceID  = "X-Datadog-Trace-Id"
 	headerDatadogParentID = "X-Datadog-Parent-Id"
@@ -31,9 +32,9 @@ const (
 
 const (
 	datadogHighBits = "_dd.p.tid"
-	// maxDatadogTags is the longest x-datadog-tags that Datadog reads.
+	// maxDatadogTags bounds the length of x-datadog-tags, as in dd-trace-go.
 	maxDatadogTags = 512
-	// maxDecimal is the length of the largest id in decimal digits.
+	// maxDecimal is the number of decimal digits of the largest id.
 	maxDecimal = 20
 )
 
@@ -84,7 +85,7 @@ func (Datadog) Extract(header map[string][]string) (sc dendro.SpanContext, _ den
 	return sc, dendro.Baggage{}
 }
 
-// parseDecimal fills dst, 8 bytes, from decimal digits.
+// parseDecimal fills dst, which has 8 bytes, from decimal digits.
 func parseDecimal(dst []byte, s string) bool {
 	if len(s) > maxDecimal {
 		return false
@@ -105,7 +106,7 @@ func parsePriority(s string) (flags dendro.TraceFlags, deferred, ok bool) {
 	return flags, false, err == nil
 }
 
-// datadogTag returns the value of key in a list of key=value, "" if it has none.
+// datadogTag returns the value of key in a list of key=value, or "" if it is missing.
 func datadogTag(list, key string) string {
 	if len(list) > maxDatadogTags {
 		return ""

@@ -8,8 +8,8 @@ import (
 	"github.com/dendrotrace/dendro/propagation"
 )
 
-// While a fleet moves from Zipkin to W3C Trace Context, its services write both
-// formats and read what they get.
+// While services move from Zipkin to W3C Trace Context, they write both formats and
+// read the one they get.
 func Example_migrate() {
 	tracer := dendro.New(dendro.Options{
 		Service:    "shop",

@@ -1,11 +1,10 @@
-// Package propagation has the header formats that are not W3C's, for services
-// that talk to Zipkin, Datadog or Appdash clients, and for fleets that move from
-// one format to another. [dendro.Options] takes one of them as Propagator.
+// Package propagation implements header formats other than W3C's, for services that
+// talk to Zipkin, Datadog or Appdash clients, and for moving from one format to
+// another. Use one of them as Propagator in [dendro.Options].
 //
-// None of them panics or fails: what is malformed counts as none. An id that a
-// header names twice counts as none, too, as two traceparents do; of a repeated
-// sampling state the first value holds. Header names are in the canonical form of
-// net/http.
+// Malformed headers are ignored. A header with an id that occurs twice is ignored as
+// well, like a second traceparent. If a sampling state is repeated, the first value is
+// used. Header names are in the canonical form of net/http.
 package propagation
 
 import (
@@ -17,12 +16,12 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// composite is what [Composite] returns.
+// composite is the result of [Composite].
 type composite []dendro.Propagator
 
-// Composite returns a [dendro.Propagator] that writes all the formats of p. It
-// reads them in that order: the first valid span context holds, and the first
-// baggage that is not empty.
+// Composite returns a [dendro.Propagator] that writes all formats in p. It reads them
+// in order and returns the first valid span context and the first baggage that is not
+// empty.
 func Composite(p ...dendro.Propagator) dendro.Propagator {
 	return composite(slices.Clone(p))
 }
@@ -48,8 +47,8 @@ func (c composite) Extract(header map[string][]string) (sc dendro.SpanContext, b
 	return sc, b
 }
 
-// formats are the values of OTEL_PROPAGATORS that this package knows beside
-// "none".
+// formats maps the values of OTEL_PROPAGATORS to propagators. "none" is not among
+// them.
 var formats = map[string]dendro.Propagator{
 	"tracecontext": dendro.W3C{NoBaggage: true},
 	"baggage":      dendro.W3C{NoTraceContext: true},
@@ -59,11 +58,11 @@ var formats = map[string]dendro.Propagator{
 	"appdash":      Appdash{},
 }
 
-// FromEnv returns the composite of what OTEL_PROPAGATORS lists, separated by
-// commas: tracecontext, baggage, b3, b3multi, datadog, appdash, or none. What it
-// does not know it logs by [slog.Default] and leaves out. Without anything that
-// it knows it returns the default of OpenTelemetry, tracecontext,baggage
-// (specification, "Environment Variable Specification").
+// FromEnv returns the composite of the formats in OTEL_PROPAGATORS, a comma-separated
+// list of tracecontext, baggage, b3, b3multi, datadog, appdash, or none. Unknown
+// formats are logged by [slog.Default] and left out. If no known format is left,
+// FromEnv returns OpenTelemetry's default, tracecontext,baggage (specification,
+// "Environment Variable Specification").
 func FromEnv() dendro.Propagator {
 	var names []string
 	var all composite
@@ -88,7 +87,8 @@ func FromEnv() dendro.Propagator {
 	return all
 }
 
-// only returns the value of a header, "" if it has none or more than one.
+// only returns the value of a header, or "" if it is missing or has more than one
+// value.
 func only(header map[string][]string, name string) string {
 	if values := header[name]; len(values) == 1 {
 		return values[0]
@@ -96,7 +96,7 @@ func only(header map[string][]string, name string) string {
 	return ""
 }
 
-// first returns the first value of a header, "" if it has none.
+// first returns the first value of a header, or "" if it is missing.
 func first(header map[string][]string, name string) string {
 	if values := header[name]; len(values) > 0 {
 		return values[0]

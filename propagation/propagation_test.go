@@ -18,7 +18,7 @@ const (
 	lowID   = "64fe8b2a57d3eff7" // its last 64 bits
 	spanID  = "05e3ac9a4f6e3b90"
 	parent  = "e457b5a2e4d86bd1"
-	// The same in decimal.
+	// The same ids in decimal.
 	lowDecimal  = "7277407061855694839"
 	spanDecimal = "424372568660523920"
 
@@ -27,7 +27,7 @@ const (
 	deferred = "deferred"
 )
 
-// context returns the span context with these ids.
+// context returns the span context with the given ids.
 func context(t testing.TB, trace, span, state string) dendro.SpanContext {
 	t.Helper()
 	if state == "" {
@@ -44,7 +44,7 @@ func context(t testing.TB, trace, span, state string) dendro.SpanContext {
 	return sc
 }
 
-// headers makes headers of "name: value" lines.
+// headers makes a header map from "name: value" lines.
 func headers(lines ...string) http.Header {
 	h := http.Header{}
 	for _, line := range lines {
@@ -253,7 +253,7 @@ func TestInject(t *testing.T) {
 	testkit.Equal(t, "the debug flag of somebody else", header.Values("X-B3-Flags"), []string(nil))
 }
 
-// Values are not shared: whoever appends to one does not write into another.
+// Header values share no memory: appending to one does not overwrite another.
 func TestInjectedValuesAreApart(t *testing.T) {
 	for _, p := range []dendro.Propagator{propagation.B3{}, propagation.B3{Multi: true}, propagation.Datadog{}, propagation.Appdash{}} {
 		header, want := http.Header{}, http.Header{}
@@ -356,7 +356,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// roundTrip checks that what from reads from header, to writes and reads again.
+// roundTrip checks that to can write and read again what from reads from header.
 func roundTrip(t *testing.T, from, to dendro.Propagator, header http.Header) {
 	sc, _ := from.Extract(header)
 	switch {
