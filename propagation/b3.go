@@ -116,7 +116,7 @@ func extractMultiB3(header map[string][]string) dendro.SpanContext {
 	switch {
 	case first(header, headerB3Flags) == "1": // debug
 		state = "1"
-	case strings.EqualFold(state, "true"): // sent before the specification was written
+	case strings.EqualFold(state, "true"): // sent by early implementations
 		state = "1"
 	case strings.EqualFold(state, "false"):
 		state = "0"

@@ -13,13 +13,13 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
-// badRequest is what is wrong with a request.
+// badRequest describes why a request is refused.
 type badRequest struct {
 	status  int
 	message string
 }
 
-// maxPooledBytes is the largest buffer that is kept for another request.
+// maxPooledBytes bounds the size of a buffer that is kept for another request.
 const maxPooledBytes = 1 << 20
 
 var (
@@ -27,7 +27,8 @@ var (
 	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
 )
 
-// receive hands over the spans in the body of r. The results are those of collect.
+// receive decodes the body of r and passes its spans to collect, whose results it
+// returns.
 func (h *handler) receive(w http.ResponseWriter, r *http.Request, f *format) (result otlp.Result, retry bool, bad *badRequest) {
 	body := buffers.Get().(*bytes.Buffer)
 	defer func() {
@@ -54,7 +55,7 @@ func (h *handler) receive(w http.ResponseWriter, r *http.Request, f *format) (re
 	return result, retry, nil
 }
 
-// fill reads the body of r, decompressed, into dst.
+// fill reads and decompresses the body of r into dst.
 func (h *handler) fill(dst *bytes.Buffer, w http.ResponseWriter, r *http.Request) *badRequest {
 	tooLarge := &badRequest{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", h.maxBody)}
 	if r.ContentLength > h.maxBody {

@@ -11,7 +11,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/server"
 )
 
-// Any store, or any function, can be fed by whatever speaks OTLP.
+// Any store, or any function, can receive spans from whatever speaks OTLP.
 func ExampleNew() {
 	printer := collect(func(b *dendro.Batch) error {
 		for _, s := range b.Spans {

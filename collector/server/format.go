@@ -9,13 +9,13 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
-// The codes of google.rpc.Status that are used here.
+// Codes of google.rpc.Status that this package uses.
 const (
 	codeInvalidArgument = 3
 	codeUnavailable     = 14
 )
 
-// format is an encoding of OTLP. An answer has that of its request.
+// format is an encoding of OTLP. A response has the format of its request.
 type format struct {
 	contentType  string
 	decode       func([]byte) ([]*dendro.Batch, error)
@@ -29,7 +29,7 @@ var (
 )
 
 func formatOf(r *http.Request) (f *format, ok bool) {
-	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // "" with an error
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // "" if there is an error
 	switch mediaType {
 	case protobuf.contentType:
 		return protobuf, true
@@ -39,8 +39,8 @@ func formatOf(r *http.Request) (f *format, ok bool) {
 	return nil, false
 }
 
-// emptyMessage returns why body, which was decoded, may have no spans, "" if there is
-// nothing wrong with it.
+// emptyMessage returns a warning if body, which decoded to no spans, has unknown keys.
+// Otherwise it returns "".
 func (f *format) emptyMessage(body []byte) string {
 	if f != json {
 		return ""

@@ -1,6 +1,6 @@
-// Package server receives spans by OTLP/HTTP (OpenTelemetry Protocol 1.x, section
-// "OTLP/HTTP"), protobuf and JSON, from package collector/remote and from
-// whatever else speaks OpenTelemetry.
+// Package server receives spans over OTLP/HTTP (OpenTelemetry Protocol 1.x, section
+// "OTLP/HTTP"), in protobuf and JSON. They may come from package collector/remote or
+// from any OpenTelemetry exporter.
 package server
 
 import (
@@ -13,10 +13,10 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
-// Options configures [New]. The zero value works.
+// Options configures [New]. The zero value is ready to use.
 type Options struct {
-	// MaxBodyBytes bounds the body of a request, before and after
-	// decompression, in bytes. Zero or less: the default, 16 MiB.
+	// MaxBodyBytes bounds the body of a request in bytes, before and after
+	// decompression. If it is zero or less, the bound is 16 MiB.
 	MaxBodyBytes int64
 }
 
@@ -24,21 +24,27 @@ const defaultMaxBodyBytes = 16 << 20
 
 const tracesPath = "/v1/traces"
 
-// New returns a handler that gives the spans of POST requests to c. It answers
-// any path that ends in /v1/traces, so that it can be mounted under a prefix.
+// New returns a handler that passes the spans of POST requests to c. It serves any
+// path that ends in /v1/traces, so that it can be mounted under a prefix.
 //
-// A request counts as a whole or not at all: nothing reaches c before all of it
-// has been decoded. If c then refuses all spans, the answer is 503 with
-// Retry-After, and senders try again; if it refuses some, or all for the reason
-// [collector.DropTooLarge], 200 with their number as rejected_spans. Otherwise the answer is 200, or 400 for what is no OTLP, 404,
-// 405, 413 for a body that is too large, and 415 for a Content-Type other than
-// application/x-protobuf and application/json or a Content-Encoding other than
-// gzip. Errors about the content are a google.rpc.Status in the format of the
-// request.
+// A request is decoded completely before any span reaches c. The response is
 //
-// The handler waits for a slow body as long as the [http.Server] does: set its
-// ReadTimeout. Bodies of more than 1 MiB are decoded one after the other, because
-// spans take many times the room of what a hostile client can send.
+//	200  c accepted the spans. If it refused some, or all of them for the reason
+//	     collector.DropTooLarge, rejected_spans has their number.
+//	400  the body is not OTLP
+//	404  the path does not end in /v1/traces
+//	405  the method is not POST
+//	413  the body is too large
+//	415  the Content-Type is neither application/x-protobuf nor application/json,
+//	     or the Content-Encoding is not gzip
+//	503  c refused all spans for another reason. Retry-After makes senders try again.
+//
+// An error about the content of the body is a google.rpc.Status in the format of the
+// request. Other errors are plain text.
+//
+// The handler waits for a slow body as long as the [http.Server] does, so set its
+// ReadTimeout. Bodies of more than 1 MiB are decoded one at a time, because decoded
+// spans may need many times the memory of the body that a hostile client sends.
 func New(c dendro.Collector, o Options) http.Handler {
 	h := &handler{collector: c, maxBody: o.MaxBodyBytes, large: make(chan struct{}, 1)}
 	if h.maxBody <= 0 {
@@ -50,11 +56,11 @@ func New(c dendro.Collector, o Options) http.Handler {
 type handler struct {
 	collector dendro.Collector
 	maxBody   int64
-	large     chan struct{} // holds a token while a large body is at work
+	large     chan struct{} // holds a token while a large body is decoded
 }
 
-// largeBytes is from where on bodies are decoded one at a time: what they become
-// can take fifty times their room.
+// largeBytes is the size above which bodies are decoded one at a time. Decoded spans
+// may need fifty times the memory of the body.
 const largeBytes = 1 << 20
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -88,8 +94,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.write(w, http.StatusOK, f.appendResult(result, nil))
 }
 
-// collect hands the batches over. It returns which spans were not taken, and
-// whether to try again: none were, and room for some may come.
+// collect passes the batches to the collector. It returns which spans were rejected,
+// and whether the sender should try again: no batch was accepted, and the collector
+// may accept one later.
 func (h *handler) collect(batches []*dendro.Batch) (result otlp.Result, retry bool) {
 	taken := false
 	for _, b := range batches {

@@ -43,7 +43,7 @@ func batch(service string, names ...string) *dendro.Batch {
 	return b
 }
 
-// collect is a Collector of one function.
+// collect is a [dendro.Collector] made from a function.
 type collect func(*dendro.Batch) error
 
 func (f collect) Collect(b *dendro.Batch) error { return f(b) }
@@ -71,8 +71,8 @@ func serve(c dendro.Collector, o server.Options, r *http.Request) *httptest.Resp
 	return w
 }
 
-// Spans arrive in every format and under every prefix, and are answered in the
-// format they came in.
+// Spans arrive in every format and under every prefix. The response has the format of
+// the request.
 func TestReceives(t *testing.T) {
 	proto, text := otlp.AppendTraces(nil, batches...), otlp.AppendTracesJSON(nil, batches...)
 	for _, c := range []struct {
@@ -126,8 +126,8 @@ func TestEmptyRequest(t *testing.T) {
 	}
 }
 
-// OTLP ignores unknown keys. A request of which nothing else is left is told so, with
-// the keys, as a warning: nothing was rejected.
+// OTLP ignores unknown keys. If a request with unknown keys contains no spans, the
+// response has a warning that names the keys. Nothing is rejected.
 func TestUnknownKeys(t *testing.T) {
 	none := collect(func(*dendro.Batch) error { return errors.New("called") })
 	many := `{"` + strings.Repeat("x", 1000) + `":1`
@@ -151,19 +151,19 @@ func TestUnknownKeys(t *testing.T) {
 	for _, body := range []string{`{}`, `{"resourceSpans":[]}`, `{"resourceSpans":null}`, `{"resourceSpans":[{"resource":{"unknown":1},"scopeSpans":[{"scope":{"unknown":1},"spans":[]}]}]}`} {
 		testkit.Equal(t, body, serve(none, server.Options{}, request(json, "", []byte(body))).Body.String(), "{}")
 	}
-	// With a span there is nothing to tell.
+	// There is no warning if the request has a span.
 	_, store := testkit.NewTracer(t)
 	spans := strings.Replace(string(otlp.AppendTracesJSON(nil, batches...)), "{", `{"unknown":1,`, 1)
 	testkit.Equal(t, "answer", serve(store, server.Options{}, request(json, "", []byte(spans))).Body.String(), "{}")
 	testkit.Equal(t, "spans", len(store.Spans()), 3)
 }
 
-// What is wrong is said, in the format of the request, and leaves no trace.
+// Bad requests get an error in the format of the request, and store nothing.
 func TestRefuses(t *testing.T) {
 	proto, text := otlp.AppendTraces(nil, batches...), otlp.AppendTracesJSON(nil, batches...)
 	bomb := zip(make([]byte, 1<<20+1))
 	damaged := zip(proto)
-	damaged[len(damaged)-5] ^= 1 // in the checksum
+	damaged[len(damaged)-5] ^= 1 // damages the checksum
 	noLength := request(protobuf, "", nil)
 	noLength.ContentLength, noLength.Body = -1, io.NopCloser(bytes.NewReader(make([]byte, 5000)))
 	broken := request(protobuf, "", nil)
@@ -228,7 +228,7 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// An error in the last span keeps the first from the collector.
+// If the last span cannot be decoded, the collector does not get the first.
 func TestAllOrNothing(t *testing.T) {
 	last := batch("till", "no ids")
 	last.Spans[0].SpanContext = dendro.SpanContext{}
@@ -246,14 +246,14 @@ func TestAllOrNothing(t *testing.T) {
 	}
 }
 
-// A collector that has no room makes senders wait; one that has for some, or never
-// will, says for how many.
+// If the collector has no room, senders are asked to try again. If it refuses some
+// spans, or can never accept them, the response has their number.
 func TestCollectorRefuses(t *testing.T) {
 	full := &dendro.DropError{Reason: "queue_full"}
 	large := &dendro.DropError{Reason: collector.DropTooLarge}
 	for _, c := range []struct {
 		name       string
-		refuse     []string // services
+		refuse     []string // names of services
 		err        error
 		status     int
 		retryAfter string
@@ -286,8 +286,8 @@ func TestCollectorRefuses(t *testing.T) {
 	}
 }
 
-// Bodies that may become much larger when they are decoded wait for each other;
-// others do not wait for them.
+// Bodies that may become much larger when they are decoded wait for each other. Other
+// bodies do not wait.
 func TestLargeBodiesAreTakenOneAtATime(t *testing.T) {
 	for name, test := range map[string]struct {
 		textBytes int
@@ -317,8 +317,8 @@ func TestLargeBodiesAreTakenOneAtATime(t *testing.T) {
 	}
 }
 
-// Whatever comes in, the answer is one of those that New documents, and what was
-// there before still is.
+// Whatever a client sends, the response is one that New documents, and the stored
+// spans stay as they are.
 func FuzzServer(f *testing.F) {
 	proto, text := otlp.AppendTraces(nil, batches...), otlp.AppendTracesJSON(nil, batches...)
 	f.Add(protobuf, "", proto)

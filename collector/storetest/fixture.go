@@ -11,7 +11,7 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// epoch is when the first span of a test begins.
+// epoch is the start of the first span of a test.
 const epoch = int64(1_700_000_000_000_000_000)
 
 const ms = int64(time.Millisecond)
@@ -26,8 +26,8 @@ func spanID(n int) (id dendro.SpanID) {
 	return id
 }
 
-// span returns a span that begins start milliseconds after the epoch and takes
-// ten. A parent of 0 is none.
+// span returns a span that begins start milliseconds after the epoch and takes ten
+// milliseconds. A parent of 0 means none.
 func span(trace, id, parent int, name string, start int64, attrs ...slog.Attr) *dendro.SpanData {
 	s := &dendro.SpanData{Name: name, Start: epoch + start*ms, End: epoch + (start+10)*ms, Attributes: attrs}
 	s.TraceID, s.SpanID, s.ParentID, s.Flags = traceID(trace), spanID(id), spanID(parent), dendro.FlagSampled
@@ -44,7 +44,7 @@ func lasting(s *dendro.SpanData, millis int64) *dendro.SpanData {
 	return s
 }
 
-// batch returns spans of a service.
+// batch returns a batch of spans of one service.
 func batch(service string, spans ...*dendro.SpanData) *dendro.Batch {
 	return &dendro.Batch{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service), slog.String("host.name", "host of "+service)}},
@@ -62,7 +62,7 @@ func collect(t testing.TB, s collector.Store, batches ...*dendro.Batch) {
 	}
 }
 
-// trace returns a trace that has to be there.
+// trace returns trace n, which must be stored.
 func trace(t testing.TB, s collector.Store, n int) *collector.Trace {
 	t.Helper()
 	got, err := s.Trace(t.Context(), traceID(n))
@@ -84,7 +84,7 @@ func search(t testing.TB, s collector.Store, q collector.Query) []collector.Summ
 	return got
 }
 
-// found fails the test unless q finds the traces want, in that order.
+// found fails the test unless q finds exactly the traces in want, in that order.
 func found(t testing.TB, s collector.Store, what string, q collector.Query, want ...int) {
 	t.Helper()
 	var got []int
@@ -102,8 +102,8 @@ func names(trace *collector.Trace) []string {
 	return out
 }
 
-// equal compares what has no [slog.Value] in it, of whose strings
-// [reflect.DeepEqual] sees the first byte only.
+// equal compares values that contain no [slog.Value]. Of strings in those,
+// [reflect.DeepEqual] compares only the first byte.
 func equal(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if !reflect.DeepEqual(got, want) {

@@ -14,8 +14,8 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// agreesWithModel gives the same random spans, some of them again and again, to s
-// and to a model that does nothing fast, and asks both the same questions.
+// agreesWithModel gives the same random spans, some of them repeatedly, to s and to a
+// simple model, and asks both the same questions.
 func agreesWithModel(t *testing.T, s collector.Store) {
 	r := rand.New(rand.NewPCG(1, 2))
 	m := model{}
@@ -50,7 +50,7 @@ func texts(spans []collector.Span) (out []string) {
 	return out
 }
 
-// randomBatch returns spans of one service. What a span is follows from its
+// randomBatch returns spans of one service. Everything in a span is derived from its
 // trace, id and start.
 func randomBatch(r *rand.Rand) *dendro.Batch {
 	service := r.IntN(3)
@@ -105,7 +105,7 @@ func randomQuery(r *rand.Rand) (q collector.Query) {
 	return q
 }
 
-// model has the spans of each trace, each once, in the order of arrival.
+// model has the distinct spans of each trace in the order of arrival.
 type model map[dendro.TraceID][]collector.Span
 
 func (m model) collect(b *dendro.Batch) {

@@ -9,7 +9,7 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// render returns all that is in a span as text, for comparison.
+// render returns everything in a span as text, for comparison.
 func render(s *dendro.SpanData) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %02x %q\n", s.TraceID, s.SpanID, byte(s.Flags), s.State)

@@ -15,7 +15,7 @@ import (
 )
 
 func newestFirst(t *testing.T, s collector.Store) {
-	for _, n := range []int{3, 1, 5, 2, 4} { // the order of arrival is another
+	for _, n := range []int{3, 1, 5, 2, 4} { // arrives in a different order
 		collect(t, s, batch("a", span(n, n, 0, "root", int64(100*n))))
 	}
 	found(t, s, "by start", collector.Query{}, 5, 4, 3, 2, 1)
@@ -23,7 +23,8 @@ func newestFirst(t *testing.T, s collector.Store) {
 	found(t, s, "by the earliest span", collector.Query{}, 5, 3, 2, 1, 4)
 }
 
-// sameStart is of so many traces that a store may not look at all of them.
+// sameStart has so many traces with the same start that a store may not look at all of
+// them.
 func sameStart(t *testing.T, s collector.Store) {
 	const n = 10_000
 	for i := range n {
@@ -79,7 +80,7 @@ func durations(t *testing.T, s collector.Store) {
 	for n := 1; n <= 4; n++ {
 		collect(t, s, batch("a", lasting(span(n, n, 0, "root", int64(n)), int64(100*n))))
 	}
-	// The duration is that of the trace, not of a span.
+	// MinDuration and MaxDuration apply to the trace, not to a span.
 	collect(t, s, batch("b", span(1, 10, 1, "late", 991)))
 	found(t, s, "min", collector.Query{MinDuration: 300 * time.Millisecond}, 4, 3, 1)
 	found(t, s, "max", collector.Query{MaxDuration: 300 * time.Millisecond}, 3, 2)
@@ -247,7 +248,7 @@ func manyTagValues(t *testing.T, s collector.Store) {
 }
 
 func canceled(t *testing.T, s collector.Store) {
-	for range 2 { // empty, and with something in it
+	for range 2 { // first empty, then with spans
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		calls := map[string]func() error{

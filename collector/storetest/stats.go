@@ -46,7 +46,7 @@ func concurrency(t *testing.T, s collector.Store) {
 	for w := range writers {
 		writing.Go(func() {
 			for n := range traces {
-				// All write to all traces, each its own span.
+				// All goroutines write to all traces, each a span of its own.
 				b := batch(fmt.Sprint("service ", w), span(1+n, 1+w, w, "span", int64(n), slog.Int("n", n)))
 				if err := s.Collect(b); err != nil {
 					t.Error(err)

@@ -1,5 +1,5 @@
-// Package storetest holds the contract of [collector.Store] as tests, which
-// every store passes.
+// Package storetest tests that a [collector.Store] behaves as the interface documents.
+// Every store must pass it.
 package storetest
 
 import (
@@ -8,8 +8,9 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// Run tests stores that open returns: empty, with room for some megabytes of
-// spans, and closed by a Cleanup if they need it. Each subtest opens its own.
+// Run tests the stores that open returns. They must be empty and have room for some
+// megabytes of spans. If they need closing, open registers that with t.Cleanup. Each
+// subtest opens a store of its own.
 func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 	for _, test := range []struct {
 		name string

@@ -155,7 +155,7 @@ func spanOrder(t *testing.T, s collector.Store) {
 
 func severalTraces(t *testing.T, s collector.Store) {
 	var spans []*dendro.SpanData
-	for i := range 30 { // interleaved, as an exporter batches them
+	for i := range 30 { // interleaved, like the batches of an exporter
 		spans = append(spans, span(1+i%3, 100+i, 0, "s", int64(i)))
 	}
 	given := slices.Clone(spans)
@@ -185,7 +185,7 @@ func only(t *testing.T, s collector.Store) collector.Summary {
 	return got[0]
 }
 
-// oneBatch is what a tracer hands over: the span that ended first comes first.
+// oneBatch stores what a tracer delivers: the span that ended first comes first.
 func oneBatch(t *testing.T, s collector.Store) {
 	collect(t, s, batch("a",
 		span(1, 3, 2, "query", 20), failed(lasting(span(1, 2, 1, "call", 10), 50)), lasting(span(1, 1, 0, "root", 0), 70)))
@@ -218,7 +218,7 @@ func lateRoot(t *testing.T, s collector.Store) {
 	if got.RootService != "b" || got.RootName != "child" || !got.RootMissing || got.Start != epoch+5*ms {
 		t.Errorf("before the root: %+v", got)
 	}
-	// The clock of its machine is late: it seems to begin after its child.
+	// The clock of its machine is late, so the root seems to begin after its child.
 	collect(t, s, batch("a", span(1, 2, 0, "root", 6)))
 	got = only(t, s)
 	if got.RootService != "a" || got.RootName != "root" || got.RootMissing || got.Start != epoch+5*ms {
@@ -259,7 +259,8 @@ func sentAgain(t *testing.T, s collector.Store) {
 	}
 }
 
-// sentAgainAmongFresh: fresh spans need not be looked for, all others do.
+// sentAgainAmongFresh: duplicates need not be found in a fresh batch, but in all
+// others.
 func sentAgainAmongFresh(t *testing.T, s collector.Store) {
 	fresh := func(n int) *dendro.Batch {
 		b := batch("a", span(1, n, 1, "fresh", int64(n)))
@@ -292,7 +293,7 @@ func overlap(t *testing.T, s collector.Store) {
 	}
 }
 
-// sharedID is Zipkin's way: client and server have the same span id.
+// sharedID: the client and the server span of Zipkin have the same span id.
 func sharedID(t *testing.T, s collector.Store) {
 	collect(t, s,
 		batch("a", span(1, 1, 0, "root", 0), span(1, 2, 1, "client", 1)),
