@@ -13,8 +13,8 @@ import (
 	"github.com/dendrotrace/dendro/collector/remote"
 )
 
-// requestTraces are what requests with a query and a call make: 3 spans with 8
-// attributes each, with random ids, which do not compress.
+// requestTraces returns the traces of requests with a query and a call: 3 spans with 8
+// attributes each. Their random ids do not compress.
 func requestTraces() (all [256]*dendro.Batch) {
 	for i := range all {
 		all[i] = requestTrace()
@@ -41,7 +41,7 @@ func requestTrace() *dendro.Batch {
 	return b
 }
 
-// nowhere is a collector that takes everything and costs nothing.
+// nowhere is a collector that drops everything.
 type nowhere struct{}
 
 func (nowhere) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -49,8 +49,8 @@ func (nowhere) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer(200), nil
 }
 
-// BenchmarkCollect has three spans per operation. "delivered" includes what the
-// client does in the background, compression above all.
+// BenchmarkCollect collects three spans per operation. "delivered" includes what the
+// client does in the background, mostly compression.
 func BenchmarkCollect(b *testing.B) {
 	for _, c := range []struct {
 		name string
@@ -83,12 +83,12 @@ func BenchmarkCollect(b *testing.B) {
 			b.ReportMetric(float64(refused)/float64(b.N), "refused/op")
 			ctx, cancel := context.WithCancel(background)
 			cancel()
-			_ = client.Shutdown(ctx) // the collector is not there
+			_ = client.Shutdown(ctx) // the collector does not exist
 		})
 	}
 }
 
-// BenchmarkCollectParallel shows what the lock costs.
+// BenchmarkCollectParallel shows the cost of the lock.
 func BenchmarkCollectParallel(b *testing.B) {
 	client, err := remote.Dial("http://127.0.0.1:1", remote.Options{HTTPClient: &http.Client{Transport: nowhere{}}, Compression: "none"})
 	if err != nil {

@@ -15,8 +15,8 @@ const (
 	tracesPath      = "/v1/traces"
 )
 
-// fromEnv reads a variable of the OTLP exporter specification: the one of traces,
-// else the one of all signals.
+// fromEnv reads a variable of the OTLP exporter specification: the one for traces or,
+// if that is not set, the one for all signals.
 func fromEnv(getenv func(string) string, name string) (value, variable string) {
 	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"} {
 		variable = prefix + name
@@ -27,7 +27,7 @@ func fromEnv(getenv func(string) string, name string) (value, variable string) {
 	return "", ""
 }
 
-// resolveEndpoint returns the URL that requests go to, as [Dial] documents it.
+// resolveEndpoint returns the URL of requests, as documented by [Dial].
 func resolveEndpoint(endpoint string, getenv func(string) string) (string, error) {
 	variable := ""
 	if endpoint == "" {
@@ -54,7 +54,7 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		var parse *url.Error // would repeat the URL, with its password
+		var parse *url.Error // its message contains the URL with its password
 		if errors.As(err, &parse) {
 			err = parse.Err
 		}
@@ -86,7 +86,7 @@ func resolveTimeout(given time.Duration, getenv func(string) string) (time.Durat
 	return time.Duration(ms) * time.Millisecond, nil
 }
 
-// resolveCompression returns whether [Options.Compression] or its default is gzip.
+// resolveCompression reports whether [Options.Compression], or its default, is gzip.
 func resolveCompression(given string, getenv func(string) string) (bool, error) {
 	source := "Options.Compression"
 	if given == "" {
@@ -101,7 +101,7 @@ func resolveCompression(given string, getenv func(string) string) (bool, error) 
 	return false, fmt.Errorf("%s: %q is unknown: want gzip or none", source, given)
 }
 
-// headerFromEnv parses OTEL_EXPORTER_OTLP_HEADERS. Its errors do not show values,
+// headerFromEnv parses OTEL_EXPORTER_OTLP_HEADERS. Its errors do not contain values,
 // which may be secret.
 func headerFromEnv(getenv func(string) string) (http.Header, error) {
 	list, variable := fromEnv(getenv, "HEADERS")
@@ -121,8 +121,9 @@ func headerFromEnv(getenv func(string) string) (http.Header, error) {
 	return header, nil
 }
 
-// validHeader follows RFC 9110, section 5. What net/http refuses to send would
-// look like a collector out of reach.
+// validHeader reports whether a header is valid by RFC 9110, section 5. Without this
+// check, net/http would refuse every request, and the collector would seem to be
+// unreachable.
 func validHeader(key, value string) bool {
 	for i := range len(key) {
 		switch c := key[i]; {

@@ -49,7 +49,7 @@ func TestResolveEndpoint(t *testing.T) {
 	}
 }
 
-// An error says what to write instead, and shows no password.
+// An error says what to write instead and contains no password.
 func TestResolveEndpointErrors(t *testing.T) {
 	for _, c := range []struct {
 		endpoint string
@@ -100,7 +100,7 @@ func TestSettings(t *testing.T) {
 		name string
 		o    Options
 		env  []string
-		want string // the timeout and whether gzip is used, or an error
+		want string // timeout and whether gzip is used, or the error
 	}{
 		{"defaults", Options{}, nil, "10s none"},
 		{"environment", Options{}, []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "2500", "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}, "2.5s gzip"},

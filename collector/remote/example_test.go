@@ -12,7 +12,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/server"
 )
 
-// printer is a collector that writes down names.
+// printer is a collector that prints the names of spans.
 type printer struct{}
 
 func (printer) Collect(b *dendro.Batch) error {
@@ -22,7 +22,7 @@ func (printer) Collect(b *dendro.Batch) error {
 	return nil
 }
 
-// Spans of one program arrive in a collector of another one.
+// The spans of one program arrive in the collector of another one.
 func ExampleDial() {
 	far := httptest.NewServer(server.New(printer{}, server.Options{}))
 	defer far.Close()
@@ -35,7 +35,7 @@ func ExampleDial() {
 	_, span := tracer.Start(context.Background(), "charge card")
 	span.End()
 
-	// At the end of the program: the tracer first, then the client.
+	// At the end of the program, shut down the tracer first, then the client.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = tracer.Shutdown(ctx)

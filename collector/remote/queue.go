@@ -12,68 +12,71 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
-// The refusals of Collect.
+// Reasons for which Collect refuses spans.
 var (
 	errQueueFull error = &dendro.DropError{Reason: "queue_full"}
 	errShutdown  error = &dendro.DropError{Reason: "shutdown"}
 )
 
-// queue holds encoded spans from Collect until they are delivered or dropped. Its
-// bound is bytes. It never waits for the network.
+// queue holds encoded spans until they are delivered or dropped. It is bounded in
+// bytes. Adding to it never waits for the network.
 type queue struct {
 	maxBytes, batchBytes int
 	interval             time.Duration
-	wake                 chan struct{} // holds a token when next should look again
+	wake                 chan struct{} // holds a token when next must look again
 
 	mu           sync.Mutex
-	open         *batch   // being filled, not empty; or nil
-	waiting      []*batch // sealed, the oldest first
-	taken        *batch   // what next returned last, until it is finished; or nil
-	bytes, spans int      // held by open, waiting and taken
-	room         int      // for which a batch of one group gets memory at once
+	open         *batch   // being filled and not empty; or nil
+	waiting      []*batch // sealed, oldest first
+	taken        *batch   // the last result of next until finish is called; or nil
+	bytes, spans int      // in open, waiting and taken
+	room         int      // initial memory for a batch of one group
 	closed       bool
 }
 
-// batch is the spans of one request.
+// batch holds the spans of one request.
 type batch struct {
-	since        time.Time     // when the first of them came
-	done         chan struct{} // closed when they are delivered or dropped
+	since        time.Time     // when the first span arrived
+	done         chan struct{} // closed when the spans are delivered or dropped
 	groups       []group
-	bytes, spans int          // of the request
-	readers      atomic.Int32 // of requests, which may have its memory
+	bytes, spans int          // size of the request
+	readers      atomic.Int32 // requests that may still read its memory
 }
 
-// batches are empty, with memory from earlier use.
+// batches holds empty batches whose memory can be reused.
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// group is the spans of one resource and scope.
+// group holds the spans of one resource and scope.
 type group struct {
 	resource *dendro.Resource
 	scope    *dendro.Scope
-	spans    []byte // made by otlp.AppendSpan
+	spans    []byte // encoded by otlp.AppendSpan
 }
 
-// groupBytes is about what a group takes besides what is sent: with its resource,
-// its scope, and a batch of its own.
+// groupBytes is about what a group takes in addition to its spans, including its
+// resource, its scope, and a batch of its own.
 const groupBytes = 512
 
-// recentGroups is how many groups are searched for one that fits: there is one
-// for each tracer, and a new one per request where spans are passed on.
+// recentGroups bounds how many groups are searched for the resource and scope of new
+// spans. There is one for each tracer, but a new one for each request in a program
+// that forwards spans.
 const recentGroups = 16
 
-// encoding is the spans of one Collect, in chunks that fit into a batch.
+// encoding holds the encoded spans of one call of Collect, in chunks that fit into a
+// batch.
 type encoding struct {
 	bytes  []byte
 	chunks []chunk
 }
 
-// chunk is a number of spans, encoded in the bytes up to end.
+// chunk is a number of spans that end at offset end.
 type chunk struct{ end, spans int }
 
-// encodings are empty, with memory from earlier use.
+// encodings holds empty encodings whose memory can be reused.
 var encodings = sync.Pool{New: func() any { return new(encoding) }}
 
-// maxIdleBytes is the largest encoding that is kept for another Collect.
+// maxIdleBytes bounds the size of an encoding that is kept for another call of
+// Collect.
 const maxIdleBytes = 1 << 20
 
 func (e *encoding) release() {
@@ -83,8 +86,8 @@ func (e *encoding) release() {
 	}
 }
 
-// ended notes that one more span has been encoded, from start on. Unless there is
-// room for it in a batch with those before, it begins a chunk.
+// ended records that a span has been encoded, beginning at start. It begins a new
+// chunk if the span does not fit into a batch with the spans before it.
 func (e *encoding) ended(start, batchBytes int) {
 	begin, last := 0, len(e.chunks)-1
 	if last > 0 {
@@ -98,7 +101,8 @@ func (e *encoding) ended(start, batchBytes int) {
 	e.chunks[last].spans++
 }
 
-// refuses returns why the queue does not take that many bytes, nil if it does.
+// refuses returns the reason why the queue does not accept that many bytes, or nil if
+// it does.
 func (q *queue) refuses(bytes int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -145,10 +149,11 @@ func (q *queue) addChunk(r *dendro.Resource, sc *dendro.Scope, spans []byte, n i
 	q.spans += n
 }
 
-// seal ends the filling of the open batch, which is full or not. q.mu is held.
+// seal moves the open batch to the waiting ones. full reports whether it is full. q.mu
+// must be held.
 func (q *queue) seal(full bool) {
 	q.room = 0
-	if full && len(q.open.groups) == 1 { // so will the next be, usually
+	if full && len(q.open.groups) == 1 { // the next one usually gets full, too
 		q.room = q.batchBytes
 	}
 	q.waiting = append(q.waiting, q.open)
@@ -156,8 +161,8 @@ func (q *queue) seal(full bool) {
 	poke(q.wake)
 }
 
-// next waits for a batch that is full or old enough. When ctx has ended it returns
-// whatever there is, nil in the end. The caller must call finish.
+// next waits for a batch that is full or old enough. Once ctx is done, it returns what
+// is left, and then nil. The caller must call finish for each batch.
 func (q *queue) next(ctx context.Context) *batch {
 	for {
 		stopped := ctx.Err() != nil
@@ -177,8 +182,9 @@ func (q *queue) next(ctx context.Context) *batch {
 	}
 }
 
-// take returns the oldest sealed batch; the open one if it is due or anyway is
-// set; or else the time until it will be due, 0 if there is none.
+// take returns the oldest sealed batch. If there is none, it returns the open batch if
+// that is due or anyway is set. Otherwise it returns the time until the open batch is
+// due, or 0 if there is none.
 func (q *queue) take(anyway bool) (*batch, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -196,7 +202,7 @@ func (q *queue) take(anyway bool) (*batch, time.Duration) {
 	return q.taken, 0
 }
 
-// finish forgets the batch that next has returned.
+// finish removes the batch that next returned.
 func (q *queue) finish(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -210,8 +216,8 @@ func (q *queue) finish(b *batch) {
 	}
 }
 
-// flush seals the open batch. It returns a channel that is closed when all that is
-// in the queue now is finished, nil if that is nothing.
+// flush seals the open batch. It returns a channel that is closed when everything that
+// is in the queue now is finished, or nil if the queue is empty.
 func (q *queue) flush() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -235,19 +241,19 @@ func (q *queue) close() {
 	q.closed = true
 }
 
-// size returns what is in the queue.
+// size returns the number of spans and bytes in the queue.
 func (q *queue) size() (spans, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.spans, q.bytes
 }
 
-// add copies n encoded spans into the group of r and sc. If that is the only one and
+// add copies n encoded spans into the group of r and sc. If that is the only group and
 // needs more memory, it gets memory for at least room bytes.
 func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n, room int) {
 	g := b.group(r, sc)
 	if size := len(g.spans) + len(spans); size > cap(g.spans) {
-		size = max(size, cap(g.spans)*3/2) // append would copy more often
+		size = max(size, cap(g.spans)*3/2) // append grows in smaller steps
 		if len(b.groups) == 1 {
 			size = max(size, room)
 		}
@@ -267,7 +273,7 @@ func (b *batch) group(r *dendro.Resource, sc *dendro.Scope) *group {
 	}
 	b.bytes += len(otlp.AppendResourceSpans(nil, r, sc, 0))
 	if n < cap(b.groups) {
-		b.groups = b.groups[:n+1] // with the memory of its spans
+		b.groups = b.groups[:n+1] // reuses the memory for spans
 	} else {
 		b.groups = append(b.groups, group{})
 	}
@@ -276,10 +282,10 @@ func (b *batch) group(r *dendro.Resource, sc *dendro.Scope) *group {
 	return g
 }
 
-// held returns about the memory that b takes.
+// held returns about how many bytes of memory b takes.
 func (b *batch) held() int { return b.bytes + len(b.groups)*groupBytes }
 
-// room returns the memory for spans, that of groups from earlier use included.
+// room returns the size of the memory for spans, including unused groups.
 func (b *batch) room() (n int) {
 	for _, g := range b.groups[:cap(b.groups)] {
 		n += cap(g.spans)
@@ -287,8 +293,8 @@ func (b *batch) room() (n int) {
 	return n
 }
 
-// trim gives back memory from earlier use that b does not need: it may have to wait for
-// long, with many others.
+// trim frees memory that b does not need, as it may wait for a long time together with
+// many others.
 func (b *batch) trim() {
 	if b.room() <= 2*b.held() {
 		return
@@ -301,7 +307,7 @@ func (b *batch) trim() {
 	}
 }
 
-// reset empties b and keeps the memory.
+// reset empties b and keeps its memory.
 func (b *batch) reset() {
 	for i := range b.groups {
 		b.groups[i] = group{spans: b.groups[i].spans[:0]}
@@ -309,8 +315,8 @@ func (b *batch) reset() {
 	b.groups, b.bytes, b.spans = b.groups[:0], 0, 0
 }
 
-// parts returns b as an ExportTraceServiceRequest, in parts of which most are the
-// memory of b.
+// parts returns b as an ExportTraceServiceRequest, in parts that mostly are the memory
+// of b.
 func (b *batch) parts() (parts [][]byte) {
 	for i := range b.groups {
 		g := &b.groups[i]

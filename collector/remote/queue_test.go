@@ -7,11 +7,11 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// The memory that is kept for later batches does not grow with the sizes that each
-// of their groups once had.
+// The memory that is kept for later batches does not grow with the largest size that
+// each of their groups ever had.
 func TestPooledBatchesAreBounded(t *testing.T) {
 	runtime.GC()
-	runtime.GC() // empties what sync.Pool has kept for larger batches
+	runtime.GC() // removes larger batches from sync.Pool
 	q := queue{maxBytes: 1 << 20, batchBytes: 10_000, wake: make(chan struct{}, 1)}
 	for large := range 50 {
 		for i := range 50 {
@@ -34,11 +34,11 @@ func TestPooledBatchesAreBounded(t *testing.T) {
 	}
 }
 
-// A batch that follows a full one does not grow in steps; one that is not filled takes no
-// more than it needs.
+// A batch that follows a full one does not grow in steps. A batch that is not filled
+// takes no more memory than it needs.
 func TestMemoryOfABatch(t *testing.T) {
 	runtime.GC()
-	runtime.GC() // empties what sync.Pool has kept for other batches
+	runtime.GC() // removes other batches from sync.Pool
 	q := queue{maxBytes: 1 << 30, batchBytes: 100_000, wake: make(chan struct{}, 1)}
 	var resources [10]*dendro.Resource
 	for i := range resources {
@@ -67,7 +67,7 @@ func TestMemoryOfABatch(t *testing.T) {
 			t.Fatalf("the memory of a batch grew from %d to %d", full, got)
 		}
 	}
-	away := func() { // the receiver: nobody takes anything
+	away := func() { // the receiver accepts nothing
 		t.Helper()
 		for range 500 {
 			q.flush()

@@ -1,18 +1,18 @@
-// Package remote sends spans to a collector on another machine, or in another
-// process, by OTLP/HTTP: protobuf in POST requests (OpenTelemetry Protocol 1.x,
-// section "OTLP/HTTP"). It is understood by package collector/server and by
-// whatever else receives OpenTelemetry. OTEL_EXPORTER_OTLP_PROTOCOL is not read:
-// there is one.
+// Package remote sends spans to a collector in another process, often on another
+// machine. It speaks OTLP/HTTP in protobuf (OpenTelemetry Protocol 1.x, section
+// "OTLP/HTTP"), which package collector/server understands, and so does any other
+// OpenTelemetry receiver. It does not read OTEL_EXPORTER_OTLP_PROTOCOL, as it has only
+// this protocol.
 //
 //	client, err := remote.Dial("http://traces:4318", remote.Options{})
 //	tracer := dendro.New(dendro.Options{Service: "shop", Collector: client})
 //
 // # Concurrency
 //
-// Collect encodes on the goroutine of the request and holds a lock to copy the
-// bytes into the queue; nothing else. One goroutine of the client empties the
-// queue, one request at a time. A collector that is slow or away makes the queue
-// grow to its bound, and no request wait.
+// Collect encodes spans on the goroutine of the request and holds a lock only to copy
+// the bytes into the queue. One goroutine of the client empties the queue, one request
+// at a time. If the collector is slow or unreachable, the queue grows up to its bound,
+// and no request of the program waits.
 package remote
 
 import (
@@ -27,44 +27,44 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
-// Options configures a [Client]. The zero value works. Numbers and durations of
-// zero or less stand for the default.
+// Options configures a [Client]. The zero value is ready to use. For numbers and
+// durations, zero or less means the default.
 type Options struct {
-	// Header is sent with every request; Authorization, for example. It wins
-	// over OTEL_EXPORTER_OTLP_TRACES_HEADERS, or if that is not set
-	// OTEL_EXPORTER_OTLP_HEADERS: key=value pairs, separated by commas, with
+	// Header is sent with every request, for example Authorization. It takes
+	// precedence over OTEL_EXPORTER_OTLP_TRACES_HEADERS or, if that is not set,
+	// OTEL_EXPORTER_OTLP_HEADERS. Both are comma-separated lists of key=value with
 	// percent-encoded values.
 	Header http.Header
-	// Compression is "gzip" or "none". A span takes some hundred bytes without,
-	// a tenth with it, and four times as long. Default:
-	// OTEL_EXPORTER_OTLP_TRACES_COMPRESSION, else
-	// OTEL_EXPORTER_OTLP_COMPRESSION, else "none".
+	// Compression is "gzip" or "none". Without compression a span takes a few hundred
+	// bytes. With gzip it takes a tenth of that, and four times as much CPU time. If
+	// Compression is empty, OTEL_EXPORTER_OTLP_TRACES_COMPRESSION is used, or else
+	// OTEL_EXPORTER_OTLP_COMPRESSION, or else "none".
 	Compression string
-	// Timeout bounds one request, until its answer has been read. Default:
-	// OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, else OTEL_EXPORTER_OTLP_TIMEOUT, both
-	// in milliseconds, else 10 s.
+	// Timeout bounds a request until its response has been read. By default it is
+	// OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, or else OTEL_EXPORTER_OTLP_TIMEOUT, both in
+	// milliseconds, or else 10 s.
 	Timeout time.Duration
-	// Interval is how long the first span of a request waits for others.
-	// Default: 1 s.
+	// Interval is how long the first span of a request waits for more. The default is
+	// 1 s.
 	Interval time.Duration
-	// BatchBytes bounds the spans of a request before compression, in bytes.
-	// Only a single span that is larger exceeds it. Default: 512 KiB.
+	// BatchBytes bounds the spans of a request before compression, in bytes. A single
+	// larger span is sent nevertheless. The default is 512 KiB.
 	BatchBytes int
-	// QueueBytes bounds the encoded spans that the client holds, in bytes,
-	// those on their way included; for each resource and scope of a request
-	// 512 more count. What does not fit is refused. Default: 16 MiB.
+	// QueueBytes bounds the encoded spans that the client holds, in bytes, including
+	// those that are being sent. Each resource and scope in a request counts as 512
+	// bytes more. Spans that do not fit are refused. The default is 16 MiB.
 	QueueBytes int
-	// MaxElapsed is the age at which spans that could not be delivered are
-	// dropped, and the longest pause that a collector can ask for. Default: 5
-	// minutes.
+	// MaxElapsed is the age at which undelivered spans are dropped. It also bounds the
+	// pause that a collector can ask for. The default is 5 minutes.
 	MaxElapsed time.Duration
-	// HTTPClient makes the requests; it is where TLS is configured. Redirects
-	// are not followed, whatever it says: they would lose the spans. Default:
-	// a client of its own, which uses the proxy of the environment.
+	// HTTPClient makes the requests. Configure TLS here. Redirects are not followed,
+	// even if it has a CheckRedirect that allows them, because they would lose the
+	// spans. If it is nil, the Client uses an HTTP client of its own, with the proxy
+	// of the environment.
 	HTTPClient *http.Client
 }
 
-// The defaults of [Options].
+// Defaults of [Options].
 const (
 	defaultTimeout    = 10 * time.Second
 	defaultInterval   = time.Second
@@ -73,14 +73,14 @@ const (
 	defaultMaxElapsed = 5 * time.Minute
 )
 
-// Client is a [dendro.Collector] that sends spans on. Its methods may be called
-// by several goroutines at once. It must be ended with [Client.Shutdown].
+// Client is a [dendro.Collector] that sends spans to another collector. Its methods
+// are safe for concurrent use. Call [Client.Shutdown] when it is no longer needed.
 type Client struct {
 	queue  queue
 	sender *sender
 
-	stop    context.CancelFunc // ends the goroutine
-	stopped chan struct{}      // closed when it has ended
+	stop    context.CancelFunc // stops the goroutine
+	stopped chan struct{}      // closed when it has returned
 }
 
 var (
@@ -88,14 +88,13 @@ var (
 	_ dendro.Flusher   = (*Client)(nil)
 )
 
-// Dial returns a client that sends to endpoint, an http or https URL. Unless its
-// path ends in /v1/traces, that is appended. If endpoint is "", it is
-// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, used as it stands, else
-// OTEL_EXPORTER_OTLP_ENDPOINT, else http://localhost:4318.
+// Dial returns a client that sends spans to endpoint, an http or https URL. It appends
+// /v1/traces to the path, unless the path already ends in it. If endpoint is empty, it
+// uses OTEL_EXPORTER_OTLP_TRACES_ENDPOINT unchanged, or else
+// OTEL_EXPORTER_OTLP_ENDPOINT, or else http://localhost:4318.
 //
-// Dial does not connect: a collector may come later than its clients. It returns
-// an error for an endpoint, an option or an environment variable that cannot be
-// used.
+// Dial does not connect, so the collector may start later than its clients. It returns
+// an error if the endpoint, an option or an environment variable is not valid.
 func Dial(endpoint string, o Options) (*Client, error) {
 	s, err := newSender(endpoint, o, os.Getenv)
 	if err != nil {
@@ -126,7 +125,7 @@ func positive[T cmp.Ordered](v, otherwise T) T {
 	return otherwise
 }
 
-// run delivers batch after batch, and when ctx has ended drops what is left.
+// run delivers one batch after the other. Once ctx is done, it drops what is left.
 func (c *Client) run(ctx context.Context) {
 	defer close(c.stopped)
 	for b := c.queue.next(ctx); b != nil; b = c.queue.next(ctx) {
@@ -135,11 +134,11 @@ func (c *Client) run(ctx context.Context) {
 	}
 }
 
-// minSpanBytes is less than any encoded span: two ids and two times.
+// minSpanBytes is less than the size of any encoded span: two ids and two times.
 const minSpanBytes = 48
 
-// Collect implements [dendro.Collector]: it encodes the spans of b and queues
-// them, all or none. The reasons for which it refuses them are "queue_full" and
+// Collect implements [dendro.Collector]. It encodes the spans of b and adds them to
+// the queue, all or none. If it refuses them, the reason is "queue_full" or
 // "shutdown".
 func (c *Client) Collect(b *dendro.Batch) error {
 	if err := c.queue.refuses(len(b.Spans) * minSpanBytes); err != nil {
@@ -158,12 +157,12 @@ func (c *Client) Collect(b *dendro.Batch) error {
 	return c.queue.add(b.Resource, b.Scope, e)
 }
 
-// Flush returns when everything that was collected before the call has been
-// delivered or dropped, or ctx has ended; without a deadline in ctx, after
-// [Options.Timeout] at the latest, so that a program can end while its collector
-// is away. It does not wait for the next attempt to reach the collector but
-// causes it, unless the collector itself asked for a pause. The error, if any, is
-// that of ctx and the last one of the connection.
+// Flush waits until everything collected before the call has been delivered or
+// dropped, or ctx is done. If ctx has no deadline, it waits for at most
+// [Options.Timeout], so that a program can exit while its collector is unreachable.
+// Flush makes the client try again at once, unless the collector has asked for a
+// pause. It returns an error if not everything was finished: the error of ctx, joined
+// with the last error of a request.
 func (c *Client) Flush(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -186,10 +185,10 @@ func (c *Client) Flush(ctx context.Context) error {
 	return fmt.Errorf("remote: flush: %w", ctx.Err())
 }
 
-// Shutdown is [Client.Flush] and ends the client: later spans are refused, those
-// that could not be delivered dropped, with the reason "shutdown" for both. No
-// goroutine is left behind, nor a connection of the default HTTP client.
-// Shutdown may be called again.
+// Shutdown calls [Client.Flush] and then ends the client. It drops spans that could
+// not be delivered, and Collect refuses later ones, both with the reason "shutdown".
+// No goroutine is left behind, and the default HTTP client keeps no connection.
+// Shutdown may be called more than once.
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.queue.close()
 	err := c.Flush(ctx)
@@ -199,7 +198,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// poke leaves a token in c, which has room for one.
+// poke puts a token into c, which has room for one, unless it has one already.
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -29,8 +29,8 @@ import (
 
 var background = context.Background()
 
-// far is a collector in place of the network. Respond gets the number of the
-// request, from 1, and the names of its spans.
+// far is a collector that replaces the network. respond gets the number of the
+// request, counted from 1, and the names of its spans.
 type far struct {
 	t       *testing.T
 	respond func(n int, r *http.Request, spans []string) (*http.Response, error)
@@ -40,7 +40,7 @@ type far struct {
 	times    []float64 // seconds since the first; guarded by mu
 	first    time.Time // guarded by mu
 	received []string  // names of the spans answered with 200; guarded by mu
-	largest  int       // body before compression; guarded by mu
+	largest  int       // largest body before compression; guarded by mu
 }
 
 func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -78,7 +78,7 @@ func (f *far) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// roundTripper makes a transport of a function.
+// roundTripper is a [http.RoundTripper] made from a function.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -154,7 +154,7 @@ func logs(t *testing.T) *bytes.Buffer {
 	return &out
 }
 
-// A span that ends in one process is in the store of the other, as it was.
+// A span that ends in one process arrives unchanged in the store of another.
 func TestDelivers(t *testing.T) {
 	for _, compression := range []string{"gzip", "none"} {
 		t.Run(compression, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestDelivers(t *testing.T) {
 	}
 }
 
-// Nobody has to flush: spans leave an interval after the first of them.
+// Spans are sent without a Flush, an interval after the first of them.
 func TestInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &far{}
@@ -216,12 +216,12 @@ func TestInterval(t *testing.T) {
 	})
 }
 
-// No request is larger than BatchBytes and one resource, however large the local
-// traces are, and nothing is lost or turned around by the cutting.
+// No request has more than BatchBytes and one resource, however large the local traces
+// are. Cutting them loses no span and keeps their order.
 func TestBatchBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &far{respond: func(int, *http.Request, []string) (*http.Response, error) {
-			time.Sleep(time.Millisecond) // Flush has to wait for all of them
+			time.Sleep(time.Millisecond) // Flush must wait for all of them
 			return answer(200), nil
 		}}
 		c := dial(t, f, remote.Options{BatchBytes: 1000, Compression: "none"})
@@ -244,7 +244,8 @@ func TestBatchBytes(t *testing.T) {
 	})
 }
 
-// Spans of one resource and scope travel together, whatever order they came in.
+// Spans of one resource and scope are sent in one group, whatever order they arrive
+// in.
 func TestGroups(t *testing.T) {
 	var got [][]string
 	far := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -279,8 +280,8 @@ func TestGroups(t *testing.T) {
 	})
 }
 
-// What may pass is tried again, at a growing distance; what the collector asks for
-// is honoured.
+// Temporary failures are retried at growing intervals, and the pause that the
+// collector asks for is respected.
 func TestRetries(t *testing.T) {
 	date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
 	for _, c := range []struct {
@@ -332,8 +333,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// What will not pass is dropped and counted at once, and does not hold up what
-// comes after it.
+// Rejected spans are dropped and counted at once, and do not delay the spans after
+// them.
 func TestRejected(t *testing.T) {
 	partial := func(r otlp.Result) *http.Response {
 		res := answer(200, "Content-Type", "application/x-protobuf")
@@ -384,8 +385,8 @@ func TestRejected(t *testing.T) {
 	}
 }
 
-// A collector that is away costs memory up to the bound, spans over it, two lines
-// in the log, and no request any time.
+// While the collector is unreachable, the queue grows to its bound, spans above the
+// bound are dropped, two lines are logged, and no request waits.
 func TestCollectorAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := logs(t)
@@ -414,7 +415,7 @@ func TestCollectorAway(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		back.Store(true)
-		time.Sleep(6 * time.Second) // the longest wait between attempts is shorter
+		time.Sleep(6 * time.Second) // longer than the longest wait between attempts
 		synctest.Wait()
 		testkit.Equal(t, "received", len(f.names()), held.QueuedSpans)
 		testkit.Equal(t, "queue", c.Stats().QueuedBytes+c.Stats().QueuedSpans, 0)
@@ -426,8 +427,8 @@ level=INFO msg="dendro: http://collector/v1/traces takes spans again"
 	})
 }
 
-// Spans that nobody could be given for MaxElapsed make room for newer ones, and no
-// collector can ask for a longer pause.
+// Spans that could not be delivered for MaxElapsed are dropped to make room for newer
+// ones. A collector cannot ask for a longer pause.
 func TestMaxElapsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs(t)
@@ -460,7 +461,7 @@ func TestMaxElapsed(t *testing.T) {
 	})
 }
 
-// Flush does not wait for the next attempt but makes it happen.
+// Flush causes the next attempt instead of waiting for it.
 func TestFlushHurries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs(t)
@@ -474,7 +475,7 @@ func TestFlushHurries(t *testing.T) {
 		c := dial(t, f, remote.Options{})
 		defer c.Shutdown(background)
 		testkit.NoError(t, c.Collect(batch("a")))
-		time.Sleep(30 * time.Second) // up to 5 seconds between attempts
+		time.Sleep(30 * time.Second) // attempts are up to 5 seconds apart
 		synctest.Wait()
 		back.Store(true)
 		began := time.Now()
@@ -485,7 +486,7 @@ func TestFlushHurries(t *testing.T) {
 	})
 }
 
-// The pause that a collector asks for is not cut short.
+// Flush respects the pause that a collector asks for.
 func TestFlushHonoursRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs(t)
@@ -530,7 +531,8 @@ func TestFlushEnds(t *testing.T) {
 	})
 }
 
-// A collector that takes the connection and never answers is left after Timeout.
+// A request to a collector that accepts the connection but never responds ends after
+// Timeout.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := logs(t)
@@ -556,7 +558,7 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// Shutdown ends with its context, and what it could not deliver is counted.
+// Shutdown ends when its context is done. Undelivered spans are counted.
 func TestShutdown(t *testing.T) {
 	testkit.NoLeaks(t)
 	logs(t)
@@ -591,7 +593,7 @@ func TestShutdown(t *testing.T) {
 	testkit.Equal(t, "reason", drop.Reason, "shutdown")
 }
 
-// A connection that waits for more is closed by Shutdown.
+// Shutdown closes idle connections.
 func TestShutdownClosesConnections(t *testing.T) {
 	testkit.NoLeaks(t)
 	closed := make(chan struct{})
@@ -619,7 +621,7 @@ func TestShutdownClosesConnections(t *testing.T) {
 	}
 }
 
-// The delivery of spans makes no spans, even by a client that is traced.
+// Sending spans makes no spans, even if the HTTP client is traced.
 func TestDeliveryIsNotTraced(t *testing.T) {
 	tracer, recorded := testkit.NewTracer(t)
 	dendro.SetDefault(tracer)
@@ -650,7 +652,7 @@ func TestHeaders(t *testing.T) {
 	})
 }
 
-// Every span is sent, dropped or refused, and counted as just one of these.
+// Each span is sent, dropped or refused, and counted exactly once.
 func TestConcurrency(t *testing.T) {
 	testkit.NoLeaks(t)
 	logs(t)
@@ -703,7 +705,7 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
-// What Collect needs it has, once a few batches have been sent.
+// Collect does not allocate once a few batches have been sent.
 func TestCollectAllocations(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector allocates")
@@ -729,12 +731,12 @@ func TestCollectAllocations(t *testing.T) {
 	}
 }
 
-// A transport may answer before it has read the request: its content stays as it
-// is until the transport closes it.
+// A transport may return before it has read the request. The request body stays
+// unchanged until the transport closes it.
 func TestLateReader(t *testing.T) {
 	var mu sync.Mutex
 	var bodies []io.ReadCloser
-	sizes := map[int]int{} // of the memory, by request
+	sizes := map[int]int{} // sizes of the memory, by request
 	c := dial(t, roundTripper(func(r *http.Request) (*http.Response, error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -762,8 +764,9 @@ func TestLateReader(t *testing.T) {
 	}
 }
 
-// A transport may close the content of a request while it reads it, as that of
-// net/http does for HTTP/2: it gets nothing after that, of this or another request.
+// A transport may close a request body while it reads it, as the HTTP/2 transport of
+// net/http does. After that it reads nothing more, neither of this request nor of
+// another.
 func TestReadWhileClosed(t *testing.T) {
 	var reading sync.WaitGroup
 	c := dial(t, roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -791,8 +794,8 @@ func TestReadWhileClosed(t *testing.T) {
 	testkit.NoError(t, c.Shutdown(background))
 }
 
-// What is queued takes at most half as much again as what is counted, also if each span comes
-// with a resource of its own, as they do where spans are passed on.
+// The queue takes at most half as much memory again as it counts, even if each span
+// has a resource of its own, as in a program that forwards spans.
 func TestQueueBytesAreThoseOfTheHeap(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
@@ -800,7 +803,7 @@ func TestQueueBytesAreThoseOfTheHeap(t *testing.T) {
 	heap := func() int {
 		var s runtime.MemStats
 		runtime.GC()
-		runtime.GC() // empties what sync.Pool has kept
+		runtime.GC() // empties sync.Pool
 		runtime.ReadMemStats(&s)
 		return int(s.HeapAlloc)
 	}
@@ -830,7 +833,7 @@ func TestQueueBytesAreThoseOfTheHeap(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(background)
 			cancel()
-			_ = c.Shutdown(ctx) // the collector takes nothing
+			_ = c.Shutdown(ctx) // the collector accepts nothing
 		})
 	}
 }

@@ -23,19 +23,19 @@ const (
 	jsonType    = "application/json"
 )
 
-// maxAnswerBytes and maxMessageBytes bound what is read of an answer, and what is
-// kept of an error.
+// maxAnswerBytes bounds how much of a response is read. maxMessageBytes bounds the
+// length of an error message.
 const (
 	maxAnswerBytes  = 64 << 10
 	maxMessageBytes = 256
 )
 
-// answer is what came of a request.
+// answer is the outcome of a request.
 type answer struct {
-	rejected int64  // spans not taken
-	message  string // why, or a warning
-	err      error  // nothing was taken
-	retry    bool   // err may pass
+	rejected int64  // number of rejected spans
+	message  string // the reason, or a warning
+	err      error  // nothing was accepted
+	retry    bool   // the error may be temporary
 	after    time.Duration
 }
 
@@ -44,16 +44,16 @@ var gzipWriters = sync.Pool{New: func() any {
 	return w
 }}
 
-// content is what a request carries.
+// content is the body of a request.
 type content struct {
 	parts [][]byte
 	size  int
-	// batch, if not nil, has the memory of parts. A transport may read it for
-	// longer than the request takes.
+	// batch, if not nil, owns the memory of parts. A transport may read it after the
+	// request has returned.
 	batch *batch
 }
 
-// encode returns the content of a request with b.
+// encode returns the content of a request for b.
 func (s *sender) encode(b *batch) *content {
 	c := &content{parts: b.parts(), batch: b}
 	if s.gzip {
@@ -62,7 +62,7 @@ func (s *sender) encode(b *batch) *content {
 		defer gzipWriters.Put(w)
 		w.Reset(&compressed)
 		for _, part := range c.parts {
-			_, _ = w.Write(part) // a bytes.Buffer takes everything
+			_, _ = w.Write(part) // writing to a bytes.Buffer cannot fail
 		}
 		_ = w.Close()
 		c = &content{parts: [][]byte{compressed.Bytes()}}
@@ -73,7 +73,7 @@ func (s *sender) encode(b *batch) *content {
 	return c
 }
 
-// body returns a reader of c, which the transport closes.
+// body returns a reader of c. The transport closes it.
 func (c *content) body() (io.ReadCloser, error) {
 	if c.batch != nil {
 		c.batch.readers.Add(1)
@@ -81,11 +81,11 @@ func (c *content) body() (io.ReadCloser, error) {
 	return &body{left: c.parts, batch: c.batch}, nil
 }
 
-// body may be closed while it is read, as net/http does for HTTP/2.
+// body may be closed while it is read, as the HTTP/2 transport of net/http does.
 type body struct {
 	mu     sync.Mutex // guards what follows
 	left   [][]byte
-	at     int // in the first of them
+	at     int // offset in the first part
 	batch  *batch
 	closed bool
 }
@@ -120,8 +120,8 @@ func (b *body) Close() error {
 	return nil
 }
 
-// post makes one request. What may be tried again is what the section "Failures"
-// of the OTLP specification lists.
+// post makes one request. It may be retried in the cases listed in the section
+// "Failures" of the OTLP specification.
 func (s *sender) post(parent context.Context, c *content) answer {
 	ctx, cancel := context.WithTimeout(parent, s.timeout)
 	defer cancel()
@@ -134,7 +134,7 @@ func (s *sender) post(parent context.Context, c *content) answer {
 	req.GetBody, req.ContentLength = c.body, int64(c.size)
 	res, err := s.client.Do(req)
 	if err != nil {
-		var in *url.Error // repeats the URL
+		var in *url.Error // its message contains the URL
 		if errors.As(err, &in) {
 			err = in.Err
 		}
@@ -144,7 +144,7 @@ func (s *sender) post(parent context.Context, c *content) answer {
 		return answer{err: err, retry: true}
 	}
 	defer res.Body.Close()
-	// An answer without its end is still one: the status has come.
+	// A response that is cut short still has a status.
 	text, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswerBytes))
 	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if res.StatusCode/100 == 2 {
@@ -159,8 +159,8 @@ func (s *sender) post(parent context.Context, c *content) answer {
 	return a
 }
 
-// accepted reads an ExportTraceServiceResponse. One that cannot be read says
-// nothing against the spans.
+// accepted reads an ExportTraceServiceResponse. If it cannot be read, the spans count
+// as accepted.
 func accepted(mediaType string, text []byte) answer {
 	decode := otlp.DecodeResult
 	if mediaType == jsonType {
@@ -173,8 +173,8 @@ func accepted(mediaType string, text []byte) answer {
 	return answer{rejected: max(0, result.Rejected), message: result.Message}
 }
 
-// statusError says what a status other than 2xx means: with the message of the
-// google.rpc.Status, or whatever text came instead.
+// statusError returns the error for a status other than 2xx. It contains the message
+// of the google.rpc.Status or the text of the response.
 func statusError(res *http.Response, mediaType string, body []byte) error {
 	text := string(body)
 	switch mediaType {
@@ -193,7 +193,8 @@ func statusError(res *http.Response, mediaType string, body []byte) error {
 	return errors.New(res.Status + ": " + text)
 }
 
-// retryAfter parses RFC 9110, section 10.2.3: seconds, or a date.
+// retryAfter parses a Retry-After header, which is a number of seconds or a date (RFC
+// 9110, section 10.2.3).
 func retryAfter(s string) time.Duration {
 	if seconds, err := strconv.ParseUint(s, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second

@@ -14,21 +14,21 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// The wait before another attempt doubles from the first to the last of these; up
-// to half of each is left out, at random.
+// The wait before another attempt doubles from the first of these to the second. Each
+// wait is shortened by up to a half, at random.
 const (
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 5 * time.Second
 )
 
-// The reasons for which spans are dropped after Collect has taken them.
+// Reasons for which accepted spans are dropped.
 const (
-	dropRejected    = "rejected"    // the collector does not want them
+	dropRejected    = "rejected"    // by the collector
 	dropUnreachable = "unreachable" // not delivered within Options.MaxElapsed
 	dropShutdown    = "shutdown"    // not delivered before Shutdown
 )
 
-// sender delivers batches, one after the other.
+// sender delivers batches one at a time.
 type sender struct {
 	url                 string
 	header              http.Header
@@ -36,19 +36,19 @@ type sender struct {
 	closeIdle           func()
 	gzip                bool
 	timeout, maxElapsed time.Duration
-	hurry               chan struct{} // holds a token when somebody waits in Flush
+	hurry               chan struct{} // holds a token while a Flush is waiting
 
-	// Only the sending goroutine uses these.
+	// Used only by the sending goroutine.
 	failures int       // attempts since the collector was reached
-	next     time.Time // when another one is due, if failures > 0
-	asked    bool      // the collector has asked to wait until then
+	next     time.Time // when the next attempt is due, if failures > 0
+	asked    bool      // the collector asked to wait until then
 
 	mu    sync.Mutex
 	state state // guarded by mu
-	stats Stats // guarded by mu; but for what is queued
+	stats Stats // guarded by mu; without the queue
 }
 
-// state is what the last answer said about the collector.
+// state is what the last response said about the collector.
 type state uint8
 
 const (
@@ -84,8 +84,8 @@ func newSender(endpoint string, o Options, getenv func(string) string) (_ *sende
 		s.header[http.CanonicalHeaderKey(key)] = slices.Clone(values)
 	}
 	s.header.Set("Content-Type", contentType)
-	// An empty list is not sent. It tells net/http that a request may be made
-	// again when a connection turns out to have been closed while idle.
+	// A key without values is not sent. It makes net/http resend a request whose idle
+	// connection turns out to be closed.
 	s.header["Idempotency-Key"] = []string{}
 
 	if s.gzip {
@@ -111,8 +111,8 @@ func (s *sender) setClient(given *http.Client) {
 	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 }
 
-// deliver sends b until it is taken, or dropped because the collector rejects it,
-// it has become too old, or ctx has ended.
+// deliver sends b until the collector accepts or rejects it, b is too old, or ctx is
+// done.
 func (s *sender) deliver(ctx context.Context, b *batch) {
 	expiry := b.since.Add(s.maxElapsed)
 	var c *content
@@ -139,7 +139,7 @@ func (s *sender) deliver(ctx context.Context, b *batch) {
 			s.reached()
 			s.delivered(b, c.size, a)
 			return
-		case ctx.Err() != nil: // goes around to be dropped
+		case ctx.Err() != nil: // dropped at the top of the loop
 		case !a.retry:
 			s.reached()
 			s.note(stateRejecting, a.err)
@@ -156,9 +156,9 @@ func (s *sender) deliver(ctx context.Context, b *batch) {
 	}
 }
 
-// pause waits until the next attempt is due. It reports false when expiry came
-// first. It is cut short by hurry, unless the collector asked for the wait, and
-// by the end of ctx.
+// pause waits until the next attempt is due. It returns false if expiry is earlier. It
+// returns early if ctx is done, and if hurry gets a token unless the collector asked
+// for the pause.
 func (s *sender) pause(ctx context.Context, expiry time.Time) bool {
 	hurry := s.hurry
 	if s.asked {
@@ -174,16 +174,16 @@ func (s *sender) pause(ctx context.Context, expiry time.Time) bool {
 	return true
 }
 
-// reached notes that the collector has answered.
+// reached records that the collector has responded.
 func (s *sender) reached() {
 	s.failures = 0
 	select {
-	case <-s.hurry: // nobody has to
+	case <-s.hurry: // the collector is reachable, so nobody needs to hurry
 	default:
 	}
 }
 
-// delivered counts b as sent, but for the spans that the collector did not want.
+// delivered counts the spans of b as sent, except those that the collector rejected.
 func (s *sender) delivered(b *batch, wire int, a answer) {
 	rejected := int(min(a.rejected, int64(b.spans)))
 	if rejected > 0 {
@@ -201,7 +201,7 @@ func (s *sender) delivered(b *batch, wire int, a answer) {
 	s.stats.SentBytes += uint64(wire)
 }
 
-// note keeps err, and logs it when it says something new about the collector.
+// note stores err, and logs it if the state of the collector has changed.
 func (s *sender) note(now state, err error) {
 	s.mu.Lock()
 	before := s.state
