@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// The bounds of one attribute and of what a decoder keeps in mind.
+// Bounds of an attribute and of what a decoder caches.
 const (
 	maxDepth      = 64
 	maxSharedKeys = 1024
@@ -17,7 +17,7 @@ var (
 	errKeysTooBig = errors.New("the dotted keys of nested attributes are too long")
 )
 
-// attribute puts the attribute or attributes that v stands for on the stack.
+// attribute pushes v, or its flattened parts, on the stack of attributes.
 func (d *decoder) attribute(v value, dropped *uint32) error {
 	d.dropped = 0
 	a, err := d.keyValue(v)
@@ -28,8 +28,8 @@ func (d *decoder) attribute(v value, dropped *uint32) error {
 	return err
 }
 
-// keyValue reads a KeyValue. In its value, a kvlist is a group and every array
-// a []slog.Value.
+// keyValue reads a KeyValue. Its value may be a group, for a kvlist, and every array
+// is a []slog.Value.
 func (d *decoder) keyValue(v value) (a slog.Attr, err error) {
 	err = keyValueFields.walk(v, func(num int, v value) (err error) {
 		switch num {
@@ -43,7 +43,7 @@ func (d *decoder) keyValue(v value) (a slog.Attr, err error) {
 	return a, err
 }
 
-// key reads a string that many spans have.
+// key reads a string that many spans share.
 func (d *decoder) key(v value) (string, error) {
 	b, err := v.utf8()
 	if err != nil {
@@ -59,7 +59,7 @@ func (d *decoder) key(v value) (string, error) {
 	return s, nil
 }
 
-// anyValue reads an AnyValue; one without a value is the zero slog.Value.
+// anyValue reads an AnyValue. An AnyValue without a value becomes the zero slog.Value.
 func (d *decoder) anyValue(v value) (out slog.Value, err error) {
 	if d.depth++; d.depth > maxDepth {
 		return out, errTooDeep
@@ -113,11 +113,11 @@ func (d *decoder) anyValue(v value) (out slog.Value, err error) {
 	return out, err
 }
 
-// nameless reports whether a has no key and is no group, which needs none.
+// nameless reports whether a has no key and needs one. A group does not.
 func nameless(a slog.Attr) bool { return a.Key == "" && a.Value.Kind() != slog.KindGroup }
 
-// flatten puts a on the stack, its members if it is a group or an array with
-// groups.
+// flatten pushes a on the stack. If it is a group, or an array that contains groups,
+// flatten pushes its members.
 func (d *decoder) flatten(a slog.Attr) error {
 	list, isList := elements(a.Value)
 	switch {
@@ -172,7 +172,7 @@ func hasGroup(list []slog.Value) bool {
 	return false
 }
 
-// typed returns list as the slice that dendro.SpanData has for it.
+// typed returns list as a slice of a type that dendro.SpanData allows.
 func typed(list []slog.Value) slog.Value {
 	kind := slog.KindAny
 	for i, v := range list {

@@ -7,7 +7,8 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// serverSpan is what the middleware records of a request: 10 attributes.
+// serverSpan returns a span as the middleware records it for a request, with 10
+// attributes.
 func serverSpan() *dendro.SpanData {
 	return &dendro.SpanData{
 		SpanContext: dendro.SpanContext{
@@ -36,7 +37,7 @@ func serverSpan() *dendro.SpanData {
 	}
 }
 
-// testBatch is a batch of n spans as one process sends it.
+// testBatch returns a batch of n spans of one process.
 func testBatch(n int) *dendro.Batch {
 	b := &dendro.Batch{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop"), slog.Int("process.pid", 4711)}},
@@ -58,7 +59,7 @@ func BenchmarkAppendSpan(b *testing.B) {
 	}
 }
 
-// perSpan runs f, which works on a batch of 512 spans.
+// perSpan benchmarks f, which processes a batch of 512 spans.
 func perSpan(b *testing.B, f func(*dendro.Batch)) {
 	const spans = 512
 	batch := testBatch(spans)

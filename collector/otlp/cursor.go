@@ -7,8 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// cursor reads JSON that [json.Valid] has found valid: it looks for structure
-// and never for errors of syntax.
+// cursor reads JSON that [json.Valid] accepted. It does not check the syntax again.
 type cursor struct {
 	data []byte
 	pos  int
@@ -18,7 +17,7 @@ type cursor struct {
 func newCursor(data []byte) (*cursor, error) {
 	if !json.Valid(data) {
 		var raw json.RawMessage
-		return nil, json.Unmarshal(data, &raw) // the same, slower, with the reason
+		return nil, json.Unmarshal(data, &raw) // slower, but its error has the reason
 	}
 	return &cursor{data: data}, nil
 }
@@ -50,11 +49,11 @@ func (c *cursor) open(b byte) bool {
 	return true
 }
 
-// more reports whether the object or array has another element, and moves
-// behind it if not.
+// more reports whether the object or array has another element. If not, it moves past
+// the end.
 func (c *cursor) more(end byte) bool { return !c.open(end) }
 
-// skipNull moves on if the next value is null, the absence of a value.
+// skipNull skips the next value if it is null, which means that there is no value.
 func (c *cursor) skipNull() bool {
 	if !c.is('n') {
 		return false
@@ -63,8 +62,8 @@ func (c *cursor) skipNull() bool {
 	return true
 }
 
-// token reads a string, a number or a literal as it is written; of an object
-// or array, which the caller did not want, only the bracket.
+// token reads a string, number or literal without decoding it. Of an object or array,
+// which is never expected here, it reads only the bracket.
 func (c *cursor) token() []byte {
 	c.pos = c.space(c.pos)
 	start := c.pos
@@ -88,11 +87,11 @@ func (c *cursor) token() []byte {
 
 // key reads the name of a member.
 func (c *cursor) key() []byte {
-	name, _ := c.text() // names are strings
+	name, _ := c.text() // a name is always a string
 	return name
 }
 
-// text reads a string, without a copy if that can be.
+// text reads a string, if possible without copying it.
 func (c *cursor) text() ([]byte, error) {
 	if !c.is('"') {
 		return nil, c.want("a string")
@@ -107,7 +106,7 @@ func (c *cursor) text() ([]byte, error) {
 	return []byte(s), err
 }
 
-// skip moves behind the next value.
+// skip skips the next value.
 func (c *cursor) skip() {
 	for depth := 0; ; {
 		switch c.pos = c.space(c.pos); c.data[c.pos] {
@@ -126,7 +125,7 @@ func (c *cursor) skip() {
 	}
 }
 
-// want returns an error about the next value.
+// want returns an error that describes what was expected instead of the next value.
 func (c *cursor) want(what string) error {
 	return fmt.Errorf("want %s, got %.40s", what, c.token())
 }

@@ -11,21 +11,22 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// DecodeTraces decodes a protobuf ExportTraceServiceRequest, or TracesData:
-// one batch for each ScopeSpans with spans, never with a nil resource or scope.
-// Those of one ResourceSpans have the same resource. Nothing aliases data.
+// DecodeTraces decodes a protobuf ExportTraceServiceRequest or TracesData. It returns
+// one batch for each ScopeSpans that has spans. Resource and Scope of a batch are
+// never nil. Batches from the same ResourceSpans share the Resource. The result does
+// not refer to data.
 //
-// It returns an error, which names the field, for what is cut short, for known
-// fields of a wrong type, for spans without valid ids, for times after the year
-// 2262, and for attributes that are nested deeper than 64 or whose dotted keys
-// take more than 16 times the memory of data.
+// DecodeTraces returns an error that names the field if data is truncated, a known
+// field has the wrong type, an id is not valid, a time is after the year 2262,
+// attributes are nested deeper than 64 levels, or their dotted keys take more than 16
+// times the memory of data.
 func DecodeTraces(data []byte) ([]*dendro.Batch, error) {
 	return decodeTraces(value{typ: protowire.BytesType, data: data}, len(data))
 }
 
-// DecodeTracesJSON is [DecodeTraces] for the JSON encoding (OTLP specification,
-// "JSON Protobuf Encoding"). Like the JSON mapping of protobuf it also takes
-// numbers for 64-bit integers and names for enum values.
+// DecodeTracesJSON is [DecodeTraces] for the JSON encoding (OTLP specification, "JSON
+// Protobuf Encoding"). Like the JSON mapping of protobuf, it also accepts numbers for
+// 64-bit integers and names for enum values.
 func DecodeTracesJSON(data []byte) ([]*dendro.Batch, error) {
 	c, err := newCursor(data)
 	if err != nil {
@@ -43,8 +44,8 @@ func decodeTraces(v value, size int) ([]*dendro.Batch, error) {
 	return d.batches, nil
 }
 
-// decoder gathers what belongs to the messages that are open. The slices are
-// stacks: a message takes from the top what came after its beginning.
+// decoder collects the parts of the messages that are being read. The slices are
+// stacks: a message takes what was pushed since it began.
 type decoder struct {
 	batches []*dendro.Batch
 	spans   []*dendro.SpanData
@@ -52,13 +53,13 @@ type decoder struct {
 	events  []dendro.Event
 	links   []dendro.Link
 
-	keys    map[string]string // attribute keys seen, so that spans share them
+	keys    map[string]string // attribute keys, shared by spans
 	room    int               // bytes left for dotted keys
-	depth   int               // of the attribute value that is read
-	dropped uint32            // parts of the attribute that is read
+	depth   int               // nesting of the attribute value that is being read
+	dropped uint32            // parts of the attribute that is being read
 }
 
-// take returns a copy of what lies above the first n of stack, and removes it.
+// take removes all but the first n elements of stack and returns a copy of them.
 func take[T any](stack *[]T, n int) []T {
 	top := (*stack)[n:]
 	*stack = (*stack)[:n]
@@ -188,8 +189,8 @@ func (d *decoder) span(v value, s *dendro.SpanData) error {
 	return nil
 }
 
-// traceState drops what breaks the grammar, as W3C Trace Context asks for the
-// header.
+// traceState reads a tracestate. It ignores an invalid one, as W3C Trace Context asks
+// for the header.
 func traceState(v value) (dendro.TraceState, error) {
 	text, err := v.text()
 	if err != nil {
@@ -199,8 +200,8 @@ func traceState(v value) (dendro.TraceState, error) {
 	return state, nil
 }
 
-// addDropped adds a count of the sender to one that this package may have
-// begun.
+// addDropped adds the sender's count to count, which may already include what this
+// package dropped.
 func addDropped(v value, count *uint32) error {
 	n, err := v.uint32(protowire.VarintType)
 	*count += n
@@ -250,8 +251,8 @@ func (d *decoder) event(v value, dropped *uint32) error {
 	return err
 }
 
-// takeDuration moves the duration of e out of its attributes, those above the
-// first n.
+// takeDuration moves the duration of e from the attributes above the first n to
+// e.Duration.
 func (d *decoder) takeDuration(e *dendro.Event, n int) {
 	rest := slices.DeleteFunc(d.attrs[n:], func(a slog.Attr) bool {
 		if a.Key != semconv.EventDuration || a.Value.Kind() != slog.KindInt64 || a.Value.Int64() <= 0 {

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// tag returns a message field with its length.
+// tag returns a length-delimited field with the given content.
 func tag(num protowire.Number, content ...[]byte) []byte {
 	var all []byte
 	for _, c := range content {
@@ -22,8 +22,8 @@ func tag(num protowire.Number, content ...[]byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), all)
 }
 
-// spanWith returns a request with two spans: a good one, and one whose fields
-// follow those of the good one.
+// spanWith returns a request with two spans: a valid one, and one that has the given
+// fields in addition to those of the valid one.
 func spanWith(fields ...[]byte) []byte {
 	good := AppendSpan(nil, serverSpan())
 	_, n := protowire.ConsumeVarint(good[1:])
@@ -101,7 +101,7 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// No prefix of a request is a panic, and none is taken for a whole one.
+// No prefix of a request causes a panic, and none decodes as the whole request.
 func TestCutShort(t *testing.T) {
 	data := AppendTraces(nil, fullTraces()...)
 	whole := len(AppendTraces(nil, fullTraces()[:2]...)) // one ResourceSpans
@@ -118,7 +118,8 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// Fields that the protocol may add later are skipped, whatever their type.
+// Unknown fields, which later versions of the protocol may add, are skipped whatever
+// their type.
 func TestUnknownFields(t *testing.T) {
 	unknown := unhex(t, `
 		98 06 01                     # varint
@@ -143,7 +144,7 @@ func TestUnknownFields(t *testing.T) {
 	equal(t, "batches", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}, Spans: []*dendro.SpanData{s}}})
 }
 
-// The rules of the package comment, in both encodings.
+// The rules of the package comment hold in both encodings.
 func TestDecodeRules(t *testing.T) {
 	span := func(fields string) string {
 		return `{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7",` + fields + `}]}]}]}`
@@ -198,7 +199,7 @@ func TestDecodeRules(t *testing.T) {
 	}
 }
 
-// The kinds of a kvlist are the same in protobuf.
+// The values of a kvlist are decoded in the same way from protobuf.
 func TestDecodeKvlist(t *testing.T) {
 	member := tag(listValues, tag(keyValueKey, []byte("b")), tag(keyValueValue, []byte{anyInt<<3 | varint, 5}))
 	list := tag(spanAttributes, tag(keyValueKey, []byte("a")), tag(keyValueValue, tag(anyKvlist, member, member)))
@@ -210,7 +211,7 @@ func TestDecodeKvlist(t *testing.T) {
 	testkit.Equal(t, "attributes, both kept", b.String(), "  \"a.b\" = int64 5\n  \"a.b\" = int64 5\n")
 }
 
-// Senders that do not check their text are heard all the same.
+// Requests with text that is not UTF-8 are accepted.
 func TestDecodeInvalidUTF8(t *testing.T) {
 	batches, err := DecodeTraces(spanWith(tag(spanName, []byte("caf\xe9"))))
 	testkit.NoError(t, err)
@@ -221,7 +222,7 @@ func TestDecodeInvalidUTF8(t *testing.T) {
 	testkit.Equal(t, "JSON", batches[0].Spans[0].Name, "GET caf\ufffd/{id}")
 }
 
-// A small request must not take much memory, however it is made up.
+// A small request cannot take much memory, however it is constructed.
 func TestAmplification(t *testing.T) {
 	const size = 1 << 20
 	fill := func(part []byte) []byte { return spanWith([]byte(strings.Repeat(string(part), size/len(part)))) }

@@ -12,8 +12,8 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// dump writes batches out, one fact a line. Unlike reflect.DeepEqual it looks
-// into attribute values, and tells nil from empty only where that matters.
+// dump formats batches with one fact per line. Unlike reflect.DeepEqual it compares
+// attribute values, and distinguishes nil from empty only where it matters.
 func dump(batches []*dendro.Batch) string {
 	var b strings.Builder
 	resources := map[*dendro.Resource]int{}
@@ -61,7 +61,7 @@ func dumpValue(v slog.Value) string {
 	return "[" + strings.Join(texts, ", ") + "]"
 }
 
-// equal fails the test unless both have the same content.
+// equal fails the test unless got and want have the same content.
 func equal(t *testing.T, what string, got, want []*dendro.Batch) {
 	t.Helper()
 	g, w := strings.Split(dump(got), "\n"), strings.Split(dump(want), "\n")
@@ -72,7 +72,7 @@ func equal(t *testing.T, what string, got, want []*dendro.Batch) {
 	}
 }
 
-// generator makes random spans of all shapes that dendro.SpanData may have.
+// generator makes random spans of every shape that dendro.SpanData allows.
 type generator struct{ *rand.Rand }
 
 func (g generator) batches() []*dendro.Batch {
@@ -145,7 +145,7 @@ func (g generator) nanos() int64 {
 	return [...]int64{0, 1, 1_795_000_000_123_456_789, math.MaxInt64}[g.IntN(4)]
 }
 
-// text has lengths on both sides of the steps of a varint.
+// text returns texts whose lengths lie on both sides of the steps of a varint.
 func (g generator) text() string {
 	if g.IntN(100) == 0 {
 		return strings.Repeat("long", 4096)
@@ -184,7 +184,7 @@ func (g generator) value(depth int) slog.Value {
 			list[i] = g.scalar(kind)
 		}
 		return typed(list)
-	case 1: // of several
+	case 1: // an array of several types
 		if depth > 0 {
 			list[0] = slog.Value{}
 			for i := range list[1:] {

@@ -13,9 +13,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// AppendTraces appends batches to dst as a protobuf ExportTraceServiceRequest,
-// which has the bytes of TracesData. Neighbours with the same resource share a
-// ResourceSpans.
+// AppendTraces appends batches to dst as a protobuf ExportTraceServiceRequest, whose
+// encoding is the same as that of TracesData. Adjacent batches with the same resource
+// share a ResourceSpans.
 func AppendTraces(dst []byte, batches ...*dendro.Batch) []byte {
 	for len(batches) > 0 {
 		same := sameResource(batches)
@@ -25,12 +25,11 @@ func AppendTraces(dst []byte, batches ...*dendro.Batch) []byte {
 	return dst
 }
 
-// AppendResourceSpans appends one resource_spans field of an
-// ExportTraceServiceRequest to dst, but for its spans: they have to follow, in n
-// bytes that [AppendSpan] has made. Several in a row are a request. r and sc may be
-// nil.
+// AppendResourceSpans appends the beginning of one resource_spans field of an
+// ExportTraceServiceRequest to dst. The caller must append its spans, n bytes written
+// by [AppendSpan]. A sequence of such fields is a request. r and sc may be nil.
 func AppendResourceSpans(dst []byte, r *dendro.Resource, sc *dendro.Scope, n int) []byte {
-	const others = 256 // about the size of r and sc
+	const others = 256 // estimated size of r and sc
 	width := protowire.SizeVarint(uint64(n + others))
 	dst, message := beginResourceSpans(dst, r, width)
 	dst, scopeSpans := beginScopeSpans(dst, sc, width)
@@ -38,7 +37,8 @@ func AppendResourceSpans(dst []byte, r *dendro.Resource, sc *dendro.Scope, n int
 	return endBefore(dst, message, width, n)
 }
 
-// sameResource returns how many of the first batches have one resource.
+// sameResource returns the number of batches at the start of batches that share a
+// resource.
 func sameResource(batches []*dendro.Batch) int {
 	n := 1
 	for n < len(batches) && batches[n].Resource == batches[0].Resource {
@@ -47,9 +47,9 @@ func sameResource(batches []*dendro.Batch) int {
 	return n
 }
 
-// appendResourceSpans appends batches of one resource.
+// appendResourceSpans appends batches that share a resource.
 func appendResourceSpans(dst []byte, batches []*dendro.Batch) []byte {
-	const width = 3 // a guess at the length of a length
+	const width = 3 // expected size of a length
 	dst, message := beginResourceSpans(dst, batches[0].Resource, width)
 	for _, b := range batches {
 		var scopeSpans int
@@ -62,7 +62,7 @@ func appendResourceSpans(dst []byte, batches []*dendro.Batch) []byte {
 	return end(dst, message, width)
 }
 
-// beginResourceSpans is begin, and appends what is not spans.
+// beginResourceSpans begins a ResourceSpans and appends everything but its spans.
 func beginResourceSpans(dst []byte, r *dendro.Resource, width int) ([]byte, int) {
 	dst, message := begin(dst, requestResourceSpans, width)
 	if r != nil {
@@ -75,7 +75,7 @@ func beginResourceSpans(dst []byte, r *dendro.Resource, width int) ([]byte, int)
 	return dst, message
 }
 
-// beginScopeSpans is begin, and appends what is not spans.
+// beginScopeSpans begins a ScopeSpans and appends everything but its spans.
 func beginScopeSpans(dst []byte, s *dendro.Scope, width int) ([]byte, int) {
 	dst, message := begin(dst, resourceSpansScopeSpans, width)
 	if s != nil {
@@ -94,8 +94,7 @@ func appendScope(dst []byte, s *dendro.Scope) []byte {
 }
 
 // AppendSpan appends s to dst as one spans field of a ScopeSpans, for
-// [AppendResourceSpans]. It allocates nothing but room in dst. Times before
-// 1970 become 0.
+// [AppendResourceSpans]. It allocates only to grow dst. Times before 1970 become 0.
 func AppendSpan(dst []byte, s *dendro.SpanData) []byte {
 	dst, message := begin(dst, scopeSpansSpans, 2)
 	dst = appendBytes(dst, spanTraceID, s.TraceID[:])
@@ -180,10 +179,10 @@ func appendAttributes(dst []byte, num byte, attrs []slog.Attr) []byte {
 }
 
 func appendAttribute(dst []byte, num byte, a slog.Attr) []byte {
-	const maxLength = 0x7f // that takes a byte
+	const maxLength = 0x7f // largest length that takes one byte
 	key, kind := validText(a.Key), a.Value.Kind()
 	var text string
-	size := maxLength // of the AnyValue
+	size := maxLength // size of the AnyValue
 	switch kind {
 	case slog.KindString:
 		text = validText(a.Value.String())
@@ -193,7 +192,7 @@ func appendAttribute(dst []byte, num byte, a slog.Attr) []byte {
 	case slog.KindBool:
 		size = 2
 	}
-	if n := 4 + len(key) + size; n <= maxLength { // as most are: all at once
+	if n := 4 + len(key) + size; n <= maxLength { // the common case: the whole attribute is small
 		dst = append(dst, num<<3|length, byte(n), keyValueKey<<3|length, byte(len(key)))
 		dst = append(dst, key...)
 		switch kind {
@@ -213,8 +212,8 @@ func appendAttribute(dst []byte, num byte, a slog.Attr) []byte {
 	return end(dst, message, 1)
 }
 
-// appendAnyValue writes scalars also when they are zero: the field that is
-// there tells the type. A kind that dendro.SpanData does not have becomes text.
+// appendAnyValue writes scalars even if they are zero, because the field determines
+// the type. A kind that dendro.SpanData does not allow is written as text.
 func appendAnyValue(dst []byte, num byte, v slog.Value) []byte {
 	dst, message := begin(dst, num, 1)
 	switch v.Kind() {
@@ -267,7 +266,7 @@ func bit(b bool) byte {
 	return 0
 }
 
-// The wire types, for tags of one byte.
+// Wire types, for tags of one byte.
 const (
 	varint  = byte(protowire.VarintType)
 	fixed64 = byte(protowire.Fixed64Type)
@@ -275,8 +274,8 @@ const (
 	fixed32 = byte(protowire.Fixed32Type)
 )
 
-// begin appends the tag of a message and width bytes for its length, and
-// returns where the message begins. num is below 16.
+// begin appends the tag of a message and width bytes for its length. It returns the
+// offset of the message. num must be below 16.
 func begin(dst []byte, num byte, width int) ([]byte, int) {
 	dst = append(dst, num<<3|length)
 	for range width {
@@ -285,11 +284,11 @@ func begin(dst []byte, num byte, width int) ([]byte, int) {
 	return dst, len(dst)
 }
 
-// end fills in the length of the message that began at start. It moves the
-// message if the length takes more or less than width bytes.
+// end sets the length of the message that began at start. If the length does not take
+// width bytes, end moves the message.
 func end(dst []byte, start, width int) []byte { return endBefore(dst, start, width, 0) }
 
-// endBefore is end for a message of which more bytes follow.
+// endBefore is end for a message to which the caller will append more bytes.
 func endBefore(dst []byte, start, width, more int) []byte {
 	n := len(dst) - start + more
 	if width == 1 && n < 1<<7 {
@@ -306,8 +305,8 @@ func endBefore(dst []byte, start, width, more int) []byte {
 	return dst
 }
 
-// validText returns s with U+FFFD for what is not UTF-8: receivers of protobuf
-// refuse a whole request for that.
+// validText returns s with U+FFFD in place of invalid UTF-8, for which receivers of
+// protobuf would refuse the whole request.
 func validText(s string) string {
 	if isASCII(s) || utf8.ValidString(s) {
 		return s
@@ -315,8 +314,8 @@ func validText(s string) string {
 	return strings.ToValidUTF8(s, "\ufffd")
 }
 
-// isASCII is faster than utf8.ValidString, which goes through the rest of eight
-// bytes one by one.
+// isASCII is faster than utf8.ValidString, which checks the last up to seven bytes one
+// by one.
 func isASCII(s string) bool {
 	const highBits = 0x8080808080808080
 	n := len(s)
@@ -341,7 +340,7 @@ func appendString(dst []byte, num byte, s string) []byte {
 	return append(dst, s...)
 }
 
-// appendText is appendString for a field that is left out when it is empty.
+// appendText is appendString for a field that is omitted when it is empty.
 func appendText(dst []byte, num byte, s string) []byte {
 	if s == "" {
 		return dst

@@ -11,10 +11,10 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// AppendTracesJSON appends batches to dst as the JSON of an
-// ExportTraceServiceRequest (OTLP specification, "JSON Protobuf Encoding"): ids
-// are hexadecimal, 64-bit integers strings and enum values numbers. Neighbours
-// with the same resource share a ResourceSpans.
+// AppendTracesJSON appends batches to dst as a JSON ExportTraceServiceRequest (OTLP
+// specification, "JSON Protobuf Encoding"): ids are hexadecimal, 64-bit integers are
+// strings, and enum values are numbers. Adjacent batches with the same resource share
+// a ResourceSpans.
 func AppendTracesJSON(dst []byte, batches ...*dendro.Batch) []byte {
 	dst = append(dst, `{"resourceSpans":[`...)
 	for len(batches) > 0 {
@@ -126,8 +126,8 @@ func appendLinkJSON(dst []byte, l *dendro.Link) []byte {
 	return append(dst, '}')
 }
 
-// appendAttributesJSON writes the attributes, and the duration of an event if
-// it is above zero.
+// appendAttributesJSON writes the attributes, and the duration of an event if it is
+// above zero.
 func appendAttributesJSON(dst []byte, attrs []slog.Attr, duration int64) []byte {
 	if len(attrs) == 0 && duration <= 0 {
 		return dst
@@ -150,7 +150,7 @@ func appendAttributeJSON(dst []byte, a slog.Attr) []byte {
 	return append(dst, '}')
 }
 
-// appendAnyValueJSON is appendAnyValue in JSON.
+// appendAnyValueJSON is appendAnyValue for JSON.
 func appendAnyValueJSON(dst []byte, v slog.Value) []byte {
 	dst = append(dst, '{')
 	switch v.Kind() {
@@ -208,7 +208,7 @@ func appendDoubleJSON(dst []byte, f float64) []byte {
 	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
-// element writes the comma between the elements of an array.
+// element writes the comma between elements of an array.
 func element(dst []byte) []byte {
 	if dst[len(dst)-1] == '[' {
 		return dst
@@ -216,7 +216,7 @@ func element(dst []byte) []byte {
 	return append(dst, ',')
 }
 
-// member begins a member of an object. The name needs no escapes.
+// member begins a member of an object. The name must not need escaping.
 func member(dst []byte, name string) []byte {
 	if dst[len(dst)-1] != '{' {
 		dst = append(dst, ',')
@@ -257,7 +257,7 @@ func appendJSONString(dst []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	s = validText(s)
 	dst = append(dst, '"')
-	written := 0 // how much of s is in dst
+	written := 0 // number of bytes of s that are in dst
 	for i := range len(s) {
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' {

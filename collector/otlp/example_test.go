@@ -7,7 +7,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
-// A receiver decodes a request and says what it did with it.
+// A receiver decodes a request and responds with what it did.
 func ExampleDecodeTracesJSON() {
 	batches, err := otlp.DecodeTracesJSON([]byte(`{"resourceSpans":[{
 		"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},
@@ -30,8 +30,8 @@ func ExampleDecodeTracesJSON() {
 	// {}
 }
 
-// A sender that must not keep the spans encodes them as they come, and puts
-// the resource before them when it sends.
+// A sender that must not retain spans encodes them when they arrive. When it sends
+// them, it puts the resource in front.
 func ExampleAppendResourceSpans() {
 	var spans []byte
 	for id := range byte(3) {

@@ -8,8 +8,8 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// checkStable fails unless batches, which have been decoded, survive another
-// turn in both encodings.
+// checkStable fails unless decoded batches stay the same when they are encoded and
+// decoded again, in both encodings.
 func checkStable(t *testing.T, batches []*dendro.Batch) {
 	t.Helper()
 	again, err := DecodeTraces(AppendTraces(nil, batches...))

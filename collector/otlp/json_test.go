@@ -8,7 +8,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// A request as other senders write it: see the file.
+// Requests in the way other senders write them. See the files.
 func TestDecodeOtherSenders(t *testing.T) {
 	text, err := os.ReadFile("testdata/senders.json")
 	testkit.NoError(t, err)

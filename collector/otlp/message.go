@@ -7,22 +7,22 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// message describes the known fields of a message: index is the number in
+// message describes the known fields of a message. The index is the field number in
 // protobuf.
 type message []field
 
 type field struct {
-	name     string // in JSON; "" for numbers that are not known
+	name     string // in JSON, or "" for unknown numbers
 	repeated bool
 }
 
 var errMalformed = errors.New("malformed, or cut short")
 
-// repeated is for the tables of schema.go.
+// repeated marks repeated fields in the tables of schema.go.
 const repeated = true
 
-// walk calls f for every known field of v, for a repeated one once for each
-// element. f has to read the value. The error says which field it comes from.
+// walk calls f for each known field of v, and for each element of a repeated field. f
+// must read the value. walk adds the name of the field to the error of f.
 func (m message) walk(v value, f func(num int, v value) error) error {
 	if v.json != nil {
 		return m.walkJSON(v.json, f)
@@ -45,7 +45,7 @@ func (m message) walk(v value, f func(num int, v value) error) error {
 	return nil
 }
 
-// countFields counts the fields num in data, which has been walked before.
+// countFields counts the fields num in data, which walk has accepted before.
 func countFields(data []byte, num int) (count int) {
 	for len(data) > 0 {
 		got, _, n := consumeField(data)
@@ -87,7 +87,7 @@ func (m message) walkJSON(c *cursor, f func(num int, v value) error) error {
 	return nil
 }
 
-// number returns the number of a JSON name, 0 for one that is not known.
+// number returns the field number of a JSON name, or 0 if the name is unknown.
 func (m message) number(name []byte) int {
 	for num := range m {
 		if m[num].name == string(name) && num > 0 {
@@ -97,7 +97,7 @@ func (m message) number(name []byte) int {
 	return 0
 }
 
-// fieldError is an error somewhere below a message.
+// fieldError is an error in a field, somewhere inside a message.
 type fieldError struct {
 	path string
 	err  error
@@ -105,8 +105,8 @@ type fieldError struct {
 
 func (e *fieldError) Error() string { return e.path + ": " + e.err.Error() }
 
-// at puts a field in front of the path of err. The index is that of an element,
-// if the field is repeated.
+// at prepends a field to the path of err. index is the index of the element if the
+// field is repeated.
 func (m message) at(num, index int, err error) error {
 	path := m[num].name
 	if m[num].repeated {

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files of testdata")
 
-// golden compares got with a file of testdata.
+// golden compares got with a file in testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -32,8 +32,7 @@ func golden(t *testing.T, name string, got []byte) {
 	testkit.Equal(t, name, string(got), string(want))
 }
 
-// unhex returns the bytes of hexadecimal text, in which a line may end in a
-// comment.
+// unhex decodes hexadecimal text. A line may end in a comment.
 func unhex(t testing.TB, text string) []byte {
 	t.Helper()
 	var digits strings.Builder
@@ -46,7 +45,7 @@ func unhex(t testing.TB, text string) []byte {
 	return b
 }
 
-// smallTraces is put together by hand from the .proto files.
+// smallTraces was encoded by hand from the .proto files.
 const smallTraces = `
 	0a 5d                                       # resource_spans
 	0a 0f 0a 0d 0a 01 61 12 08 0a 06 c3a9 c3a9 c3a9 # resource, attribute a: ééé
@@ -84,7 +83,7 @@ func TestSmallTraces(t *testing.T) {
 	testkit.Equal(t, "encoded", AppendTraces(nil, want...), data)
 }
 
-// fullTraces has every field.
+// fullTraces returns batches that use every field.
 func fullTraces() []*dendro.Batch {
 	shop := testBatch(1)
 	shop.Resource.SchemaURL, shop.Scope.SchemaURL = "https://example.com/resource", "https://example.com/scope"
@@ -143,7 +142,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A client that encodes span by span sends the same bytes.
+// A client that encodes spans one by one sends the same bytes.
 func TestAppendResourceSpans(t *testing.T) {
 	for _, n := range []int{0, 1, 40, 4000} { // lengths of 1 to 4 bytes
 		b := testBatch(n)
@@ -162,7 +161,7 @@ func TestAppendResourceSpans(t *testing.T) {
 	equal(t, "nil resource and scope", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}, Spans: []*dendro.SpanData{serverSpan()}}})
 }
 
-// What a span must not have does not keep the request from being valid.
+// Unusual values in a span do not make a request invalid.
 func TestEncodeOddValues(t *testing.T) {
 	odd, want := serverSpan(), serverSpan()
 	odd.Name, want.Name = "caf\xe9\xe9!", "caf\ufffd!"
@@ -216,14 +215,15 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 
-	// A span and its strings; keys are shared, slices have their final size.
+	// A span and its strings. Keys are shared, and slices get their final size at
+	// once.
 	data := AppendTraces(nil, testBatch(100))
 	if n := testing.AllocsPerRun(10, func() { DecodeTraces(data) }) / 100; n > 11 {
 		t.Errorf("DecodeTraces: %v allocations per span, want at most 11", n)
 	}
 }
 
-// What is decoded does not change with the buffer that it came from.
+// Decoded spans do not change with the buffer that they were decoded from.
 func TestNoAlias(t *testing.T) {
 	want := fullTraces()
 	data := AppendTraces(nil, want...)

@@ -6,17 +6,17 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Result is the answer to a request that was taken, at least in part
-// (ExportTraceServiceResponse). The zero value says that all spans were taken.
+// Result is the response to a request that was accepted at least in part
+// (ExportTraceServiceResponse). The zero value means that all spans were accepted.
 type Result struct {
-	// Rejected counts the spans that were not taken and must not be sent
+	// Rejected is the number of spans that were not accepted and must not be sent
 	// again.
 	Rejected int64
-	// Message says why, or is a warning when nothing was rejected.
+	// Message is the reason, or a warning if no span was rejected.
 	Message string
 }
 
-// AppendProto appends r to dst as protobuf: nothing for the zero value.
+// AppendProto appends r to dst in protobuf. It appends nothing for the zero value.
 func (r Result) AppendProto(dst []byte) []byte {
 	if r == (Result{}) {
 		return dst
@@ -30,7 +30,7 @@ func (r Result) AppendProto(dst []byte) []byte {
 	return end(dst, message, 1)
 }
 
-// AppendJSON appends r to dst as JSON: {} for the zero value.
+// AppendJSON appends r to dst in JSON, which is {} for the zero value.
 func (r Result) AppendJSON(dst []byte) []byte {
 	if r == (Result{}) {
 		return append(dst, "{}"...)
@@ -45,8 +45,8 @@ func (r Result) AppendJSON(dst []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// DecodeResult decodes a protobuf ExportTraceServiceResponse. It returns an
-// error, which names the field, for what is cut short or of a wrong type.
+// DecodeResult decodes a protobuf ExportTraceServiceResponse. It returns an error that
+// names the field if data is truncated or a field has the wrong type.
 func DecodeResult(data []byte) (Result, error) {
 	return decodeResult(value{typ: protowire.BytesType, data: data})
 }

@@ -1,10 +1,10 @@
 package otlp
 
-// The fields that this package knows, by message, at their protobuf numbers.
-// From opentelemetry-proto 1.11: trace/v1/trace.proto, common/v1/common.proto,
+// The known fields of each message, at their protobuf field numbers, from
+// opentelemetry-proto 1.11: trace/v1/trace.proto, common/v1/common.proto,
 // resource/v1/resource.proto and collector/trace/v1/trace_service.proto.
 
-// ExportTraceServiceRequest, which has the fields of TracesData.
+// ExportTraceServiceRequest has the same fields as TracesData.
 const requestResourceSpans = 1
 
 var requestFields = message{
@@ -92,13 +92,14 @@ var spanFields = message{
 	spanFlags:             {name: "flags"},
 }
 
-// spanKinds are the names of Span.SpanKind, which are one ahead of dendro.Kind.
+// spanKinds are the names of Span.SpanKind. Their values are those of dendro.Kind plus
+// one.
 var spanKinds = []string{
 	"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER",
 	"SPAN_KIND_CLIENT", "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER",
 }
 
-// The bits of Span.flags above the 8 of W3C Trace Context (SpanFlags).
+// Bits of Span.flags above the 8 of W3C Trace Context (SpanFlags).
 const (
 	flagHasIsRemote = 1 << 8
 	flagIsRemote    = 1 << 9
@@ -146,7 +147,7 @@ var statusFields = message{
 	statusCode:    {name: "code"},
 }
 
-// statusCodes are the names of Status.StatusCode, as in dendro.StatusCode.
+// statusCodes are the names of Status.StatusCode, in the order of dendro.StatusCode.
 var statusCodes = []string{"STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"}
 
 const (

@@ -6,9 +6,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// AppendStatus appends a google.rpc.Status to dst as protobuf: the body of an
-// answer that refuses a request (OTLP specification, "Failures"). The code is
-// one of gRPC, such as 3 for an invalid argument.
+// AppendStatus appends a google.rpc.Status to dst in protobuf. It is the body of a
+// response that refuses a request (OTLP specification, "Failures"). code is a gRPC
+// status code, for example 3 for an invalid argument.
 func AppendStatus(dst []byte, code int32, message string) []byte {
 	if code != 0 {
 		dst = append(dst, rpcStatusCode<<3|varint)
@@ -26,8 +26,8 @@ func AppendStatusJSON(dst []byte, code int32, message string) []byte {
 	return append(dst, '}')
 }
 
-// DecodeStatus decodes a protobuf google.rpc.Status. It returns an error, which
-// names the field, for what is cut short or of a wrong type.
+// DecodeStatus decodes a protobuf google.rpc.Status. It returns an error that names
+// the field if data is truncated or a field has the wrong type.
 func DecodeStatus(data []byte) (code int32, message string, err error) {
 	err = rpcStatusFields.walk(value{typ: protowire.BytesType, data: data}, func(num int, v value) (err error) {
 		switch num {

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// The bounds of [UnknownKeysJSON].
+// Bounds of [UnknownKeysJSON].
 const (
 	maxUnknownKeys  = 8
 	maxUnknownBytes = 64
 )
 
 // UnknownKeysJSON returns the keys of a JSON ExportTraceServiceRequest, and of its
-// resourceSpans and scopeSpans, that [DecodeTracesJSON] does not know and ignores, as the
-// specification asks. If a request holds no spans, they often tell why: keys in
-// snake_case, for example. It returns at most 8 keys, of at most 64 bytes each, and none
-// if data is not JSON.
+// resourceSpans and scopeSpans, that [DecodeTracesJSON] does not know and ignores, as
+// the specification asks. If a request has no spans, these keys often show why, for
+// example because they are in snake_case. It returns at most 8 keys of at most 64
+// bytes each, and none if data is not JSON.
 func UnknownKeysJSON(data []byte) []string {
 	c, err := newCursor(data)
 	if err != nil {
@@ -26,8 +26,8 @@ func UnknownKeysJSON(data []byte) []string {
 	return keys
 }
 
-// unknownKeys reads the next value, a messages[0], whose repeated fields are messages[1]
-// and so on, and adds its unknown keys to keys.
+// unknownKeys reads the next value, which is a messages[0], and appends its unknown
+// keys to keys. The repeated fields of a messages[0] are messages[1], and so on.
 func unknownKeys(c *cursor, keys *[]string, messages ...message) {
 	if len(messages) == 0 || !c.is('{') {
 		c.skip()

@@ -14,9 +14,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// value is the value of one field where it lies: the next thing of json, or,
-// if that is nil, a protobuf field. Reading a JSON value moves on to the next,
-// so it has to be read once.
+// value is the value of one field in its encoding: the next value of json, or a
+// protobuf field if json is nil. A JSON value must be read exactly once, because
+// reading it moves on to the next.
 type value struct {
 	json   *cursor
 	typ    protowire.Type
@@ -24,8 +24,8 @@ type value struct {
 	data   []byte // bytes
 }
 
-// consumeField reads the first field of data and returns its size, below zero
-// if there is none.
+// consumeField reads the first field of data and returns its size, or a negative
+// number if there is no valid field.
 func consumeField(data []byte) (num int, v value, size int) {
 	number, typ, size := protowire.ConsumeTag(data)
 	if size < 0 {
@@ -62,8 +62,8 @@ func (v value) want(typ protowire.Type) error {
 	return nil
 }
 
-// utf8 reads a string, without a copy if that can be. What is not UTF-8
-// becomes U+FFFD.
+// utf8 reads a string, if possible without copying it. It replaces invalid UTF-8 by
+// U+FFFD.
 func (v value) utf8() ([]byte, error) {
 	if v.json != nil {
 		return v.json.text()
@@ -83,7 +83,8 @@ func (v value) text() (string, error) {
 	return string(b), err
 }
 
-// id fills dst with bytes that are hexadecimal in JSON. None at all are zeros.
+// id reads an id, which is hexadecimal in JSON, into dst. An empty id is read as
+// zeros.
 func (v value) id(dst []byte) error {
 	clear(dst)
 	if v.json != nil {
@@ -106,8 +107,8 @@ func (v value) id(dst []byte) error {
 	return v.want(protowire.BytesType)
 }
 
-// bytes reads bytes that are base64 in JSON: of either alphabet, with or
-// without padding, as the JSON mapping of protobuf wants it.
+// bytes reads bytes, which are base64 in JSON: in either alphabet, with or without
+// padding, as the JSON mapping of protobuf requires.
 func (v value) bytes() ([]byte, error) {
 	if v.json == nil {
 		return append([]byte{}, v.data...), v.want(protowire.BytesType)
@@ -138,8 +139,8 @@ func (v value) bool() (bool, error) {
 	}
 }
 
-// double reads a number, which may be a string in JSON: "NaN", "Infinity" and
-// "-Infinity" have to be.
+// double reads a number. In JSON it may be a string, and must be one for "NaN",
+// "Infinity" and "-Infinity".
 func (v value) double() (float64, error) {
 	if v.json == nil {
 		return math.Float64frombits(v.number), v.want(protowire.Fixed64Type)
@@ -160,7 +161,7 @@ func (v value) int64() (int64, error) {
 	return integer(v.json.token(), math.MinInt64, math.MaxInt64)
 }
 
-// uint32 reads a number of the wire type typ.
+// uint32 reads a number with wire type typ.
 func (v value) uint32(typ protowire.Type) (uint32, error) {
 	if v.json == nil {
 		return uint32(v.number), v.want(typ)
@@ -180,7 +181,7 @@ func (v value) time() (int64, error) {
 	return int64(v.number), v.want(protowire.Fixed64Type)
 }
 
-// enum reads a number, or in JSON one of names.
+// enum reads a number or, in JSON, one of names.
 func (v value) enum(names []string) (int64, error) {
 	if v.json == nil || !v.json.is('"') {
 		return v.int64()
@@ -193,8 +194,8 @@ func (v value) enum(names []string) (int64, error) {
 	return int64(n), nil
 }
 
-// integer parses a JSON token. Like the JSON mapping of protobuf it takes a
-// string for a number, and 1e3 for 1000.
+// integer parses a JSON token. Like the JSON mapping of protobuf, it accepts a string
+// for a number, and 1e3 for 1000.
 func integer(token []byte, least, most int64) (int64, error) {
 	text := unquoted(token)
 	n, err := strconv.ParseInt(text, 10, 64)
