@@ -28,8 +28,8 @@ func (h *handler) buildInfo(w http.ResponseWriter, _ *http.Request, _ []string) 
 	writeJSON(w, map[string]string{"version": dendro.Version, "goVersion": runtime.Version(), "application": "dendro"})
 }
 
-// foundTrace is a trace in the answer of api/search. Fields after ServiceStats
-// are not Tempo's.
+// foundTrace is a trace in the response of api/search. Tempo does not have the fields
+// after ServiceStats.
 type foundTrace struct {
 	TraceID           dendro.TraceID          `json:"traceID"`
 	RootServiceName   string                  `json:"rootServiceName"`
@@ -47,7 +47,7 @@ type serviceStats struct {
 	ErrorCount int `json:"errorCount,omitempty"`
 }
 
-// rootMissing is what Tempo calls a trace whose root has not arrived.
+// rootMissing is Tempo's name of a trace whose root span has not arrived.
 const rootMissing = "<root span not yet received>"
 
 // search serves api/search.
@@ -83,7 +83,7 @@ func (h *handler) search(w http.ResponseWriter, r *http.Request, _ []string) {
 	writeJSON(w, answer)
 }
 
-// statusOf is the status for an error of the store.
+// statusOf returns the HTTP status for an error of the store.
 func statusOf(err error) int {
 	if errors.Is(err, collector.ErrInvalidQuery) {
 		return http.StatusBadRequest
@@ -91,17 +91,17 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// intrinsics are what can be searched for besides attributes.
+// intrinsics can be searched for besides attributes.
 var intrinsics = []string{"duration", "name", "status"}
 
 // statuses are the values of the intrinsic status that can be searched for.
 var statuses = []string{dendro.StatusError.String()}
 
-// resourceScopes are the beginnings of keys that describe a resource rather
-// than a span. A search does not tell them apart.
+// resourceScopes are prefixes of keys that describe a resource and not a span. A
+// search does not distinguish the two.
 var resourceScopes = []string{"service.", "telemetry.", "process.", "host.", "os.", "container.", "k8s.", "cloud.", "deployment."}
 
-// scopedTags returns the tag names of each scope that is asked for.
+// scopedTags returns the tag names of each requested scope.
 func (h *handler) scopedTags(r *http.Request) (map[string][]string, error) {
 	keys, err := h.store.Tags(r.Context())
 	if err != nil {
@@ -156,8 +156,8 @@ func (h *handler) tagScopes(w http.ResponseWriter, r *http.Request, _ []string) 
 	writeJSON(w, map[string]any{"scopes": out, "metrics": struct{}{}})
 }
 
-// valuesOf returns the values of a tag and how TraceQL writes them. The values
-// of name are those of the roots of recent traces.
+// valuesOf returns the values of a tag and their TraceQL type. For name, it returns
+// the names of the roots of recent traces.
 func (h *handler) valuesOf(r *http.Request, tag string) (values []string, kind string, err error) {
 	switch tag {
 	case "status", "span:status":
@@ -203,8 +203,8 @@ func (h *handler) typedTagValues(w http.ResponseWriter, r *http.Request, args []
 	writeJSON(w, map[string]any{"tagValues": out, "metrics": struct{}{}})
 }
 
-// find returns the trace of an id, or answers that there is none and returns
-// nil. Like Tempo it takes ids without their leading zeros.
+// find returns the trace with the given id. If there is none, it sends an error
+// response and returns nil. Like Tempo, it accepts ids without leading zeros.
 func (h *handler) find(w http.ResponseWriter, r *http.Request, text string) *collector.Trace {
 	t, status, err := h.lookUp(r, text)
 	if err != nil {
@@ -213,7 +213,7 @@ func (h *handler) find(w http.ResponseWriter, r *http.Request, text string) *col
 	return t
 }
 
-// lookUp is find without the answer.
+// lookUp is find without a response.
 func (h *handler) lookUp(r *http.Request, text string) (*collector.Trace, int, error) {
 	padded := strings.Repeat("0", max(0, 32-len(text))) + strings.ToLower(text)
 	id, err := dendro.ParseTraceID(padded)
@@ -230,7 +230,7 @@ func (h *handler) lookUp(r *http.Request, text string) (*collector.Trace, int, e
 	return t, http.StatusOK, nil
 }
 
-// batches groups spans by their origin, for OTLP.
+// batches groups spans by resource and scope, for OTLP.
 func batches(t *collector.Trace) []*dendro.Batch {
 	type origin struct {
 		resource *dendro.Resource
@@ -257,8 +257,8 @@ func wantsProtobuf(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), protobufType)
 }
 
-// traceV1 serves api/traces/{id}: TracesData of OTLP, in JSON with Tempo's name
-// for its only field.
+// traceV1 serves api/traces/{id}: OTLP's TracesData. In JSON its only field has the
+// name that Tempo uses.
 func (h *handler) traceV1(w http.ResponseWriter, r *http.Request, args []string) {
 	t := h.find(w, r, args[0])
 	switch {
@@ -271,8 +271,8 @@ func (h *handler) traceV1(w http.ResponseWriter, r *http.Request, args []string)
 	}
 }
 
-// traceV2 serves api/v2/traces/{id}: TraceByIDResponse of Tempo, which has the
-// trace in its first field.
+// traceV2 serves api/v2/traces/{id}: Tempo's TraceByIDResponse, whose first field is
+// the trace.
 func (h *handler) traceV2(w http.ResponseWriter, r *http.Request, args []string) {
 	t := h.find(w, r, args[0])
 	switch {
@@ -289,7 +289,7 @@ func (h *handler) traceV2(w http.ResponseWriter, r *http.Request, args []string)
 
 const jsonType = "application/json"
 
-// writeJSON answers with v.
+// writeJSON responds with v.
 func writeJSON(w http.ResponseWriter, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -301,5 +301,5 @@ func writeJSON(w http.ResponseWriter, v any) {
 
 func write(w http.ResponseWriter, contentType string, data []byte) {
 	w.Header().Set("Content-Type", contentType)
-	w.Write(data) // the client may be gone, which is its own affair
+	w.Write(data) // fails if the client has disconnected
 }

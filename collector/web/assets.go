@@ -18,8 +18,8 @@ var assetFiles embed.FS
 //go:embed list.html trace.html parts.html
 var pageFiles embed.FS
 
-// assetVersion is a hash of all assets. It is part of their path, so that a
-// browser may keep them for good, and modules find each other beside them.
+// assetVersion is a hash of all assets. It is part of their path, so that browsers may
+// cache them forever. Modules import each other by relative paths.
 var assetVersion = hashAssets()
 
 func hashAssets() string {
@@ -34,12 +34,13 @@ func hashAssets() string {
 		return err
 	})
 	if err != nil {
-		panic(err) // embedded files can always be read
+		panic(err) // reading embedded files cannot fail
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// assetTypes are served whatever the machine's MIME tables say.
+// assetTypes are the media types of assets. They do not depend on the MIME tables of
+// the machine.
 var assetTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".js":  "text/javascript; charset=utf-8",

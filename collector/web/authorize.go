@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// forwarding are headers by which a proxy tells that it asks for somebody, or
-// for whom, besides X-Forwarded-….
+// forwarding names headers, besides X-Forwarded-…, that a proxy adds to requests of
+// others.
 var forwarding = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip"}
 
-// fromThisMachine accepts a request that came from a loopback address, that no
-// proxy sent on, and that asks for a loopback host. The last keeps a web site
-// out that has its name resolve to 127.0.0.1 (DNS rebinding). Forwarding
-// headers also count because middleware may have set RemoteAddr from them.
+// fromThisMachine reports whether a request comes from a loopback address, was not
+// forwarded by a proxy, and asks for a loopback host. The last check refuses web sites
+// whose name resolves to 127.0.0.1 (DNS rebinding). The check of forwarding headers is
+// also necessary because a middleware may have set RemoteAddr from them.
 func fromThisMachine(r *http.Request) bool {
 	for name := range r.Header {
 		if strings.HasPrefix(name, "X-Forwarded-") || slices.Contains(forwarding, name) {

@@ -12,7 +12,7 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// detail is all that is known of one span. Times are nanoseconds.
+// detail is everything that is known about a span. Times are in nanoseconds.
 type detail struct {
 	TraceID    dendro.TraceID `json:"traceId"`
 	SpanID     dendro.SpanID  `json:"spanId"`
@@ -31,7 +31,7 @@ type detail struct {
 	Service    string         `json:"service"`
 	Resource   []attribute    `json:"resource"`
 	Scope      scope          `json:"scope"`
-	// Over the limits of the program that made the span.
+	// Dropped by the limits of the program that made the span.
 	DroppedAttributes uint32 `json:"droppedAttributes,omitempty"`
 	DroppedEvents     uint32 `json:"droppedEvents,omitempty"`
 	DroppedLinks      uint32 `json:"droppedLinks,omitempty"`
@@ -45,7 +45,7 @@ type attribute struct {
 
 type event struct {
 	Name       string      `json:"name"`
-	Offset     int64       `json:"offset"` // since the start of the span
+	Offset     int64       `json:"offset"` // relative to the start of the span
 	Duration   int64       `json:"duration"`
 	Attributes []attribute `json:"attributes"`
 	Dropped    uint32      `json:"droppedAttributes,omitempty"`
@@ -64,8 +64,8 @@ type scope struct {
 	Attributes []attribute `json:"attributes"`
 }
 
-// span serves api/dendro/traces/{id}/spans/{id}: every span with that id, since
-// nothing keeps two programs from using the same one.
+// span serves api/dendro/traces/{id}/spans/{id}. It returns all spans with that id, as
+// two programs may use the same one.
 func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
 	id, err := dendro.ParseSpanID(strings.ToLower(args[1]))
 	if err != nil {
@@ -127,8 +127,8 @@ func attributesOf(attrs []slog.Attr) []attribute {
 	return out
 }
 
-// textOf returns the type of a value, in the words of OTLP, and its text:
-// JavaScript's numbers do not hold every int64.
+// textOf returns the OTLP type of a value and its text. It is a text because
+// JavaScript's numbers cannot represent every int64.
 func textOf(v slog.Value) (kind, text string) {
 	switch v.Kind() {
 	case slog.KindInt64:
@@ -159,6 +159,6 @@ func textOf(v slog.Value) (kind, text string) {
 }
 
 func quote(s string) string {
-	text, _ := json.Marshal(s) // a string never fails
+	text, _ := json.Marshal(s) // marshaling a string cannot fail
 	return string(text)
 }

@@ -11,30 +11,30 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// minFold is how many spans are folded into one row. It is the number from which
-// sqldriver marks a repeated statement.
+// minFold is the least number of spans that are folded into one row. It equals the
+// number from which sqldriver reports a repeated statement.
 const minFold = 5
 
-// fold is a row that stands for the rows below it: spans with the same parent that do the
-// same and have no children, such as the queries of an N+1 problem.
+// fold is a row that represents the rows below it: spans with the same parent that do
+// the same work and have no children, such as the queries of an N+1 problem.
 type fold struct {
 	spans  int
 	errors int
-	total  int64  // sum of their durations, in nanoseconds
-	caller string // where in the program they come from, "" if that is not known
+	total  int64  // sum of the durations, in nanoseconds
+	caller string // the code that they come from, or "" if unknown
 }
 
-// work is what two spans must have in common to be folded.
+// work is what spans must have in common to be folded.
 type work struct {
 	parent  int
 	name    string
 	service string
 	kind    int
-	text    string // of the query, or the URL
+	text    string // query text or URL
 }
 
-// foldRepeats returns rows with repeated work below rows of its own. The first of these
-// spans determines the place.
+// foldRepeats moves rows with repeated work below fold rows. A fold row takes the
+// place of its first span.
 func foldRepeats(rows []row) []row {
 	groups := map[work][]int{}
 	for i := range rows {
@@ -43,7 +43,7 @@ func foldRepeats(rows []row) []row {
 			groups[w] = append(groups[w], i)
 		}
 	}
-	members := map[int][]int{} // by the first of them
+	members := map[int][]int{} // by the index of the first member
 	folded := map[int]bool{}
 	for _, group := range groups {
 		if len(group) < minFold {
@@ -58,7 +58,7 @@ func foldRepeats(rows []row) []row {
 		return rows
 	}
 	out := make([]row, 0, len(rows)+len(members))
-	places := make([]int, len(rows)) // in out
+	places := make([]int, len(rows)) // indices in out
 	add := func(i, parent int) {
 		places[i] = len(out)
 		r := rows[i]
@@ -92,7 +92,7 @@ func workOf(r *row) work {
 	return w
 }
 
-// newFold returns the row for a group of rows. parent is the place of its own.
+// newFold returns the fold row for a group of rows. parent is the index of its parent.
 func newFold(rows []row, group []int, parent int) row {
 	first := &rows[group[0]]
 	f := &fold{spans: len(group)}
@@ -109,8 +109,8 @@ func newFold(rows []row, group []int, parent int) row {
 	return r
 }
 
-// callerOf returns where a statement comes from that was repeated below parent, as the
-// event of sqldriver says.
+// callerOf returns the code that repeated a statement below parent, according to the
+// event of sqldriver.
 func callerOf(parent *collector.Span, query string) string {
 	for i := range parent.Events {
 		attrs := parent.Events[i].Attributes
@@ -132,7 +132,7 @@ func callerOf(parent *collector.Span, query string) string {
 	return ""
 }
 
-// textAttribute returns the value of a string attribute, "" if there is none.
+// textAttribute returns the value of a string attribute, or "" if it is missing.
 func textAttribute(attrs []slog.Attr, key string) string {
 	for i := range attrs {
 		if attrs[i].Key == key && attrs[i].Value.Kind() == slog.KindString {

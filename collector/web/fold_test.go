@@ -12,7 +12,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// tree writes a skeleton as an indented tree of names, with what its folds say.
+// tree formats a skeleton as an indented tree of names and folds.
 func tree(s *skeleton) string {
 	var b strings.Builder
 	for i := range s.ID {
@@ -35,7 +35,7 @@ func tree(s *skeleton) string {
 
 var shop = &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}
 
-// spanBelow makes a span below another one, with an attribute if key is not "".
+// spanBelow returns a span below another one. It has an attribute if key is not "".
 func spanBelow(parent, id int, name string, from, to int64, key, value string) collector.Span {
 	s := collector.Span{Resource: shop, Scope: &dendro.Scope{}}
 	s.TraceID, s.SpanID, s.ParentID = dendro.TraceID{1}, dendro.SpanID{7: byte(id)}, dendro.SpanID{7: byte(parent)}
@@ -61,10 +61,10 @@ func TestFoldRepeats(t *testing.T) {
 			item.Status.Code = dendro.StatusError
 		}
 		spans = append(spans, item)
-		if n < 4 { // not often enough
+		if n < 4 { // too few to fold
 			spans = append(spans, spanBelow(1, 20+n, "SELECT items", 25+i, 26+i, "db.query.text", "SELECT a WHERE price > ?"))
 		}
-		// The same name, but each has another URL.
+		// The same name, but different URLs.
 		spans = append(spans, spanBelow(1, 30+n, "GET", 26+i, 27+i, "url.full", fmt.Sprint("http://stock.example/", n)))
 	}
 	for n := range 5 { // spans with children are not folded
@@ -109,11 +109,11 @@ func TestFoldRepeats(t *testing.T) {
 	testkit.Equal(t, "self time of the root is what no span covers", s.Self[0], int64(1000-10-6*3-4-6-5*9))
 }
 
-// A trace whose root has not arrived is not "not yet" for good.
+// A trace whose root has not arrived is shown as "root missing" after a while.
 func TestRootless(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	for _, c := range []struct {
-		ended time.Duration // before now
+		ended time.Duration // time from the end of the trace to now
 		want  string
 	}{
 		{0, "no root yet"}, {59 * time.Second, "no root yet"}, {-59 * time.Second, "no root yet"},

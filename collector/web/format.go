@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// formatDuration writes d with three digits, as format.js does.
+// formatDuration formats d with three digits, like format.js.
 func formatDuration(d time.Duration) string {
 	ns := float64(d)
 	switch {
@@ -37,7 +37,7 @@ func threeDigits(x float64) string {
 	return strconv.FormatFloat(x, 'f', 0, 64)
 }
 
-// formatBytes writes n in binary units.
+// formatBytes formats n in binary units.
 func formatBytes(n int64) string {
 	x, units := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
 	for x >= 1023.5 && len(units) > 1 {
@@ -49,16 +49,16 @@ func formatBytes(n int64) string {
 	return threeDigits(x) + " " + units[0]
 }
 
-// formatCount separates the thousands of an integer.
+// formatCount formats an integer with a separator between thousands.
 func formatCount(n any) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "\u202f" + s[i:] // a narrow no-break space
+		s = s[:i] + "\u202f" + s[i:] // narrow no-break space
 	}
 	return s
 }
 
-// percent returns part of whole, as a length of SVG.
+// percent returns part in percent of whole, as a length in SVG.
 func percent(part, whole time.Duration) string {
 	if whole <= 0 {
 		return "0%"
@@ -66,12 +66,12 @@ func percent(part, whole time.Duration) string {
 	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 2, 64) + "%"
 }
 
-// clock and moment write a time of Unix nanoseconds, for readers whose browser
-// runs no scripts, and for machines.
+// clock and moment format Unix nanoseconds, for people whose browser runs no scripts
+// and for programs.
 func clock(ns int64) string  { return time.Unix(0, ns).UTC().Format("15:04:05.000 UTC") }
 func moment(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
-// sum adds the counts of all reasons.
+// sum returns the sum of the counts.
 func sum(byReason map[string]uint64) (n uint64) {
 	for _, count := range byReason {
 		n += count

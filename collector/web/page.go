@@ -13,16 +13,16 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// frame is what both pages have in common.
+// frame has what both pages share.
 type frame struct {
-	// Root leads from the page to the mount point.
+	// Root is the relative path from the page to the mount point.
 	Root    string
 	Title   string
 	Store   collector.Stats
 	Tracers []tracer
 }
 
-// tracer is what the strip at the foot of a page shows of a tracer, or of all.
+// tracer is what the footer of a page shows about one tracer or about all of them.
 type tracer struct {
 	Name string
 	dendro.Stats
@@ -44,26 +44,27 @@ func (h *handler) frame(root, title string) frame {
 	return f
 }
 
-// maxTracers is how many tracers the strip shows one by one. Of more it shows
-// the sum, and those that lost spans.
+// maxTracers bounds how many tracers the footer shows individually. If there are more,
+// it shows their sum and the tracers that lost spans.
 const maxTracers = 2
 
 type listPage struct {
 	frame
 	Form     url.Values
-	Filtered bool // by more than a limit
+	Filtered bool // by anything but the limit
 	Limit    int
-	Problem  string // what is wrong with the form
+	Problem  string // error in the form
 	Services []string
 	Traces   []collector.Summary
 	Longest  time.Duration
 	Now      time.Time
 }
 
-// rootless is what the list says about a trace without its root span.
+// rootless is the text that the list shows for a trace without its root span.
 type rootless struct{ Mark, Why string }
 
-// rootWait is how long the root of a trace is expected to arrive after the other spans.
+// rootWait is how long after the other spans the root of a trace is expected to
+// arrive.
 const rootWait = time.Minute
 
 // Rootless returns nil if t has its root span.
@@ -71,7 +72,7 @@ func (p listPage) Rootless(t collector.Summary) *rootless {
 	if !t.RootMissing {
 		return nil
 	}
-	// The clock of a sender may be ahead of this one.
+	// The clock of a sender may be ahead of ours.
 	if age := p.Now.Sub(time.Unix(0, t.Start).Add(t.Duration)); -rootWait < age && age < rootWait {
 		return &rootless{"no root yet", "The root span has not been received yet. This is the earliest span of the trace."}
 	}
@@ -79,7 +80,7 @@ func (p listPage) Rootless(t collector.Summary) *rootless {
 		"was lost, or has not ended. This is the earliest span of the trace."}
 }
 
-// pageLimit is how many traces the page lists unless asked for more or fewer.
+// pageLimit is the default number of traces on the list page.
 const pageLimit = 50
 
 // list serves the list of traces.
@@ -107,14 +108,14 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	for _, t := range p.Traces {
 		p.Longest = max(p.Longest, t.Duration)
 	}
-	// Without the names the filter still works, only without suggestions.
+	// If this fails, the filter works without suggestions.
 	p.Services, _ = h.store.TagValues(r.Context(), semconv.ServiceName)
 	render(w, status, "list.html", p)
 }
 
 type tracePage struct {
 	frame
-	Problem string // why there is no trace
+	Problem string // the reason why there is no trace
 	Trace   *skeleton
 	Name    string
 	Service string
@@ -134,7 +135,7 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 	render(w, status, "trace.html", p)
 }
 
-// Busiest returns the services, those with the most spans first.
+// Busiest returns the services, ordered by their number of spans, largest first.
 func (s *skeleton) Busiest() []service {
 	return slices.SortedStableFunc(slices.Values(s.Services), func(a, b service) int { return b.Spans - a.Spans })
 }
@@ -150,7 +151,7 @@ func render(w http.ResponseWriter, status int, name string, data any) {
 	w.Write(buf.Bytes())
 }
 
-// Kept returns the parameters without a field of their own in the form.
+// Kept returns the query parameters that have no field in the form.
 func (p listPage) Kept() []string {
 	var keys []string
 	for _, key := range []string{"q", "start", "end", "maxDuration"} {

@@ -13,9 +13,9 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// parseQuery reads the parameters of api/search and of the list page: those of
-// Tempo (q or tags, minDuration, maxDuration, start, end, limit), and service,
-// name and error for a form.
+// parseQuery parses the parameters of api/search and of the list page. They are those
+// of Tempo (q or tags, minDuration, maxDuration, start, end, limit) and, for the form,
+// service, name and error.
 func parseQuery(v url.Values) (collector.Query, error) {
 	var q collector.Query
 	for _, part := range []struct {
@@ -31,7 +31,7 @@ func parseQuery(v url.Values) (collector.Query, error) {
 		{"start", func(s string) (err error) { q.Start, err = parseUnix(s); return err }},
 		{"end", func(s string) (err error) {
 			q.End, err = parseUnix(s)
-			q.End = q.End.Add(time.Second) // what began within the last second is wanted too
+			q.End = q.End.Add(time.Second) // includes traces that began in that second
 			return err
 		}},
 		{"minDuration", func(s string) (err error) { q.MinDuration, err = parseDuration(s); return err }},
@@ -75,8 +75,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// parseTags reads logfmt: key=value pairs, separated by spaces, a value in
-// double quotes if it holds spaces.
+// parseTags parses logfmt: key=value pairs, separated by spaces. A value with spaces
+// is in double quotes.
 func parseTags(q *collector.Query, s string) error {
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
 		i := strings.IndexAny(s, "= \t\n")
@@ -108,8 +108,8 @@ func parseTags(q *collector.Query, s string) error {
 	return nil
 }
 
-// addTag adds a condition of logfmt, where the intrinsics name and status stand
-// beside attributes.
+// addTag adds a logfmt condition. Its key may be an attribute or one of the intrinsics
+// name and status.
 func addTag(q *collector.Query, key, value string) error {
 	switch key {
 	case "name":
@@ -124,7 +124,7 @@ func addTag(q *collector.Query, key, value string) error {
 	return addAttribute(q, key, value)
 }
 
-// addAttribute adds the condition that an attribute has that value.
+// addAttribute adds the condition that an attribute has the given value.
 func addAttribute(q *collector.Query, key, value string) error {
 	if key == semconv.ServiceName {
 		return setOnce(&q.Service, key, value)

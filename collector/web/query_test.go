@@ -78,7 +78,7 @@ func TestParseQueryErrors(t *testing.T) {
 	}
 }
 
-// valuesOf reads name=value pairs joined by a lone &.
+// valuesOf parses name=value pairs that are separated by &. A && is part of a value.
 func valuesOf(query string) url.Values {
 	v := url.Values{}
 	for pair := range strings.SplitSeq(strings.ReplaceAll(query, "&&", "\x00"), "&") {

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// serveFunc serves one route; args are the path segments of its {}.
+// serveFunc serves a route. args are the path segments that match its {}.
 type serveFunc func(h *handler, w http.ResponseWriter, r *http.Request, args []string)
 
-// route is a way that a path may end.
+// route is a pattern for the end of a path.
 type route struct {
 	pattern []string
 	serve   serveFunc
@@ -33,9 +33,8 @@ var routes = []route{
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
 }
 
-// match finds the route by the end of path, because a handler cannot know
-// where it is mounted: http.StripPrefix takes the prefix away, and others do
-// not.
+// match finds the route by the end of path. A handler cannot know where it is mounted:
+// http.StripPrefix removes the prefix, and other routers do not.
 func match(path string) (serveFunc, []string) {
 	segments := strings.Split(path, "/")
 	for _, r := range routes {

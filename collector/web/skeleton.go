@@ -11,47 +11,47 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// skeleton is what the trace page draws, one column per property, so that a
-// hundred thousand spans are a few arrays in the browser. Times are
-// nanoseconds, those in columns since Start.
+// skeleton is the data that the trace page draws. It has a column for each property,
+// so that a hundred thousand spans are a few arrays in the browser. Times are in
+// nanoseconds. In columns they are relative to Start.
 type skeleton struct {
 	TraceID  dendro.TraceID `json:"traceId"`
-	Start    int64          `json:"start,string"` // since the Unix epoch
+	Start    int64          `json:"start,string"` // relative to the Unix epoch
 	Duration int64          `json:"duration"`
 	Spans    int            `json:"spans"`
 	Errors   int            `json:"errors"`
-	Missing  int            `json:"missing"` // parents that have not arrived
+	Missing  int            `json:"missing"` // number of parents that have not arrived
 	Services []service      `json:"services"`
-	Names    []string       `json:"names"` // to which Name and EventName point
+	Names    []string       `json:"names"` // Name and EventName are indices of these
 
 	ID       []dendro.SpanID `json:"id"`
-	Parent   []int           `json:"parent"` // row, -1 for a root
+	Parent   []int           `json:"parent"` // row of the parent, or -1 for a root
 	Depth    []int           `json:"depth"`
-	Size     []int           `json:"size"` // rows of the subtree
+	Size     []int           `json:"size"` // number of rows in the subtree
 	Offset   []int64         `json:"offset"`
 	Length   []int64         `json:"length"`
 	Self     []int64         `json:"self"`
 	Name     []int           `json:"name"`
-	Service  []int           `json:"service"` // -1 for a missing parent
+	Service  []int           `json:"service"` // index of the service, or -1 for a missing parent
 	Kind     []int           `json:"kind"`
 	Status   []int           `json:"status"`
-	Detached []int           `json:"detached"` // rows cut from a circle of parents
+	Detached []int           `json:"detached"` // rows where a cycle of parents was cut
 
-	// The folds.
+	// Folds.
 	FoldRow    []int    `json:"foldRow"`
 	FoldSpans  []int    `json:"foldSpans"`
 	FoldErrors []int    `json:"foldErrors"`
 	FoldTotal  []int64  `json:"foldTotal"`
 	FoldCaller []string `json:"foldCaller"`
 
-	// The events of all spans.
+	// Events of all spans.
 	EventRow    []int   `json:"eventRow"`
 	EventName   []int   `json:"eventName"`
 	EventOffset []int64 `json:"eventOffset"`
 	EventLength []int64 `json:"eventLength"`
 }
 
-// service is the share of one service in a trace.
+// service counts the spans of one service in a trace.
 type service struct {
 	Name   string `json:"name"`
 	Colour int    `json:"colour"`
@@ -59,10 +59,10 @@ type service struct {
 	Errors int    `json:"errors"`
 }
 
-// colours is how many colours app.css has for services.
+// colours is the number of colors for services in app.css.
 const colours = 12
 
-// colourOf gives a service the same colour everywhere.
+// colourOf returns the color of a service, which is the same on all pages.
 func colourOf(service string) int {
 	h := fnv.New32a()
 	h.Write([]byte(service))
@@ -72,7 +72,7 @@ func colourOf(service string) int {
 // missingParent is the name of a row without a span.
 const missingParent = "parent span not received"
 
-// newSkeleton lays t out. t must have a span.
+// newSkeleton returns the skeleton of t, which must have a span.
 func newSkeleton(t *collector.Trace) *skeleton {
 	s := &skeleton{TraceID: t.ID, Spans: len(t.Spans)}
 	first, last := t.Spans[0].Start, t.Spans[0].End
@@ -156,7 +156,7 @@ func newSkeleton(t *collector.Trace) *skeleton {
 	return s
 }
 
-// errorsOf returns 1 for a span that failed.
+// errorsOf returns 1 for a span with an error, and 0 otherwise.
 func errorsOf(s *collector.Span) int {
 	if s.Status.Code == dendro.StatusError {
 		return 1
@@ -164,8 +164,8 @@ func errorsOf(s *collector.Span) int {
 	return 0
 }
 
-// root returns what the trace is called: its first span without a parent,
-// else its first span.
+// root returns the name and service of the first span without a parent, or else of the
+// first span.
 func (s *skeleton) root() (name, service string) {
 	row := max(0, slices.IndexFunc(s.Service, func(of int) bool { return of >= 0 }))
 	for i, p := range s.Parent {
@@ -177,7 +177,7 @@ func (s *skeleton) root() (name, service string) {
 	return s.Names[s.Name[row]], s.Services[s.Service[row]].Name
 }
 
-// skeleton serves api/dendro/traces/{id}.
+// rows serves api/dendro/traces/{id}.
 func (h *handler) rows(w http.ResponseWriter, r *http.Request, args []string) {
 	if t := h.find(w, r, args[0]); t != nil {
 		writeJSON(w, newSkeleton(t))

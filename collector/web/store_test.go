@@ -13,13 +13,12 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// fakeStore keeps traces in the order in which they came and searches by
-// looking at all of them.
+// fakeStore keeps traces in the order of arrival. A search looks at all of them.
 type fakeStore struct {
 	mu     sync.Mutex
 	traces []*collector.Trace // guarded by mu
-	asked  collector.Query    // guarded by mu; the last one
-	err    error              // of every method, if set
+	asked  collector.Query    // the last query; guarded by mu
+	err    error              // returned by every method if it is not nil
 }
 
 func (f *fakeStore) add(spans ...collector.Span) dendro.TraceID {
@@ -117,7 +116,7 @@ func (f *fakeStore) Stats() collector.Stats {
 	return s
 }
 
-// resources are those of services, one for each name.
+// resources has one resource for each service name.
 var resources sync.Map
 
 func resource(service string) *dendro.Resource {
@@ -125,10 +124,10 @@ func resource(service string) *dendro.Resource {
 	return r.(*dendro.Resource)
 }
 
-// base is when the traces of the tests begin, in Unix nanoseconds.
+// base is the start of the traces of the tests, in Unix nanoseconds.
 const base = int64(1_700_000_000_000_000_000)
 
-// span makes a span; ids are small numbers, times are milliseconds after base.
+// span returns a span. Ids are small numbers. Times are milliseconds after base.
 func span(trace, id, parent byte, service, name string, from, to int64) collector.Span {
 	s := collector.Span{Resource: resource(service), Scope: &dendro.Scope{Name: "test"}}
 	s.TraceID, s.SpanID, s.ParentID = dendro.TraceID{15: trace}, dendro.SpanID{7: id}, dendro.SpanID{7: parent}
@@ -136,7 +135,8 @@ func span(trace, id, parent byte, service, name string, from, to int64) collecto
 	return s
 }
 
-// threeCalls is a request to a shop that calls three services in turn.
+// threeCalls returns a trace of a request to a shop that calls three services one
+// after the other.
 func threeCalls(trace byte) []collector.Span {
 	out := []collector.Span{span(trace, 1, 0, "shop", "GET /", 0, 640)}
 	at := int64(2)

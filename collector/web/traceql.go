@@ -10,10 +10,10 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// parseTraceQL reads the part of TraceQL that a [collector.Query] can answer:
-// one span set { … } of conditions joined by &&. A condition is an attribute
-// (span.x, resource.x or .x) or name = value, status = error, or a comparison
-// of duration, which is taken as that of the whole trace.
+// parseTraceQL parses the part of TraceQL that a [collector.Query] can express: a span
+// set { … } of conditions joined by &&. A condition is an attribute (span.x,
+// resource.x or .x) or name = value, status = error, or a comparison of duration,
+// which applies to the whole trace.
 func parseTraceQL(q *collector.Query, s string) error {
 	p := traceQL{rest: s}
 	if !p.take("{") {
@@ -33,7 +33,7 @@ func parseTraceQL(q *collector.Query, s string) error {
 	return nil
 }
 
-// traceQL is what is left to parse.
+// traceQL is the text that is left to parse.
 type traceQL struct{ rest string }
 
 func (p *traceQL) space() { p.rest = strings.TrimLeft(p.rest, " \t\r\n") }
@@ -46,7 +46,7 @@ func (p *traceQL) take(token string) bool {
 	return ok
 }
 
-// word takes everything up to a space, an operator or a brace.
+// word reads up to a space, an operator or a brace.
 func (p *traceQL) word() string {
 	p.space()
 	i := strings.IndexAny(p.rest, " \t\r\n=!<>~&|{}()\"`")
@@ -58,7 +58,7 @@ func (p *traceQL) word() string {
 	return word
 }
 
-// operator takes one of TraceQL's comparisons.
+// operator reads a comparison operator.
 func (p *traceQL) operator() string {
 	for _, op := range []string{"=~", "!~", "!=", ">=", "<=", "=", ">", "<"} {
 		if p.take(op) {
@@ -68,7 +68,7 @@ func (p *traceQL) operator() string {
 	return ""
 }
 
-// value takes a quoted text or a word.
+// value reads a quoted text or a word.
 func (p *traceQL) value() (string, error) {
 	p.space()
 	if !strings.HasPrefix(p.rest, `"`) && !strings.HasPrefix(p.rest, "`") {
@@ -117,7 +117,7 @@ func (p *traceQL) condition(q *collector.Query) error {
 	return fmt.Errorf("%s is not supported; attributes are written span.%[1]s, resource.%[1]s or .%[1]s", key)
 }
 
-// cutScope takes the scope from an attribute of TraceQL. Intrinsics have none.
+// cutScope removes the scope from an attribute of TraceQL. Intrinsics have none.
 func cutScope(key string) (name string, scoped bool) {
 	for _, scope := range []string{"span.", "resource.", "."} {
 		if name, ok := strings.CutPrefix(key, scope); ok {

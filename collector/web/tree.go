@@ -11,25 +11,25 @@ import (
 // row is a line of the trace page: a span, a parent that has not arrived, or a fold.
 type row struct {
 	span *collector.Span // nil for a missing parent and a fold
-	fold *fold           // nil unless it is one
-	id   dendro.SpanID   // of a fold, that of its first span
-	// parent is the index of the row above it in the tree, -1 for roots.
+	fold *fold           // nil unless the row is a fold
+	id   dendro.SpanID   // for a fold, the id of its first span
+	// parent is the index of the parent row, or -1 for roots.
 	parent int
 	depth  int
-	// size counts the rows of the subtree: this one and those right after it.
+	// size is the number of rows in the subtree: this row and the rows right after it.
 	size int
-	// start and end are those of the span; of a missing parent, what its
-	// children cover.
+	// start and end are the times of the span. For a missing parent, they span the
+	// times of its children.
 	start, end int64
-	// self is the time in which no child was at work, in nanoseconds.
+	// self is the time in which no child was active, in nanoseconds.
 	self int64
-	// cycle says that the parent was left out, because it is below this span.
+	// cycle is set if the parent was ignored because it is below this span.
 	cycle bool
 }
 
-// layOut arranges a trace as rows, every span below its parent, siblings by
-// their start. No span is lost: those whose parents are missing share a row
-// that stands for the parent, and a circle of parents is cut at its first span.
+// layOut arranges the spans of a trace as rows: each span below its parent, and
+// siblings by start. Spans whose parent is missing are below a row that represents it.
+// A cycle of parents is cut at its first span. No span is lost.
 func layOut(spans []collector.Span) []row {
 	n := len(spans)
 	byID := make(map[dendro.SpanID]int, n)
@@ -39,8 +39,8 @@ func layOut(spans []collector.Span) []row {
 		}
 	}
 
-	// nodes are the spans, then the missing parents. The children of each are
-	// a list, since most have few and one may have all.
+	// The nodes are the spans, followed by the missing parents. The children of a node
+	// are a linked list, since most nodes have few and one may have all.
 	type kin struct{ firstChild, lastChild, next int }
 	nodes := make([]row, n, n+1)
 	family := make([]kin, n, n+1)
@@ -105,7 +105,7 @@ func layOut(spans []collector.Span) []row {
 		place(i)
 	}
 	for i := range n {
-		if !placed[i] { // in a circle of parents, or below one
+		if !placed[i] { // in a cycle of parents, or below one
 			first := firstOfCircle(i, func(i int) int { return byID[spans[i].ParentID] })
 			nodes[first].cycle = true
 			place(first)
@@ -115,8 +115,8 @@ func layOut(spans []collector.Span) []row {
 	return rows
 }
 
-// firstOfCircle returns the lowest node of the circle to which parents lead
-// from node.
+// firstOfCircle returns the lowest node in the cycle that following the parents of
+// node leads to.
 func firstOfCircle(node int, parent func(int) int) int {
 	seen := map[int]bool{}
 	for ; !seen[node]; node = parent(node) {
@@ -129,9 +129,9 @@ func firstOfCircle(node int, parent func(int) int) int {
 	return first
 }
 
-// measure fills in the sizes and self times.
+// measure sets the sizes and self times.
 func measure(rows []row) {
-	covered := make([]int64, len(rows)) // up to where children were at work
+	covered := make([]int64, len(rows)) // end of the time that children covered so far
 	for i := range rows {
 		r := &rows[i]
 		covered[i] = r.start
@@ -151,7 +151,7 @@ func measure(rows []row) {
 	setSizes(rows)
 }
 
-// setSizes fills in the sizes.
+// setSizes sets the sizes.
 func setSizes(rows []row) {
 	for i := range rows {
 		rows[i].size = 1

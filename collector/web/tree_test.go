@@ -11,7 +11,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// spansOf reads lines of "id parent start end"; ids are numbers, 0 is none.
+// spansOf parses lines of "id parent start end". Ids are numbers, and 0 means none.
 func spansOf(t testing.TB, text string) []collector.Span {
 	t.Helper()
 	var out []collector.Span
@@ -27,7 +27,7 @@ func spansOf(t testing.TB, text string) []collector.Span {
 	return out
 }
 
-// draw writes rows as an indented tree: id, start-end, self time, size.
+// draw formats rows as an indented tree: id, start-end, self time, size.
 func draw(rows []row) string {
 	var b strings.Builder
 	for _, r := range rows {
@@ -142,7 +142,8 @@ func TestLayOut(t *testing.T) {
 	}
 }
 
-// manySpans returns a trace of n spans, each the child of what parent says.
+// manySpans returns a trace of n spans. parent returns the index of each span's
+// parent.
 func manySpans(n int, parent func(i int) int) *collector.Trace {
 	tr := &collector.Trace{ID: dendro.TraceID{1}, Spans: make([]collector.Span, n)}
 	id := func(i int) (id dendro.SpanID) {
@@ -161,8 +162,8 @@ func manySpans(n int, parent func(i int) int) *collector.Trace {
 	return tr
 }
 
-// TestHugeTraces lays out shapes on which a recursive or quadratic layout
-// would break.
+// TestHugeTraces lays out shapes that a recursive or quadratic layout could not
+// handle.
 func TestHugeTraces(t *testing.T) {
 	const n = 100_000
 	for name, parent := range map[string]func(int) int{

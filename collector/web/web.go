@@ -1,24 +1,23 @@
-// Package web serves a page to look at the traces of a store, and the query
-// API behind it, which is the one that Grafana's Tempo data source speaks.
+// Package web serves a web page that shows the traces of a store, and the query API
+// behind it, which is the API that Grafana's Tempo data source calls.
 //
-// [New] returns one [http.Handler] that works under any prefix: mounted
-// directly, by [http.StripPrefix] or by a router. It finds its own routes by
-// the end of the path, and every link it writes is relative. In an app that
-// traces its requests, those for the page are discarded, see
-// [dendro.Span.Discard].
+// [New] returns an [http.Handler] that works under any prefix, whether it is mounted
+// directly, by [http.StripPrefix] or by a router. It matches the end of the path, and
+// all its links are relative. In an app that traces its requests, the spans of
+// requests for the page are discarded, see [dendro.Span.Discard].
 //
-//	/                                   the list of recent traces
-//	/trace/{id}                         one trace
-//	/api/echo                           the health check of a data source
+//	/                                   list of recent traces
+//	/trace/{id}                         a trace
+//	/api/echo                           health check of a data source
 //	/api/search                         Tempo search
 //	/api/search/tags, /api/v2/…         Tempo tag names
 //	/api/search/tag/{tag}/values, …     Tempo tag values
-//	/api/traces/{id}, /api/v2/…         a trace as OTLP, JSON or protobuf
-//	/api/status/buildinfo               the version
-//	/api/dendro/traces/{id}             the rows of the trace page
-//	/api/dendro/traces/{id}/spans/{id}  what is known of one span
+//	/api/traces/{id}, /api/v2/…         a trace as OTLP, in JSON or protobuf
+//	/api/status/buildinfo               version
+//	/api/dendro/traces/{id}             rows of the trace page
+//	/api/dendro/traces/{id}/spans/{id}  details of a span
 //
-// What is served under /api/dendro belongs to the page and may change with it.
+// The API under /api/dendro belongs to the page and may change with it.
 package web
 
 import (
@@ -30,28 +29,28 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// Options configures [New]. The zero value works.
+// Options configures [New]. The zero value is ready to use.
 type Options struct {
-	// Authorize reports whether a request may see the traces. It must be
-	// safe for concurrent use. Default: only requests that come directly from
-	// this machine and ask for localhost or a loopback address. A proxy on
-	// this machine that adds no header such as X-Forwarded-For and asks for
-	// localhost, as nginx does by default, looks like that: have one, set this.
+	// Authorize reports whether a request may see the traces. It must be safe for
+	// concurrent use. If it is nil, only requests that come directly from this machine
+	// and ask for localhost or a loopback address are allowed. A proxy on this machine
+	// that asks for localhost and adds no header such as X-Forwarded-For, like nginx
+	// by default, cannot be distinguished from these: set Authorize if there is one.
 	Authorize func(*http.Request) bool
-	// Tracers are those whose [dendro.Stats] the page shows: what they
-	// delivered, what is unfinished and what was dropped. Default: none.
+	// Tracers are the tracers whose [dendro.Stats] the page shows: delivered,
+	// unfinished and dropped spans. If it is empty, the page shows none.
 	Tracers []*dendro.Tracer
 }
 
-// handler is what New returns.
+// handler is the result of New.
 type handler struct {
 	store     collector.Store
 	authorize func(*http.Request) bool
 	tracers   []*dendro.Tracer
 }
 
-// New returns a handler that shows what store holds. It keeps no state of its
-// own, starts no goroutine and may be mounted several times.
+// New returns a handler that shows the traces in store. It has no state of its own,
+// starts no goroutine and may be mounted more than once.
 func New(store collector.Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")
@@ -63,8 +62,8 @@ func New(store collector.Store, o Options) http.Handler {
 	return h
 }
 
-// contentSecurityPolicy allows this origin's own files and nothing else. With
-// trusted types the browser refuses to make HTML from strings.
+// contentSecurityPolicy allows only files of this origin. With trusted types, the
+// browser refuses to make HTML from strings.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
@@ -94,7 +93,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked, query := r.URL.EscapedPath(), r.URL.RawQuery
-	if r.RequestURI != "" { // as the client sees it, before anything was stripped
+	if r.RequestURI != "" { // the path that the client requested, before prefixes were stripped
 		asked, query, _ = strings.Cut(r.RequestURI, "?")
 	}
 	switch last := asked[strings.LastIndexByte(asked, '/')+1:]; {
@@ -102,7 +101,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.list(w, r)
 	case strings.Contains(asked, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html"):
 		http.Error(w, "404 not found: the query API has no such path", http.StatusNotFound)
-	default: // the mount point without its slash, from where relative links lead astray
+	default: // the mount point without its slash, for which relative links would be wrong
 		if query != "" {
 			query = "?" + query
 		}
@@ -111,7 +110,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// fail answers with the status that err stands for.
+// fail responds with an error.
 func fail(w http.ResponseWriter, status int, err error) {
 	http.Error(w, cmp.Or(strings.TrimSpace(err.Error()), http.StatusText(status)), status)
 }

@@ -52,29 +52,30 @@ var mounts = map[string]func(prefix string, h http.Handler) http.Handler{
 		r := chi.NewRouter()
 		r.Route("/outer", func(r chi.Router) { r.Mount(cmp.Or(prefix, "/"), h) })
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			req.URL.Path = "/outer" + req.URL.Path // as behind a gateway that shortens paths
+			req.URL.Path = "/outer" + req.URL.Path // like a gateway that shortens paths
 			r.ServeHTTP(w, req)
 		})
 	},
 	"itself": func(_ string, h http.Handler) http.Handler { return h },
 }
 
-// TestMounting follows every link of the page over HTTP, however the handler
-// is mounted.
+// TestMounting follows every link of the page over HTTP for each way to mount the
+// handler.
 func TestMounting(t *testing.T) {
 	store := &fakeStore{}
 	store.add(threeCalls(1)...)
 	for how, mount := range mounts {
 		for _, prefix := range []string{"", "/debug/traces", "/x/trace", "/api/traces", "/assets", "/api", "/a%20b/ü"} {
 			if strings.Contains(prefix, "%") && how != "itself" {
-				continue // patterns are written unescaped
+				continue // patterns are not escaped
 			}
 			t.Run(how+" at "+prefix, func(t *testing.T) {
 				server := httptest.NewServer(mount(prefix, web.New(store, web.Options{})))
 				defer server.Close()
 				root := server.URL + prefix
 
-				// Without the slash: a redirect that is relative, and keeps the query.
+				// Without the slash, there is a relative redirect that keeps the
+				// query.
 				list := do(t, http.MethodGet, root+"?limit=5", http.Header{"Accept": {"text/html"}})
 				if got := list.url.Path; got != "" && !strings.HasSuffix(got, "/") || list.url.RawQuery != "limit=5" {
 					t.Fatalf("ended at %s", list.url)
@@ -119,7 +120,7 @@ type page struct {
 	body   string
 }
 
-// followed gets a URL and follows redirects, as a browser does.
+// followed requests url and follows redirects, like a browser.
 func followed(t testing.TB, url string) page {
 	t.Helper()
 	return do(t, http.MethodGet, url, nil)
@@ -394,7 +395,7 @@ func TestSpanDetails(t *testing.T) {
 		"scope":{"name":"test","version":"","attributes":[]},"droppedEvents":6}]}`)
 }
 
-// Looking at the traces makes none; being refused does.
+// Requests for the page are not traced, unless they are refused.
 func TestPageIsNotTraced(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	app := chi.NewRouter()
@@ -411,7 +412,7 @@ func TestPageIsNotTraced(t *testing.T) {
 	testkit.Equal(t, "discarded", tracer.Stats().Discarded, uint64(2))
 }
 
-// Of many tracers the strip shows the sum, and those that lost something.
+// Of many tracers the footer shows the sum, and each tracer that lost spans.
 func TestManyTracers(t *testing.T) {
 	var tracers []*dendro.Tracer
 	for _, service := range []string{"quiet", "teller", "idle"} {
@@ -450,8 +451,8 @@ func TestList(t *testing.T) {
 	has(t, missing.body, "There is no such trace", "has not arrived yet")
 }
 
-// TestEscaping puts markup everywhere a span has text, and looks for it in the
-// pages. The browser test does the same for what scripts draw.
+// TestEscaping puts markup into every text of a span and looks for it in the pages.
+// The browser test does the same for what scripts draw.
 func TestEscaping(t *testing.T) {
 	const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}`
 	store := &fakeStore{}
