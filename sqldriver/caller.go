@@ -14,22 +14,22 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// between are the packages that stand between a program and its driver.
+// between are the packages between a program and its driver.
 var between = []string{
 	"database/sql.", "github.com/dendrotrace/dendro/sqldriver.", "github.com/dendrotrace/dendro/sqldriver/",
 	"github.com/jmoiron/sqlx.", "gorm.io/gorm", "entgo.io/ent/", "github.com/uptrace/bun", "runtime.",
 }
 
-// directories are those of database/sql and of this package: a closure of theirs has
-// the name of the function that it was inlined into.
+// directories are those of database/sql and of this package. They are needed because a
+// closure of these packages has the name of the function that it was inlined into.
 var directories = func() [2]string {
 	standard, _ := runtime.FuncForPC(reflect.ValueOf(sql.Open).Pointer()).FileLine(0)
 	_, own, _, _ := runtime.Caller(0)
 	return [...]string{path.Dir(standard) + "/", path.Dir(own) + "/"}
 }()
 
-// caller appends to attrs where in the program the statement came from. It takes
-// some microseconds. It appends nothing if the program is not on the stack.
+// caller appends the place in the program that executed the statement to attrs. It
+// takes a few microseconds. It appends nothing if the program is not on the stack.
 func caller(attrs []slog.Attr) []slog.Attr {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
@@ -48,7 +48,7 @@ func caller(attrs []slog.Attr) []slog.Attr {
 }
 
 func isBetween(frame runtime.Frame) bool {
-	if strings.HasSuffix(frame.File, "_test.go") { // of these packages, perhaps
+	if strings.HasSuffix(frame.File, "_test.go") { // may be a test of these packages
 		return false
 	}
 	for _, prefix := range between {
@@ -64,15 +64,16 @@ func isBetween(frame runtime.Frame) bool {
 	return false
 }
 
-// places are hashes of what program counters stand for, file and line, 0 for what is
-// between. There are as many as there are calls of these packages in the program.
+// places maps program counters to a hash of their file and line, or to 0 if they are
+// in the packages of between. Its size is bounded by the number of calls of these
+// packages in the program.
 var places struct {
 	sync.RWMutex
 	of map[uintptr]uint64 // guarded by the mutex
 }
 
-// place returns a hash of where in the program the statement came from, 0 if that is
-// not on the stack.
+// place returns a hash of the place in the program that executed the statement, or 0
+// if the program is not on the stack.
 func place() uint64 {
 	var pcs [16]uintptr
 	for skip := 3; ; skip += len(pcs) {

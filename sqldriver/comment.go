@@ -7,18 +7,18 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// commentable reports whether a statement may get a comment: if it is a single one of
-// those that the database does not keep as they are, as it does with the text of a
-// view, and, as the specification asks, has none.
+// commentable reports whether a statement may get a comment. It must be a single
+// statement, have no comment, as the specification asks, and be of a kind whose text
+// the database does not store, unlike that of CREATE VIEW.
 func commentable(operation, query string) bool {
 	return slices.Contains(rowOperations, operation) &&
 		!strings.ContainsAny(strings.TrimRight(query, "; \t\r\n"), ";#") &&
 		!strings.Contains(query, "/*") && !strings.Contains(query, "--")
 }
 
-// comment returns the query of s with a comment that names span, if that is asked for,
-// in the format of sqlcommenter (https://google.github.io/sqlcommenter/spec/):
-// key='value', the value percent-encoded, which a traceparent does not need.
+// comment returns the query of s. If comments are enabled, it appends one that names
+// span, in the format of sqlcommenter (https://google.github.io/sqlcommenter/spec/):
+// key='value' with the value percent-encoded. A traceparent needs no encoding.
 func (db *database) comment(s *statement, span *dendro.Span) string {
 	if !db.options.Comments || !s.commentable {
 		return s.query

@@ -19,13 +19,13 @@ var (
 	_ driver.QueryerContext     = queryer{}
 )
 
-// conn is the part of a wrapped connection that every one has. Its methods are
-// called by one goroutine at a time, as driver.Conn says.
+// conn is the part of a wrapped connection that does not depend on the driver. Its
+// methods are called by one goroutine at a time, see driver.Conn.
 type conn struct {
 	bare driver.Conn
 	db   *database
 
-	// What bare has of these, found once.
+	// Optional interfaces of bare, or nil.
 	prepareCtx driver.ConnPrepareContext
 	beginCtx   driver.ConnBeginTx
 	execCtx    driver.ExecerContext
@@ -33,32 +33,32 @@ type conn struct {
 	execOld    driver.Execer  //nolint:staticcheck // drivers still have it
 	queryOld   driver.Queryer //nolint:staticcheck // drivers still have it
 
-	opening opening       // how the connection was opened, until a span tells
-	tx      *tx           // the open transaction, nil if it is not traced
+	opening opening       // how the connection was opened, until a span records it
+	tx      *tx           // the open transaction, or nil if it is not traced
 	skipped []skippedCall // calls that continue with a preparation
 }
 
-// skippedCall is a call that the driver answered with ErrSkip. database/sql
-// prepares the statement next, executes it and closes it; the span goes along.
-// In a transaction that several goroutines share, their calls may mix.
+// skippedCall is a call for which the driver returned ErrSkip. database/sql then
+// prepares the statement, executes it and closes it, all in the span of the call. If
+// several goroutines share a transaction, their calls may interleave.
 type skippedCall struct {
 	query     string
-	current   *dendro.Span // in the context of the call
+	current   *dendro.Span // the span in the context of the call
 	execution execution
 }
 
-// opening is how a connection was opened.
+// opening describes how a connection was opened.
 type opening struct {
-	wait  *poolWait    // that came before, or nil
-	span  *dendro.Span // current where that was asked for, nil if nobody has to know
+	wait  *poolWait    // wait before the connection was opened, or nil
+	span  *dendro.Span // the span in the context of the call, or nil if it is not recorded
 	began time.Time
 	took  time.Duration
 }
 
-// maxSkipped is how many such calls a connection may have open.
+// maxSkipped bounds the number of skipped calls of a connection.
 const maxSkipped = 256
 
-// wrapConn takes the results of the driver's Open and Connect.
+// wrapConn wraps the result of the driver's Open or Connect.
 func (db *database) wrapConn(bare driver.Conn, err error, o opening) (driver.Conn, error) {
 	if bare == nil || err != nil {
 		return bare, err
@@ -75,8 +75,8 @@ func (db *database) wrapConn(bare driver.Conn, err error, o opening) (driver.Con
 
 func (c *conn) unwrap() any { return c.bare }
 
-// parent returns the context in which a statement's span begins with the span in it,
-// and whether there is to be one.
+// parent returns the context in which the span of a statement begins, the span in that
+// context, and whether the statement is traced.
 func (c *conn) parent(ctx context.Context) (context.Context, *dendro.Span, bool) {
 	current := dendro.SpanFromContext(ctx)
 	if t := c.tx; t != nil && (current == nil || current == t.outer) {
@@ -88,9 +88,9 @@ func (c *conn) parent(ctx context.Context) (context.Context, *dendro.Span, bool)
 	return ctx, current, sampled(current)
 }
 
-// begin begins a span in ctx whose call of the driver is made now. It includes what
-// database/sql did before that, if it is known: waiting for a connection and opening
-// it. The span may be nil.
+// begin begins a span in ctx for a call of the driver that is made now. The span
+// includes what database/sql did before, if that is known: waiting for a connection
+// and opening it. The span may be nil.
 func (c *conn) begin(ctx context.Context, name string, attrs []slog.Attr) (context.Context, *dendro.Span, time.Time) {
 	began := monotonic.Now()
 	opened := c.opening
@@ -100,7 +100,7 @@ func (c *conn) begin(ctx context.Context, name string, attrs []slog.Attr) (conte
 		ctx, span := c.db.startAt(ctx, began, name, attrs)
 		return ctx, span, began
 	}
-	start, waited := began, began // until then
+	start, waited := began, began // end of the wait
 	if opened.span != nil && opened.span == dendro.SpanFromContext(ctx) {
 		start, waited = opened.began, opened.began
 		if wait == nil {
@@ -142,14 +142,14 @@ func (c *conn) start(ctx context.Context, query string, args []driver.NamedValue
 
 // skip keeps e for the preparation that follows.
 func (c *conn) skip(ctx context.Context, query string, e execution) {
-	if len(c.skipped) == maxSkipped { // whoever called, not through a sql.DB, does not go on
+	if len(c.skipped) == maxSkipped { // the oldest call did not come from a sql.DB, which would have continued it
 		c.skipped[0].execution.span.End()
 		c.skipped = slices.Delete(c.skipped, 0, 1)
 	}
 	c.skipped = append(c.skipped, skippedCall{query, dendro.SpanFromContext(ctx), e})
 }
 
-// takeSkipped returns the call whose preparation this is, if it is one.
+// takeSkipped returns the skipped call that causes this preparation, if there is one.
 func (c *conn) takeSkipped(ctx context.Context, query string) (e execution) {
 	if len(c.skipped) == 0 {
 		return e
@@ -189,7 +189,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	return c.wrapStmt(bare, err, query, execution{})
 }
 
-// prepareSkipped prepares as a part of the call e.
+// prepareSkipped prepares a statement as part of the call e.
 func (c *conn) prepareSkipped(ctx context.Context, query string, e execution) (driver.Stmt, error) {
 	began := monotonic.Now()
 	bare, err := call(e.span, func() (driver.Stmt, error) {
@@ -241,7 +241,7 @@ func (c *conn) Close() error {
 	return c.bare.Close()
 }
 
-// execer is the part of a connection that runs an exec without preparing it.
+// execer is the optional part of a connection that executes without preparing.
 type execer struct{ conn *conn }
 
 func (x execer) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -260,7 +260,7 @@ func (x execer) ExecContext(ctx context.Context, query string, args []driver.Nam
 	return res, err
 }
 
-// queryer is the part of a connection that runs a query without preparing it.
+// queryer is the optional part of a connection that queries without preparing.
 type queryer struct{ conn *conn }
 
 func (q queryer) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {

@@ -18,8 +18,8 @@ type connector struct {
 	db     *database
 }
 
-// WrapConnector returns c with tracing, for [sql.OpenDB]. Its data source name
-// is not known, so that the spans have no address of the server.
+// WrapConnector returns c with tracing, for [sql.OpenDB]. Its data source name is not
+// known, so the spans do not have the address of the server.
 func WrapConnector(c driver.Connector, o Options) driver.Connector {
 	if w, ok := c.(wrapper); ok {
 		c = w.unwrap().(driver.Connector)
@@ -27,14 +27,15 @@ func WrapConnector(c driver.Connector, o Options) driver.Connector {
 	return newConnector(c, wrapDriver(driverOf(c), "", o), "")
 }
 
-// driverOf returns the driver of c, nil if it has none or panics: database/sql does not
-// ask before the program does.
+// driverOf returns the driver of c. It returns nil if c has none or panics, because
+// database/sql would not have asked for it at this time.
 func driverOf(c driver.Connector) (d driver.Driver) {
 	defer func() { _ = recover() }()
 	return c.Driver()
 }
 
-// newConnector wraps a connector of d for dsn, which may not be known.
+// newConnector wraps a connector of d. dsn is its data source name, or "" if it is not
+// known.
 func newConnector(bare driver.Connector, d *wrappedDriver, dsn string) driver.Connector {
 	db := newDatabase(d, dsn)
 	db.connector = bare
@@ -43,9 +44,9 @@ func newConnector(bare driver.Connector, d *wrappedDriver, dsn string) driver.Co
 	return exactConnector(&connector{bare, &own, db})
 }
 
-// exactConnector returns c, with a Close if the driver's connector has one, or if an
-// EXPLAIN may have to end: a sql.DB that is closed does not differ for a Close that
-// returns nil.
+// exactConnector returns c, with a Close method if the driver's connector has one or
+// an EXPLAIN may be running. For a sql.DB, a Close that returns nil is the same as
+// none.
 func exactConnector(c *connector) driver.Connector {
 	bare, ok := c.bare.(io.Closer)
 	if !ok && c.db.options.Explain <= 0 {
@@ -57,10 +58,10 @@ func exactConnector(c *connector) driver.Connector {
 	}{c, connectorCloser{c.db, bare}}
 }
 
-// connectorCloser is what closes a connector.
+// connectorCloser is the optional part of a connector that closes it.
 type connectorCloser struct {
 	db   *database
-	bare io.Closer // or nil
+	bare io.Closer // may be nil
 }
 
 func (c connectorCloser) Close() error {
@@ -73,7 +74,7 @@ func (c connectorCloser) Close() error {
 
 func (c *connector) unwrap() any { return c.bare }
 
-// Connect makes a span only if it fails: then there is no other to tell why the
+// Connect makes a span only if it fails, because no other span would show then why the
 // statement was not executed.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	wait := endPoolWait(ctx)
@@ -97,8 +98,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return c.db.wrapConn(conn, err, opening{wait, current, began, took})
 }
 
-// onlyConnects reports whether the caller is Conn or Ping of a sql.DB: whatever is
-// executed with the connection has not waited for it.
+// onlyConnects reports whether the caller is Conn or Ping of a sql.DB. Statements that
+// are executed later have not waited for this connection.
 func onlyConnects() bool {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])

@@ -15,7 +15,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// Attributes that the OpenTelemetry conventions have no name for.
+// Attributes for which the OpenTelemetry conventions have no name.
 const (
 	affectedRowsKey  = "dendro.db.affected_rows"
 	firstRowKey      = "dendro.db.first_row_ns"
@@ -27,15 +27,15 @@ const (
 	connectEvent     = "connect"
 )
 
-// database is what the connections to one data source have in common.
+// database is what the connections to one data source share.
 type database struct {
 	options    Options
 	system     string
-	attrs      []slog.Attr // of every span
+	attrs      []slog.Attr // attributes of every span
 	statements statements
 	repeats    repeats
-	connector  driver.Connector      // the driver's own, nil if there is none
-	refused    atomic.Pointer[error] // of the last connection that could not be opened
+	connector  driver.Connector      // the driver's connector, or nil
+	refused    atomic.Pointer[error] // error of the last connection that could not be opened
 	explains   explains
 }
 
@@ -63,8 +63,8 @@ func newDatabase(d *wrappedDriver, dsn string) *database {
 	return db
 }
 
-// systems maps parts of driver names and of their packages to db.system.name.
-// The first match counts.
+// systems maps parts of the names of drivers and their packages to db.system.name. The
+// first match is used.
 var systems = [...]struct{ part, system string }{
 	{"cockroach", "cockroachdb"},
 	{"postgres", "postgresql"},
@@ -84,7 +84,7 @@ var systems = [...]struct{ part, system string }{
 	{"trino", "trino"},
 }
 
-// systemOf returns the db.system.name for the first of names that tells.
+// systemOf returns the db.system.name for the first of names that matches.
 func systemOf(names ...string) string {
 	for _, name := range names {
 		for _, s := range systems {
@@ -96,7 +96,7 @@ func systemOf(names ...string) string {
 	return "other_sql"
 }
 
-// packageOf returns the path of the package that v's type belongs to.
+// packageOf returns the import path of the package of v's type.
 func packageOf(v any) string {
 	t := reflect.TypeOf(v)
 	if t != nil && t.Kind() == reflect.Pointer {
@@ -108,13 +108,13 @@ func packageOf(v any) string {
 	return t.PkgPath()
 }
 
-// start begins a client span below the one in ctx. It returns a nil span, and
-// the context to go on with, when nothing is recorded.
+// start begins a client span below the span in ctx. If nothing is recorded, it returns
+// a nil span and the context to continue with.
 func (db *database) start(ctx context.Context, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
 	return db.startAt(ctx, time.Time{}, name, attrs)
 }
 
-// startAt is start at a time that has passed; the zero time is now.
+// startAt is start with a start time. The zero time means now.
 func (db *database) startAt(ctx context.Context, began time.Time, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
 	o := dendro.StartOptions{Tracer: db.options.Tracer, Kind: dendro.KindClient, Time: began}
 	ctx, span := dendro.StartWith(ctx, name, o, attrs...)
@@ -126,7 +126,7 @@ func (db *database) startAt(ctx context.Context, began time.Time, name string, a
 
 func sampled(s *dendro.Span) bool { return s != nil && s.Context().Flags.Sampled() }
 
-// call makes a call of the driver. If that panics, it ends span.
+// call calls f, a call of the driver. If f panics, call ends span.
 func call[T any](span *dendro.Span, f func() (T, error)) (T, error) {
 	returned := false
 	defer func() {
@@ -140,17 +140,17 @@ func call[T any](span *dendro.Span, f func() (T, error)) (T, error) {
 	return v, err
 }
 
-// execution is a statement on its way. The zero value is one that is not traced.
+// execution is the execution of a statement. The zero value is not traced.
 type execution struct {
 	db        *database
-	span      *dendro.Span // nil: not traced
+	span      *dendro.Span // nil if it is not traced
 	statement *statement
-	began     time.Time           // the call of the driver
-	args      []driver.NamedValue // copies, nil if its plan is not asked for
-	noted     bool                // where it came from
+	began     time.Time           // when the driver was called
+	args      []driver.NamedValue // copies, or nil if no plan is wanted
+	noted     bool                // the place in the program is recorded
 }
 
-// recordArgs records what the option lets through.
+// recordArgs records the arguments that Options.Args selects.
 func (e *execution) recordArgs(args []driver.NamedValue) {
 	for _, a := range args {
 		if value, ok := e.db.options.Args(e.statement.query, a); ok {
@@ -166,7 +166,8 @@ func (e *execution) recordArgs(args []driver.NamedValue) {
 // defaultSlow is the default of Options.Slow.
 const defaultSlow = 100 * time.Millisecond
 
-// slow notes where in the program the statement came from, if it took long, once.
+// slow records the place in the program that executed the statement, once, if the
+// statement took long.
 func (e *execution) slow(took time.Duration) {
 	if threshold := e.db.options.Slow; !e.noted && threshold >= 0 && took >= cmp.Or(threshold, defaultSlow) {
 		e.span.SetAttributes(caller(nil)...)
@@ -174,7 +175,7 @@ func (e *execution) slow(took time.Duration) {
 	}
 }
 
-// endExec ends the span of an exec with its outcome.
+// endExec ends the span of an exec with its result.
 func (e *execution) endExec(res driver.Result, err error) {
 	if err != nil {
 		e.db.fail(e.span, err)
@@ -185,8 +186,8 @@ func (e *execution) endExec(res driver.Result, err error) {
 	e.span.End()
 }
 
-// affectedRows asks res. That may be a value which fails or panics when asked,
-// and which the program would not have asked.
+// affectedRows returns the rows affected by res. The program has not asked for them,
+// so the method of res may fail or panic.
 func affectedRows(res driver.Result) (n int64, ok bool) {
 	if res == nil {
 		return 0, false
@@ -200,7 +201,7 @@ func affectedRows(res driver.Result) (n int64, ok bool) {
 	return n, err == nil
 }
 
-// endQuery ends the span of a query that failed; otherwise its rows will.
+// endQuery ends the span of a query that failed. Otherwise the rows end it.
 func (e *execution) endQuery(ctx context.Context, bare driver.Rows, err error) (driver.Rows, error) {
 	took := time.Since(e.began)
 	e.slow(took)

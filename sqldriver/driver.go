@@ -7,17 +7,17 @@ import (
 
 var _ driver.DriverContext = (*wrappedDriver)(nil)
 
-// wrappedDriver always has OpenConnector; for a driver without, it does what
-// sql.Open does then.
+// wrappedDriver always has OpenConnector. If the driver has none, wrappedDriver does
+// what sql.Open does in that case.
 type wrappedDriver struct {
 	bare    driver.Driver
-	name    string // under which it is registered, "" if that is not known
+	name    string // name that it is registered under, or "" if unknown
 	options Options
-	db      *database // of the connector that this is the driver of, else nil
+	db      *database // database of the connector that returned this driver, or nil
 }
 
-// WrapDriver returns d with tracing. A driver that is wrapped already is
-// wrapped anew, not twice.
+// WrapDriver returns d with tracing. If d is a wrapped driver, WrapDriver wraps the
+// driver inside it.
 func WrapDriver(d driver.Driver, o Options) driver.Driver { return wrapDriver(d, "", o) }
 
 func wrapDriver(d driver.Driver, name string, o Options) *wrappedDriver {
@@ -48,7 +48,7 @@ func (d *wrappedDriver) OpenConnector(dsn string) (driver.Connector, error) {
 	return newConnector(bare, d, dsn), nil
 }
 
-// dsnConnector is the connector of a driver that has none.
+// dsnConnector is the connector for a driver that has none.
 type dsnConnector struct {
 	dsn    string
 	driver driver.Driver

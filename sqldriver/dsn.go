@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// source is what is known of a data source from its name. Best effort: what is
-// not certain is left out, so that no part of a password gets in.
+// source is what a data source name says about the data source. Uncertain parts are
+// left out, so that no part of a password is recorded.
 type source struct {
-	namespace string // the database
-	address   string // host, or path of a socket
+	namespace string // name of the database
+	address   string // host name or path of a socket
 	port      int
 }
 
@@ -32,11 +32,11 @@ func parseDSN(system, dsn string) source {
 	return parseURL(system, dsn)
 }
 
-// parseURL reads scheme://user:password@host:port/database?options.
+// parseURL parses scheme://user:password@host:port/database?options.
 func parseURL(system, dsn string) source {
 	u, err := url.Parse(dsn)
 	if err != nil || u.Scheme == "" || strings.Contains(u.Path+u.Fragment, "@") || u.User == nil && strings.Contains(dsn, "@") {
-		return source{} // it may be a password that was not escaped
+		return source{} // it may be part of a password that was not escaped
 	}
 	var s source
 	s.setHost(u.Hostname(), u.Port())
@@ -56,8 +56,8 @@ func parseURL(system, dsn string) source {
 	return s
 }
 
-// parseKeyValues reads the form of libpq: key=value pairs, values with spaces in
-// single quotes, backslash escapes.
+// parseKeyValues parses the format of libpq: key=value pairs with backslash escapes.
+// Values with spaces are in single quotes.
 func parseKeyValues(dsn string) source {
 	values := map[string]string{}
 	for {
@@ -91,8 +91,9 @@ func parseKeyValues(dsn string) source {
 	return s
 }
 
-// parseMySQL reads [user[:password]@][network[(address)]]/database[?options] as
-// go-sql-driver/mysql does: the last "/" and the last "@" before it count.
+// parseMySQL parses [user[:password]@][network[(address)]]/database[?options] like
+// go-sql-driver/mysql, which splits it at the last "/" and at the last "@" before
+// that.
 func parseMySQL(dsn string) source {
 	slash := strings.LastIndexByte(dsn, '/')
 	if slash < 0 {
@@ -112,7 +113,7 @@ func parseMySQL(dsn string) source {
 	return s
 }
 
-// parseSQLite returns the name of the file without its folder.
+// parseSQLite returns the name of the file without its directory.
 func parseSQLite(dsn string) source {
 	name, _, _ := strings.Cut(strings.TrimPrefix(dsn, "file:"), "?")
 	if name == "" || strings.Contains(name, "://") {

@@ -30,17 +30,17 @@ func (db *database) fail(span *dendro.Span, err error) {
 	span.RecordError(err, slog.String(semconv.ExceptionMessage, message))
 }
 
-// message returns what is recorded of the message of err.
+// message returns the message of err as it is recorded.
 func (db *database) message(err error) string {
-	message := fmt.Sprint(err) // survives a panic of Error
+	message := fmt.Sprint(err) // fmt recovers from a panic of Error
 	if !db.options.RawStatements {
 		message = redactMessage(message)
 	}
 	return message
 }
 
-// classify returns error.type and the status code, the Go type and "" if a method of err
-// panics: that of a nil pointer, for example.
+// classify returns the error.type and status code of err. If a method of err panics,
+// as that of a nil pointer may, it returns the Go type and "".
 func classify(err error) (kind, code string) {
 	defer func() {
 		if recover() != nil {
@@ -51,8 +51,8 @@ func classify(err error) (kind, code string) {
 	return errorType(err, code), code
 }
 
-// errorType returns the attribute error.type: the code of the database if there
-// is one, else the name or type of the error.
+// errorType returns the attribute error.type, which is the code of the database or
+// else the name or type of the error.
 func errorType(err error, code string) string {
 	switch {
 	case code != "":
@@ -67,11 +67,11 @@ func errorType(err error, code string) string {
 	return fmt.Sprintf("%T", err)
 }
 
-// statusCode returns what the database calls the error: an SQLSTATE, or a
-// number of MySQL, SQL Server or SQLite; "" if it is not known.
+// statusCode returns the database's code for the error: an SQLSTATE, or a number of
+// MySQL, SQL Server or SQLite. It returns "" if the code is not known.
 func statusCode(err error, message string) string {
-	// errors.As would need a target for each; these are methods of the
-	// drivers' error types, whose names nobody else uses.
+	// errors.As would need a target for each of these methods of the drivers' error
+	// types.
 	for ; err != nil; err = errors.Unwrap(err) {
 		switch e := err.(type) {
 		case interface{ SQLState() string }: // pgx, lib/pq
@@ -85,7 +85,7 @@ func statusCode(err error, message string) string {
 			return strconv.FormatInt(code, 10)
 		}
 	}
-	// go-sql-driver/mysql has fields alone: "Error 1062 (23000): Duplicate …".
+	// go-sql-driver/mysql only has fields: "Error 1062 (23000): Duplicate …".
 	if rest, ok := strings.CutPrefix(message, "Error "); ok {
 		number := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
 		if after := rest[len(number):]; number != "" && (strings.HasPrefix(after, " (") || strings.HasPrefix(after, ":")) {
@@ -95,9 +95,9 @@ func statusCode(err error, message string) string {
 	return ""
 }
 
-// codeField returns the code in the error of mattn/go-sqlite3, which is a struct
-// of the fields Code and ExtendedCode without methods for them; 0 if err is
-// something else.
+// codeField returns the code of an error of mattn/go-sqlite3, which is a struct with
+// the fields Code and ExtendedCode and without methods for them. It returns 0 for any
+// other error.
 func codeField(err error) int64 {
 	v := reflect.ValueOf(err)
 	if v.Kind() != reflect.Struct {
@@ -111,13 +111,13 @@ func codeField(err error) int64 {
 		}
 		codes[i] = v.Field(f.Index[0]).Int()
 	}
-	return cmp.Or(codes[0], codes[1]) // the backup sets Code alone
+	return cmp.Or(codes[0], codes[1]) // a backup sets only Code
 }
 
-// redactMessage replaces what message quotes, because databases quote values of
-// the statement in their errors. Names are quoted too: they stay when the word
-// before says that one follows. A value may hold quotes itself, so everything up
-// to the last one goes.
+// redactMessage replaces what message quotes, because databases quote values of the
+// statement in error messages. Names are quoted as well. They are kept if the word
+// before them announces a name. A value may contain quotes itself, so everything up to
+// the last quote is replaced.
 func redactMessage(message string) string {
 	for _, m := range valueMarks {
 		before, rest, _ := strings.Cut(message, m.begin)
@@ -125,7 +125,7 @@ func redactMessage(message string) string {
 			message = before + m.begin + "?" + rest[i:]
 		}
 	}
-	kept := 0 // message[:kept] is checked
+	kept := 0 // message[:kept] was processed
 	for {
 		i := strings.IndexAny(message[kept:], `'"`)
 		if i < 0 {
@@ -150,14 +150,14 @@ func redactMessage(message string) string {
 	}
 }
 
-// valueMarks are what else stands around a value: in messages of SQL Server,
-// PostgreSQL and pgx, and the quotes of other languages.
+// valueMarks are other marks around values: in messages of SQL Server, PostgreSQL and
+// pgx, and the quotes of other languages.
 var valueMarks = []struct{ begin, end string }{
 	{"value is (", ")"}, {")=(", ")"}, {"unable to encode ", " into "},
 	{"«", "»"}, {"»", "«"}, {"„", "“"}, {"“", "”"}, {"「", "」"},
 }
 
-// namesFollow are words before the name of something.
+// namesFollow are words that precede a name.
 var namesFollow = map[string]bool{
 	"relation": true, "table": true, "column": true, "constraint": true, "index": true, "key": true,
 	"database": true, "schema": true, "role": true, "user": true, "type": true, "function": true,

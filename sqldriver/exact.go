@@ -7,8 +7,8 @@ import (
 
 //go:generate go run gen.go
 
-// The optional parts of connections and statements that go straight to the
-// driver, under names that can be embedded.
+// Optional parts of connections and statements that are those of the driver, under
+// names that can be embedded.
 type (
 	pinger          = driver.Pinger
 	checker         = driver.NamedValueChecker
@@ -16,20 +16,21 @@ type (
 	columnConverter = driver.ColumnConverter
 )
 
-// resetter is the part of a connection that database/sql calls before it uses it again.
+// resetter is the part of a connection that database/sql calls before it reuses the
+// connection.
 type resetter struct {
 	conn *conn
 	driver.SessionResetter
 }
 
 func (r resetter) ResetSession(ctx context.Context) error {
-	r.conn.opening = opening{} // of an earlier call, which executed nothing
+	r.conn.opening = opening{} // forgets an earlier call that executed nothing
 	return r.SessionResetter.ResetSession(ctx)
 }
 
-// exactConn returns c with the optional interfaces that the driver's connection
-// has. It matters most for the pair of SessionResetter and Validator, with which
-// database/sql keeps a connection whose transaction was cancelled.
+// exactConn returns c with the optional interfaces of the driver's connection. Most
+// important are SessionResetter and Validator: with both of them, database/sql keeps a
+// connection whose transaction was canceled.
 func exactConn(c *conn) driver.Conn {
 	pinger, hasPinger := c.bare.(driver.Pinger)
 	checker, hasChecker := c.bare.(driver.NamedValueChecker)
@@ -40,16 +41,15 @@ func exactConn(c *conn) driver.Conn {
 	return connWith(has, c, execer{c}, queryer{c}, pinger, checker, resetter{c, reset}, validator)
 }
 
-// exactStmt returns s with the optional interfaces that the driver's statement
-// has.
+// exactStmt returns s with the optional interfaces of the driver's statement.
 func exactStmt(s *stmt) driver.Stmt {
 	checker, hasChecker := s.bare.(driver.NamedValueChecker)
 	converter, hasConverter := s.bare.(driver.ColumnConverter)
 	return stmtWith(bits(hasChecker, hasConverter), s, checker, converter)
 }
 
-// exactRows returns r with the optional interfaces that the driver's rows have,
-// in one allocation.
+// exactRows returns r with the optional interfaces of the driver's rows, in one
+// allocation.
 func exactRows(r rows) driver.Rows {
 	next, hasNext := r.bare.(driver.RowsNextResultSet)
 	scanTyper, hasScanTyper := r.bare.(driver.RowsColumnTypeScanType)
@@ -64,7 +64,7 @@ func exactRows(r rows) driver.Rows {
 	return rowsWith(has, r, resultSets{bare: next}, scanTyper, typeNamer, lengther, nullabler, precisioner)
 }
 
-// bits returns a number whose bit i is set if has[i] is.
+// bits returns a number whose bit i is set if has[i] is true.
 func bits(has ...bool) (n uint) {
 	for i, h := range has {
 		if h {

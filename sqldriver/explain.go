@@ -22,18 +22,18 @@ import (
 )
 
 const (
-	// explainTimeout is how long an EXPLAIN may take, with its connection.
+	// explainTimeout bounds the duration of an EXPLAIN, including its connection.
 	explainTimeout = 5 * time.Second
-	// Between two of them there is explainPause, and explainAgain if it is the
-	// same statement.
+	// explainPause is the shortest time between two EXPLAINs, and explainAgain between
+	// two of the same statement.
 	explainPause = time.Second
 	explainAgain = time.Minute
-	// maxPlan is how many bytes of a plan are kept.
+	// maxPlan bounds the size of a recorded plan in bytes.
 	maxPlan = 8 << 10
 )
 
-// explainPrefix returns what asks a system for the plan of a query, "" if that is
-// not known. None of them executes the query.
+// explainPrefix returns the words that make a system return the plan of a query
+// without executing it, or "" if they are not known.
 func explainPrefix(system string) string {
 	switch system {
 	case "postgresql", "cockroachdb":
@@ -46,12 +46,12 @@ func explainPrefix(system string) string {
 	return ""
 }
 
-// changes are the words of a SELECT that writes or locks, or may.
+// changes are the words of a SELECT that may write or lock something.
 var changes = words("CALL DELETE FOR INSERT INTO LOCK MERGE PROCEDURE REPLACE SHARE UPDATE")
 
-// Words before a parenthesis in MySQL and MariaDB: what no function can be called,
-// and functions that do nothing but compute. Those have no space behind them:
-// "count (x)" may be a stored function.
+// Words before a parenthesis in MySQL and MariaDB: words that are not names of
+// functions, and functions that only compute something. There must not be a space
+// after the latter: "count (x)" may be a stored function.
 var (
 	reserved = words("ALL AND AS BETWEEN BY CASE DISTINCT ELSE EXCEPT EXISTS FROM HAVING IN INDEX INTERSECT " +
 		"IS JOIN KEY LIKE NOT ON OR SELECT THEN UNION USING VALUES WHEN WHERE XOR")
@@ -70,10 +70,10 @@ func words(list string) map[string]bool {
 	return set
 }
 
-// explainable reports whether query is one SELECT that writes and locks nothing,
-// however the server reads it: a backslash may escape a quote, and a semicolon may be
-// anywhere then. MySQL executes comments that begin with /*!, and
-// calls stored functions for EXPLAIN.
+// explainable reports whether query is a single SELECT that writes and locks nothing,
+// however the server reads it. A backslash may escape a quote, so a semicolon may be
+// anywhere. MySQL executes comments that begin with /*!, and calls stored functions
+// for EXPLAIN.
 func explainable(system, query string) bool {
 	query = strings.TrimRight(query, "; \t\r\n")
 	if explainPrefix(system) == "" || len(query) > maxCachedText || strings.ContainsAny(query, `;\`) ||
@@ -82,7 +82,7 @@ func explainable(system, query string) bool {
 	}
 	calls := system == "mysql" || system == "mariadb"
 	l := lexer{text: query, dialect: dialectOf(system)}
-	last, beforeLast := "", "" // words in upper case, else the token
+	last, beforeLast := "", "" // tokens, words in upper case
 	for {
 		t := l.next(anything)
 		text := t.text
@@ -94,7 +94,7 @@ func explainable(system, query string) bool {
 			return last != "" && !l.unsure
 		case last == "" && text != "SELECT" && text != "WITH",
 			t.kind == word && changes[text],
-			text[0] == '$' && (len(text) == 1 || !isDigit(text[1])): // perhaps the quote of a string
+			text[0] == '$' && (len(text) == 1 || !isDigit(text[1])): // may begin a string
 			return false
 		case text == "(" && calls && (isWord(last[0]) || last[0] == '"' || last[0] == '`'):
 			if beforeLast == "." || !reserved[last] && (t.space || !pure[last]) {
@@ -105,8 +105,8 @@ func explainable(system, query string) bool {
 	}
 }
 
-// copyArgs returns args for later, when the memory behind them belongs to the program
-// again. It returns nil if there may be more behind one than can be copied.
+// copyArgs returns copies of args, which remain valid after the call. It returns nil
+// if an argument may refer to memory that it cannot copy.
 func copyArgs(args []driver.NamedValue) []driver.NamedValue {
 	copies := append([]driver.NamedValue{}, args...)
 	for i, a := range copies {
@@ -127,18 +127,18 @@ func copyArgs(args []driver.NamedValue) []driver.NamedValue {
 	return copies
 }
 
-// explains are the EXPLAINs of a database.
+// explains manages the EXPLAINs of a database.
 type explains struct {
 	mu     sync.Mutex
-	closed bool               // guarded by mu, as all that follows
-	last   time.Time          // when the last one began
-	cancel context.CancelFunc // of the one under way
-	done   chan struct{}      // closed when that has ended; nil if there is none
+	closed bool               // guarded by mu, like the fields below
+	last   time.Time          // start of the last EXPLAIN
+	cancel context.CancelFunc // cancels the running EXPLAIN
+	done   chan struct{}      // closed when the running EXPLAIN has ended; nil if there is none
 }
 
-// explain asks for the plan of s, which took that long below span, unless args are
-// nil, there is an EXPLAIN under way, or it is too early for another. It goes on in
-// another goroutine, on a connection of its own; the answer is a span below span.
+// explain asks for the plan of s, which took that long below span, unless args is nil,
+// an EXPLAIN is running, or it is too early for another one. It does so in another
+// goroutine and on a connection of its own. The plan is a span below span.
 func (db *database) explain(span *dendro.Span, s *statement, args []driver.NamedValue, took time.Duration) {
 	if args == nil || took < db.options.Explain || db.connector == nil {
 		return
@@ -160,7 +160,7 @@ func (db *database) explain(span *dendro.Span, s *statement, args []driver.Named
 		if err == nil && !db.options.RawStatements {
 			plan, err = redactPlan(db.system, plan)
 		}
-		if err != nil { // nothing that the program did
+		if err != nil { // not an error of the program
 			plan = "no plan: " + db.message(err)
 		}
 		span.SetAttributes(slog.String(planKey, shortenTo(plan, maxPlan)))
@@ -175,8 +175,8 @@ func (x *explains) end() {
 	x.done = nil
 }
 
-// close cancels the EXPLAIN under way and waits for it, explainTimeout at most if the
-// driver does not heed that. None begins afterwards.
+// close cancels a running EXPLAIN and waits for it. If the driver ignores the
+// cancellation, it waits for at most explainTimeout. No EXPLAIN begins afterwards.
 func (x *explains) close() {
 	x.mu.Lock()
 	x.closed = true
@@ -192,16 +192,17 @@ func (x *explains) close() {
 	}
 }
 
-// plan executes query on a connection of its own, and returns its rows as lines of
-// text. It does so in a read-only transaction: to plan, PostgreSQL may call functions
-// that are declared immutable or stable, and MariaDB evaluates some subqueries.
+// plan executes query on a connection of its own and returns its rows as lines of
+// text. It uses a read-only transaction, because planning may execute code: PostgreSQL
+// may call functions that are declared immutable or stable, and MariaDB evaluates some
+// subqueries.
 func (db *database) plan(ctx context.Context, query string, args []driver.NamedValue) (text string, err error) {
 	defer func() {
-		if p := recover(); p != nil { // of the driver
+		if p := recover(); p != nil { // a panic of the driver
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	pool := sql.OpenDB(struct{ driver.Connector }{db.connector}) // whose Close would close the connector
+	pool := sql.OpenDB(struct{ driver.Connector }{db.connector}) // hides Close, which would close the connector
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	pool.SetMaxOpenConns(1)
 	values := make([]any, len(args))
@@ -235,7 +236,7 @@ func (db *database) plan(ctx context.Context, query string, args []driver.NamedV
 		}
 		show := cells
 		if db.system == "sqlite" {
-			show = cells[len(cells)-1:] // of id, parent, notused, detail
+			show = cells[len(cells)-1:] // the columns are id, parent, notused, detail
 		}
 		for _, c := range show {
 			b.WriteString(c.String)
@@ -245,7 +246,7 @@ func (db *database) plan(ctx context.Context, query string, args []driver.NamedV
 	return strings.TrimRight(b.String(), "\n"), rows.Err()
 }
 
-// redactPlan replaces the literals of a plan.
+// redactPlan replaces the literals in a plan.
 func redactPlan(system, plan string) (string, error) {
 	if system == "mysql" || system == "mariadb" {
 		return redactJSON(system, plan)
@@ -253,11 +254,11 @@ func redactPlan(system, plan string) (string, error) {
 	return redactText(system, plan), nil
 }
 
-// inText is what has numbers in a plan of PostgreSQL or SQLite that are no literals.
+// inText matches numbers in a plan of PostgreSQL or SQLite that are not literals.
 var inText = regexp.MustCompile(`^(?:\(cost=[\d.]+ rows=\d+ width=\d+\)|(?i:initplan|subplan|subquery)[ -]\d+|Workers Planned: \d+)`)
 
-// redactText replaces the literals of a plan with lines such as "Filter: (id = 42)".
-// A literal may be several lines, so that the whole is read as one statement.
+// redactText replaces the literals in a plan with lines such as "Filter: (id = 42)".
+// It reads all lines as one statement, because a literal may span several.
 func redactText(system, plan string) string {
 	var b strings.Builder
 	l := lexer{text: plan, dialect: dialectOf(system)}
@@ -286,14 +287,14 @@ func redactText(system, plan string) string {
 	}
 }
 
-// redactJSON replaces the literals in the strings of a plan. All around them stays as
-// it is, for an object may have a key twice, and their order tells something.
+// redactJSON replaces the literals in the strings of a plan. It leaves everything else
+// unchanged, because an object may contain a key twice, and the order has a meaning.
 func redactJSON(system, plan string) (string, error) {
 	var b bytes.Buffer
 	strs := json.NewEncoder(&b)
 	strs.SetEscapeHTML(false)
 	d := json.NewDecoder(strings.NewReader(plan))
-	key, kept := "", 0 // plan[:kept] is in b
+	key, kept := "", 0 // plan[:kept] was written to b
 	for {
 		before := int(d.InputOffset())
 		t, err := d.Token()
@@ -314,11 +315,11 @@ func redactJSON(system, plan string) (string, error) {
 			redacted, _ := redact(system, text)
 			b.WriteString(plan[kept : before+strings.IndexByte(plan[before:], '"')])
 			_ = strs.Encode(redacted)
-			b.Truncate(b.Len() - 1) // the end of the line
+			b.Truncate(b.Len() - 1) // Encode appends a newline
 			kept = after
 		}
 	}
 }
 
-// amounts are keys of strings that are numbers, beside costs.
+// amounts are the keys, besides costs, of strings that are numbers.
 var amounts = []string{"filtered", "key_length", "data_read_per_join"}

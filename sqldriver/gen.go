@@ -1,11 +1,11 @@
 //go:build ignore
 
-// This program writes exact_gen.go: for each combination of optional interfaces
-// a type that embeds the part which all have and the parts of the combination;
-// and exact_go127_gen.go for the combinations that there are since Go 1.27.
-// And it writes exact_gen_test.go: for each combination a driver's value that
-// has it, for the test that wraps them all. With -check it writes nothing and
-// fails if they are out of date.
+// This program writes exact_gen.go, which has a type for each combination of optional
+// interfaces. The type embeds the common part and the parts of the combination. It
+// also writes exact_go127_gen.go, for the combinations that exist since Go 1.27, and
+// exact_gen_test.go, which has a driver's value for each combination, for the test
+// that wraps them all. With -check it writes nothing and fails if a file is out of
+// date.
 package main
 
 import (
@@ -18,15 +18,15 @@ import (
 	"strings"
 )
 
-// family is a wrapped interface of database/sql/driver.
+// family describes a wrapped interface of database/sql/driver.
 type family struct {
-	name   string // of the function is this and "With"
-	result string // the interface
-	base   string // the type that all embed, and the parameter that has it
+	name   string // the function is called name + "With"
+	result string // the wrapped interface
+	base   string // the type that all combinations embed, and its parameter
 	param  string
-	parts  []string // optional parts: types, and the names of parameters
-	copied bool     // the parameter is a value that is copied into the wrapper
-	fakes  []string // the interface behind each part, in package driver if exported
+	parts  []string // types of the optional parts, and names of their parameters
+	copied bool     // the parameter is copied into the wrapper
+	fakes  []string // the interface of each part, in package driver if exported
 }
 
 var families = []family{
@@ -39,7 +39,7 @@ var families = []family{
 
 var rowsParts = []string{"resultSets", "scanTyper", "typeNamer", "lengther", "nullabler", "precisioner"}
 
-// scanned are rows with RowsColumnScanner.
+// scanned describes rows with RowsColumnScanner.
 var scanned = family{"scanned", "Rows", "scannedRows", "r", rowsParts, true, nil}
 
 func main() {
@@ -109,7 +109,7 @@ func (f family) write(b *bytes.Buffer) {
 			fmt.Fprintf(b, "case 0:\nw := %s // the parameter itself would always escape\nreturn &w\n", f.param)
 		case has == 0:
 			fmt.Fprintf(b, "case 0:\nreturn %s\n", f.param)
-		case f.copied && has&1 != 0: // the first part points back
+		case f.copied && has&1 != 0: // the first part refers to the wrapper
 			fmt.Fprintf(b, "case %d:\nw := &%s\nw.%s.of = &w.rows\nreturn w\n", has, literal, f.parts[0])
 		case f.copied:
 			fmt.Fprintf(b, "case %d:\nreturn &%s\n", has, literal)
@@ -120,5 +120,5 @@ func (f family) write(b *bytes.Buffer) {
 	b.WriteString("}\npanic(\"sqldriver: no such combination\")\n}\n")
 }
 
-// arg names the parameter of type p.
+// arg returns the name of the parameter of type p.
 func arg(p string) string { return "p" + strings.ToUpper(p[:1]) + p[1:] }

@@ -6,9 +6,9 @@ import (
 	"errors"
 )
 
-// This file calls the method with a context if the driver has it, and does over
-// the one without what database/sql does (ctxutil.go there, the same errors
-// included).
+// The methods in this file call the driver's method with a context if there is one.
+// Otherwise they do what database/sql does with the method without a context
+// (ctxutil.go), including the same errors.
 
 func (c *conn) prepare(ctx context.Context, query string) (driver.Stmt, error) {
 	if c.prepareCtx != nil {
@@ -84,7 +84,7 @@ func (s *stmt) query(ctx context.Context, args []driver.NamedValue) (driver.Rows
 	return s.bare.Query(values) //nolint:staticcheck // the driver has no other
 }
 
-// plainValues returns args for a method that knows neither names nor contexts.
+// plainValues returns args for a method that supports neither names nor contexts.
 func plainValues(ctx context.Context, args []driver.NamedValue) ([]driver.Value, error) {
 	values := make([]driver.Value, len(args))
 	for i, a := range args {

@@ -2,7 +2,7 @@ package sqldriver
 
 import "strings"
 
-// kind is what a token of SQL is, as far as it matters for redaction.
+// kind is the kind of an SQL token, as far as it matters for redaction.
 type kind uint8
 
 const (
@@ -17,32 +17,32 @@ const (
 type token struct {
 	kind  kind
 	text  string
-	space bool // white space or a comment stood before it
-	names bool // it opens a list of names that are compared with values
+	space bool // follows white space or a comment
+	names bool // opens a list of names that are compared with values
 }
 
-// lexer splits a statement into tokens. Where it is not certain how the database
-// reads the rest, the rest is one literal.
+// lexer splits a statement into tokens. If it is not certain how the database reads
+// the rest of the statement, the rest is one literal.
 type lexer struct {
 	text    string
 	at      int
 	dialect dialect
-	dot     bool // the last token
-	unsure  bool // about some of what was read
+	dot     bool // the last token is a dot
+	unsure  bool // how the database reads some of the tokens is uncertain
 }
 
-// dialect is how a system differs from standard SQL.
+// dialect describes how a system differs from standard SQL.
 type dialect struct {
-	backslash  bool // in '…' a backslash may escape, as a mode of the server says
-	stringsIn2 bool // "…" may be a string, as such a mode says
-	fallback   bool // or as there is no such column
+	backslash  bool // in '…' a backslash may be an escape, depending on a mode of the server
+	stringsIn2 bool // "…" may be a string, depending on a mode of the server
+	fallback   bool // "…" is a string if there is no such column
 	dollar     bool // $tag$…$tag$ is a string, E'…' has escapes
 	brackets   bool // […] is a name
 	hash       bool // # begins a comment
 	nested     bool // comments nest
 	dashSpace  bool // -- begins a comment only before white space
 	colonParam bool // :1 is a placeholder
-	unknown    bool // any of these
+	unknown    bool // any of these may apply
 }
 
 func dialectOf(system string) dialect {
@@ -55,8 +55,8 @@ func dialectOf(system string) dialect {
 	case "sqlite":
 		return dialect{stringsIn2: true, fallback: true, brackets: true, colonParam: true}
 	case "microsoft.sql_server":
-		// "…" is a name with QUOTED_IDENTIFIER ON, which is the default of the server, and
-		// which drivers set when they connect (ODBC, OLE DB, go-mssqldb).
+		// By default, "…" is a name in SQL Server (QUOTED_IDENTIFIER ON). Drivers set
+		// that mode when they connect (ODBC, OLE DB, go-mssqldb).
 		return dialect{brackets: true, nested: true}
 	case "oracle.db":
 		unknown.stringsIn2 = false
@@ -64,7 +64,7 @@ func dialectOf(system string) dialect {
 	return unknown
 }
 
-// next returns the next token, which stands at p.
+// next returns the next token. p is its position.
 func (l *lexer) next(p position) token {
 	start := l.at
 	l.skipSpace()
@@ -76,7 +76,7 @@ func (l *lexer) next(p position) token {
 	return t
 }
 
-// peek returns the byte n places on, 0 behind the end.
+// peek returns the byte n bytes ahead, or 0 at the end.
 func (l *lexer) peek(n int) byte {
 	if l.at+n < len(l.text) {
 		return l.text[l.at+n]
@@ -101,7 +101,7 @@ func (l *lexer) skipSpace() {
 	}
 }
 
-// skipTo goes behind the next mark, or to the end if there is none.
+// skipTo moves past the next mark, or to the end if there is none.
 func (l *lexer) skipTo(mark string) (found bool) {
 	i := strings.Index(l.text[l.at:], mark)
 	if i < 0 {
@@ -112,8 +112,8 @@ func (l *lexer) skipTo(mark string) (found bool) {
 	return true
 }
 
-// skipLine goes behind the line. Databases do not agree on whether a lone
-// carriage return ends it, so that what follows one is all skipped.
+// skipLine moves to the next line. Databases disagree on whether a lone carriage
+// return ends a line, so the text after one is skipped as well.
 func (l *lexer) skipLine() {
 	if i := strings.IndexAny(l.text[l.at:], "\r\n"); i >= 0 && l.text[l.at+i] == '\r' && l.peek(i+1) != '\n' {
 		l.rest()
@@ -142,7 +142,7 @@ func (l *lexer) skipComment() {
 	l.unsure = true
 }
 
-// scan goes behind the token at l.at.
+// scan moves past the token at l.at.
 func (l *lexer) scan(p position) kind {
 	c, d := l.peek(0), l.peek(1)
 	dotted := l.dot
@@ -159,7 +159,7 @@ func (l *lexer) scan(p position) kind {
 		}
 		return literal
 	case c == '"', c == '`':
-		l.unsure = l.unsure || c == '`' && l.dialect.dollar // which quotes nothing there
+		l.unsure = l.unsure || c == '`' && l.dialect.dollar // not a quote there
 		return l.scanQuoted(c)
 	case c == '[' && l.dialect.brackets:
 		return l.scanQuoted(']')
@@ -187,18 +187,18 @@ func (l *lexer) scan(p position) kind {
 	return punctuation
 }
 
-// rest takes all there is as a literal.
+// rest reads everything that is left as one literal.
 func (l *lexer) rest() kind {
 	l.at, l.unsure = len(l.text), true
 	return literal
 }
 
-// scanString reads a string with its quotes, which are doubled inside. escapes
-// says that backslashes do escape. It returns false, and has taken all there is,
-// if the end cannot be told.
+// scanString reads a string. Quotes inside it are doubled. escapes means that
+// backslashes are escapes. If it is not certain where the string ends, scanString
+// reads everything that is left and returns false.
 func (l *lexer) scanString(escapes bool) (closed bool) {
 	quote := l.peek(0)
-	if l.dialect.unknown && l.peek(1) == quote && l.peek(2) == quote { // perhaps '''…'''
+	if l.dialect.unknown && l.peek(1) == quote && l.peek(2) == quote { // may be '''…'''
 		l.rest()
 		return false
 	}
@@ -218,14 +218,14 @@ func (l *lexer) scanString(escapes bool) (closed bool) {
 			if l.skipSpace(); l.peek(0) != quote {
 				l.at = end
 				return true
-			} // a string that follows has the same escapes
+			} // a string that follows is part of this one
 		}
 	}
 	l.rest()
 	return false
 }
 
-// scanQuoted reads a name that ends with the byte closing, doubled inside.
+// scanQuoted reads a name that ends with the byte closing, which is doubled inside it.
 func (l *lexer) scanQuoted(closing byte) kind {
 	for l.at++; l.at < len(l.text); l.at++ {
 		if l.peek(0) != closing {
@@ -239,7 +239,7 @@ func (l *lexer) scanQuoted(closing byte) kind {
 	return l.rest()
 }
 
-// scanNumber reads digits, and all that a number may have: 0xff, 1e-9, 1_000.
+// scanNumber reads a number, including forms such as 0xff, 1e-9 and 1_000.
 func (l *lexer) scanNumber() kind {
 	for l.at < len(l.text) {
 		c := l.peek(0)
@@ -253,7 +253,7 @@ func (l *lexer) scanNumber() kind {
 	return literal
 }
 
-// scanDollar reads $1, $name, $tag$…$tag$ or the sum of money $1.50.
+// scanDollar reads $1, $name, $tag$…$tag$ or a sum of money such as $1.50.
 func (l *lexer) scanDollar() kind {
 	if isDigit(l.peek(1)) {
 		l.scanParameter(1)
@@ -282,7 +282,7 @@ func (l *lexer) scanDollar() kind {
 	return placeholder
 }
 
-// scanParameter reads prefix bytes and a name or number.
+// scanParameter reads prefix bytes and then a name or number.
 func (l *lexer) scanParameter(prefix int) kind {
 	for l.at += prefix; isWord(l.peek(0)); {
 		l.at++
@@ -290,8 +290,8 @@ func (l *lexer) scanParameter(prefix int) kind {
 	return placeholder
 }
 
-// scanWord reads a name or keyword, or a string with a prefix: N'…', x'…',
-// E'…', _utf8'…'.
+// scanWord reads a name, a keyword, or a string with a prefix: N'…', x'…', E'…',
+// _utf8'…'.
 func (l *lexer) scanWord() kind {
 	start := l.at
 	for isWord(l.peek(0)) || l.peek(0) == '$' {

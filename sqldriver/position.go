@@ -2,27 +2,29 @@ package sqldriver
 
 import "strings"
 
-// position is a place in a statement, by what may stand there. It decides whether "…" is
-// a name, which is recorded, or a string, which is not, where a system may read either.
+// position describes a place in a statement by what the grammar allows there. It
+// decides whether "…" is a name, which is recorded, or a string, which is not, if the
+// system may read it as either.
 //
-// MySQL and MariaDB read a string or, with ANSI_QUOTES, a name. Of these, and of systems
-// that are not known, it is a name where the grammar has no value. SQLite reads a name,
-// and a string if there is no such column: it is a name there, too, where a string is
-// possible and makes no sense, as in "key" = ?. Otherwise it is a string.
+// MySQL and MariaDB read "…" as a string or, with ANSI_QUOTES, as a name. For these,
+// and for unknown systems, it is a name where the grammar does not allow a value.
+// SQLite reads "…" as a name, or as a string if there is no such column. For SQLite it
+// is also a name where a string would be allowed but makes no sense, as in "key" = ?.
+// Everywhere else it is a string.
 type position uint8
 
 const (
 	anything   position = iota
-	operand             // where an expression begins, which may be compared
-	item                // of ORDER BY, GROUP BY or PARTITION BY
-	columnName          // in parentheses, or a definition of a column, or an expression to index
-	onlyName            // no value, as in all that follow
-	target              // of SET
+	operand             // the beginning of an expression, which may be compared
+	item                // an item of ORDER BY, GROUP BY or PARTITION BY
+	columnName          // in parentheses, the definition of a column, or an expression in an index
+	onlyName            // no value is allowed, here and in all positions below
+	target              // a target of SET
 	tableName
-	cteName // of a common table expression
+	cteName // name of a common table expression
 )
 
-// isName reports whether "…", which stands at p and ends at l.at, is a name.
+// isName reports whether the "…" at p that ends at l.at is a name.
 func (l *lexer) isName(p position) bool {
 	look := *l
 	if look.skipSpace(); look.peek(0) == '.' && !isDigit(look.peek(1)) {
@@ -41,7 +43,7 @@ func (l *lexer) isName(p position) bool {
 	return true
 }
 
-// operators are words between or behind operands.
+// operators are words that follow an operand or are between two.
 var operators = words("AND BETWEEN DIV GLOB IN IS ISNULL LIKE MATCH MEMBER MOD NOT NOTNULL OR REGEXP RLIKE SOUNDS XOR")
 
 // isAlone reports whether no operator follows.
@@ -57,7 +59,8 @@ func (l *lexer) isAlone() bool {
 	return t.kind != word || !operators[strings.ToUpper(t.text)]
 }
 
-// operator returns the token behind COLLATE with a name, and -> or ->> with a literal.
+// operator returns the next token. It skips COLLATE with a name, and -> or ->> with a
+// literal.
 func (l *lexer) operator() token {
 	for {
 		t := l.next(anything)
@@ -77,11 +80,11 @@ func (l *lexer) operator() token {
 	}
 }
 
-// comparisons are operators that compare, and the words of which others consist.
+// comparisons are comparison operators and the words that they consist of.
 var comparisons = words("= == <> != < <= > >= IS NOT DISTINCT FROM LIKE GLOB REGEXP MATCH IN BETWEEN")
 
-// isCompared reports whether a comparison follows of which the right side is values alone,
-// so that a value on its left makes no sense.
+// isCompared reports whether a comparison follows whose right side consists of values,
+// so that a value on the left side would make no sense.
 func (l *lexer) isCompared() bool {
 	look := *l
 	t := look.operator()
@@ -111,8 +114,8 @@ func (l *lexer) isCompared() bool {
 	return ok && (t.kind == end || t.kind == word || t.text == "," || t.text == ")" || t.text == ";")
 }
 
-// namesAreCompared reports whether nothing but names follows up to the closing
-// parenthesis, and then a comparison with values.
+// namesAreCompared reports whether only names follow up to the closing parenthesis,
+// and then a comparison with values.
 func (l *lexer) namesAreCompared() bool {
 	look := *l
 	for {
@@ -134,8 +137,8 @@ func (l *lexer) namesAreCompared() bool {
 	}
 }
 
-// values goes behind an expression of values alone that begins with t, or a list of such
-// in parentheses, and returns the token that follows.
+// values skips an expression of values that begins with t, or a list of such
+// expressions in parentheses. It returns the token that follows.
 func (l *lexer) values(t token) (behind token, ok bool) {
 	list := t.text == "("
 	if list {
@@ -157,10 +160,10 @@ func (l *lexer) values(t token) (behind token, ok bool) {
 	}
 }
 
-// constants are words for values.
+// constants are words that denote values.
 var constants = words("NULL TRUE FALSE CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP")
 
-// isValue reports whether t is a value, and no name in double quotes.
+// isValue reports whether t is a value, and not a name in double quotes.
 func (t token) isValue() bool {
 	switch t.kind {
 	case placeholder:

@@ -9,22 +9,23 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// repeated is how often a statement is executed below one span, at one place, until
-// that is marked: a program that asks for each item of a list makes so many queries as
-// there are items, where one would do (the N+1 problem).
+// repeated is the number of executions of a statement below one span and at one place
+// from which on that is recorded. A program that queries each item of a list makes as
+// many queries as there are items, where one would suffice (the N+1 problem).
 const repeated = 5
 
-// repeats counts how often each statement was executed below each span, and at each
-// place in the program. It forgets: two that have the same entry push each other out,
-// and only those of requests that are under way matter. The zero value is ready for
-// use.
+// repeats counts how often each statement was executed below each span and at each
+// place in the program. The counts are approximate: keys that share an entry displace
+// each other. That is good enough, as only requests in progress matter. The zero value
+// is ready to use.
 type repeats struct {
 	texts     counts
-	places    counts // of texts
-	summaries counts // the highest of those of its texts
+	places    counts // counts of texts
+	summaries counts // highest counts of the texts of a summary
 }
 
-// counts has a count in the low 16 bits of an entry. The others tell whose it is.
+// counts is a hash table of counts. The low 16 bits of an entry are the count, and the
+// other bits identify the key.
 type counts [2048]atomic.Uint64
 
 const (
@@ -32,7 +33,7 @@ const (
 	maxCount  = 1<<countBits - 1
 )
 
-// update makes the count of key what f returns for it, and returns that.
+// update replaces the count of key by the result of f and returns it.
 func (c *counts) update(key uint64, f func(count uint64) uint64) uint64 {
 	h := key * 0x9e3779b97f4a7c15
 	entry, tag := &c[h>>53], h<<11&^maxCount
@@ -54,15 +55,15 @@ func (c *counts) add(key, n uint64) uint64 {
 	return c.update(key, func(count uint64) uint64 { return count + n })
 }
 
-// raise makes the count of key n, if it is less.
+// raise sets the count of key to n if it is less.
 func (c *counts) raise(key, n uint64) uint64 {
 	return c.update(key, func(count uint64) uint64 { return max(count, n) })
 }
 
-// note counts an execution of s below parent, and marks parent if it is one of
-// many. To look for the place takes longer than all the rest: the first execution is
-// counted at the place of the second, as few have a second, and of more than a
-// thousand each hundred at the place of its last.
+// note counts an execution of s below parent, and marks parent if s was repeated.
+// Looking up the place takes longer than everything else. Therefore the first
+// execution is counted at the place of the second, as few statements have a second,
+// and above a thousand executions every hundredth is counted a hundredfold.
 func (r *repeats) note(parent *dendro.Span, s *statement) {
 	if parent == nil {
 		return
@@ -86,8 +87,8 @@ func (r *repeats) note(parent *dendro.Span, s *statement) {
 		parent.SetAttributes(slog.Bool(repeatedKey, true))
 		parent.AddEvent(semconv.DBRepeatedEvent, caller(s.shape())...)
 	}
-	// Statements and places that have the summary in common share the attribute, which
-	// is the highest of their counts, whoever sets it last.
+	// Statements and places with the same summary share the attribute. It is the
+	// highest of their counts, whoever sets it last.
 	for set := uint64(0); ; set = n {
 		if n = r.summaries.raise(below^s.summaryHash, n); n == set {
 			return
@@ -96,7 +97,7 @@ func (r *repeats) note(parent *dendro.Span, s *statement) {
 	}
 }
 
-// shape returns what there is to tell of a statement that is repeated.
+// shape returns the attributes that describe a repeated statement.
 func (s *statement) shape() []slog.Attr {
 	attrs := make([]slog.Attr, 0, 5)
 	for _, a := range s.attrs {

@@ -11,22 +11,22 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// manyRows is how many rows are read before their reading counts as a part of how
-// long the query took.
+// manyRows is the number of rows from which on reading the rows counts as part of the
+// duration of the query.
 const manyRows = 100
 
-// rows is the part of wrapped rows that all have. It ends the span of its
-// query: when it is closed, which database/sql does at the end of the rows, at
-// an error and when the context ends.
+// rows is the part of wrapped rows that does not depend on the driver. It ends the
+// span of its query when it is closed. database/sql closes rows at their end, after an
+// error and when the context is done.
 type rows struct {
-	execution // whose span is nil once ended
+	execution // its span is nil once it has ended
 	bare      driver.Rows
 	ctx       context.Context
 
 	count    int64
-	bytes    int64         // of the texts and binary values in them
-	firstRow time.Duration // until there was one, or none; the call alone if nobody has asked
-	done     bool          // the last row was read, or an error recorded
+	bytes    int64         // size of the texts and binary values
+	firstRow time.Duration // time to the first row or to the end; if no row was read, to the return of the call
+	done     bool          // the last row was read, or an error was recorded
 }
 
 func (r *rows) unwrap() any { return r.bare }
@@ -48,7 +48,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	return r.read(err)
 }
 
-// read notes a further row, or why there was none.
+// read records that a row was read, or why it could not be.
 func (r *rows) read(err error) error {
 	if err == nil {
 		if r.count++; r.count == 1 {
@@ -60,7 +60,7 @@ func (r *rows) read(err error) error {
 	return err
 }
 
-// answered notes how long it took until the first row came, or none.
+// answered records the time to the first row, or to the end if there is no row.
 func (r *rows) answered() {
 	r.firstRow = time.Since(r.began)
 	if r.span != nil {
@@ -68,7 +68,7 @@ func (r *rows) answered() {
 	}
 }
 
-// stopped notes why there was no further row.
+// stopped records why there is no further row.
 func (r *rows) stopped(err error) {
 	r.done = true
 	if r.count == 0 {
@@ -107,7 +107,7 @@ func (r *rows) Close() error {
 	return err
 }
 
-// resultSets is the part of rows that has several result sets.
+// resultSets is the optional part of rows with several result sets.
 type resultSets struct {
 	of   *rows
 	bare driver.RowsNextResultSet
@@ -124,8 +124,8 @@ func (s resultSets) NextResultSet() error {
 	return err
 }
 
-// The other optional parts of rows go straight to the driver. The interfaces of
-// package driver would bring the methods of driver.Rows with them.
+// The other optional parts of rows are those of the driver. The interfaces of package
+// driver cannot be embedded, because they include the methods of driver.Rows.
 type (
 	scanTyper interface {
 		ColumnTypeScanType(index int) reflect.Type

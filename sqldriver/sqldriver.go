@@ -1,54 +1,52 @@
-// Package sqldriver wraps drivers of database/sql: each query, each exec and
-// each transaction becomes one span below the span in its context.
+// Package sqldriver wraps drivers of database/sql. Each query, exec and transaction
+// becomes a span below the span in its context.
 //
 //	db, err := sqldriver.Open("postgres", dsn, sqldriver.Options{})
 //
-// # What a span says
+// # Spans
 //
-// The span of a query lasts from the call to the closing of its rows. When
-// database/sql prepares a statement because the driver asked for that with
-// [driver.ErrSkip], the preparation is part of the same span; only a
-// preparation of the user's own, or one for a driver that cannot run a text
-// directly, has its own. A transaction is a span from begin to commit or
-// rollback. Its statements are below it, unless their context carries a span
-// that was opened inside the transaction. Pings are not traced, and connections
-// only if they fail, as a span "connect".
+// The span of a query lasts from the call until its rows are closed. If the driver
+// returns [driver.ErrSkip] and database/sql therefore prepares the statement, the
+// preparation belongs to the same span. A preparation has a span of its own only if
+// the program prepares the statement itself, or if the driver cannot execute a text
+// directly. A transaction is a span from begin to commit or rollback. Its statements
+// are below it, unless their context has a span that was started inside the
+// transaction. Pings are not traced. Connections are traced only if they fail, as a
+// span "connect".
 //
-// Names and attributes are those of the OpenTelemetry conventions for SQL
-// databases. The text of a statement has its literals replaced by "?", and
-// what an error message quotes is replaced too, see [Options.RawStatements].
-// Arguments are recorded only by [Options.Args]. A statement that takes long has
-// the place in the program where it was executed, see [Options.Slow]. Events are
-// "connect", when a connection was opened for the call, "pool wait", see [DB], and
-// "prepare". Of this package's own are
+// Names and attributes follow the OpenTelemetry conventions for SQL databases.
+// Literals in the text of a statement are replaced by "?", and so are the values that
+// an error message quotes, see [Options.RawStatements]. Arguments are recorded only by
+// [Options.Args]. The span of a slow statement has the place in the program that
+// executed it, see [Options.Slow]. Events are "connect" if a connection was opened for
+// the call, "pool wait", see [DB], and "prepare". This package adds the attributes
 //
-//	dendro.db.affected_rows         rows changed by an exec
+//	dendro.db.affected_rows         number of rows that an exec changed
 //	dendro.db.first_row_ns          nanoseconds from the call to the first row
-//	dendro.db.returned_bytes        of the texts and binary values in the rows,
+//	dendro.db.returned_bytes        size of the texts and binary values in the rows,
 //	                                unless the driver assigns them itself
 //	                                (driver.RowsColumnScanner)
 //	dendro.db.transaction.outcome   "commit" or "rollback"
 //	dendro.db.repeated              true on a span below which a statement was
 //	                                executed five times or more, see the event
 //	                                "repeated statement"
-//	dendro.db.repeated.<summary>    how often
+//	dendro.db.repeated.<summary>    number of its executions
 //	dendro.db.plan                  see [Options.Explain]
 //
-// # What the program sees
+// # Transparency
 //
-// The wrapped values have the optional interfaces of the driver's own values,
-// no more and no less, with one exception. Where database/sql has two
-// interfaces for one purpose, the wrapper has the one with a context and does
-// over the other what database/sql itself does: ExecerContext for Execer,
-// QueryerContext for Queryer, ConnPrepareContext for Prepare, ConnBeginTx for
-// Begin, StmtExecContext and StmtQueryContext for Stmt, DriverContext for
-// Driver. Results are the driver's own. [Unwrap] leads from a wrapped value to
-// the driver's.
+// The wrapped values have exactly the optional interfaces of the driver's values, with
+// one exception. Where database/sql has two interfaces for the same purpose, the
+// wrapper has the one with a context. If the driver has only the other, the wrapper
+// does what database/sql would do with it. These are ExecerContext for Execer,
+// QueryerContext for Queryer, ConnPrepareContext for Prepare, ConnBeginTx for Begin,
+// StmtExecContext and StmtQueryContext for Stmt, and DriverContext for Driver. Results
+// are the driver's own. [Unwrap] returns the driver's value for a wrapped one.
 //
 // # Concurrency
 //
-// Everything here may be used as the driver's own values may: a [sql.DB], a
-// driver and a connector by many goroutines, a connection by one at a time.
+// Wrapped values may be used like the driver's values: a [sql.DB], a driver and a
+// connector by several goroutines at once, and a connection by one at a time.
 package sqldriver
 
 import (
@@ -63,54 +61,57 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// Options says how statements are traced. The zero value works.
+// Options configures tracing. The zero value is ready to use.
 type Options struct {
-	// Tracer makes the spans. Default: the tracer of the span in the context;
-	// for a new trace (see Roots) dendro.Default(), looked up each time.
+	// Tracer makes the spans. If it is nil, the tracer of the span in the context is
+	// used or, for a new trace (see Roots), [dendro.Default] at the time of the call.
 	Tracer *dendro.Tracer
-	// System is the attribute db.system.name, such as "postgresql", and with
-	// it the dialect in which statements are read. Default: known by the name
-	// or type of the driver, else "other_sql".
+	// System is the attribute db.system.name, for example "postgresql". It also
+	// determines the dialect of the statements. If it is empty, it is derived from the
+	// name or type of the driver. For an unknown driver it is "other_sql".
 	System string
-	// Roots makes a statement without a span in its context begin a new
-	// trace. Default: it is not traced.
+	// Roots makes statements begin a new trace if their context has no span. By
+	// default these are not traced.
 	Roots bool
-	// Slow is how long a statement takes that has the place in the program where
-	// it was executed on its span, as code.function.name, code.file.path and
-	// code.line.number. Default: 100 ms. With a negative value there is none.
+	// Slow is the duration from which on a statement has the place in the program that
+	// executed it, as code.function.name, code.file.path and code.line.number. If it
+	// is zero, it is 100 ms. If it is negative, no place is recorded.
 	Slow time.Duration
-	// Explain is how long a query takes whose plan is asked for then, as a span
-	// below that of the query: for one SELECT of at most 8 KiB without a word that
-	// locks or changes anything, on PostgreSQL, CockroachDB, MySQL, MariaDB and
-	// SQLite. That is done in the background, in a read-only transaction on a
-	// connection of its own, one at a time, once a second at most and once a minute
-	// for the same statement, for five seconds at most. Close of the sql.DB ends it.
-	// Functions that the query calls may be called for it. Default: never.
+	// Explain is the duration from which on the plan of a query is recorded, as a span
+	// below the span of the query. If it is zero, no plans are recorded.
+	//
+	// The query must be a single SELECT of at most 8 KiB, without words that lock or
+	// change anything, on PostgreSQL, CockroachDB, MySQL, MariaDB or SQLite. The plan
+	// is requested in the background, in a read-only transaction on a connection of
+	// its own. That happens one at a time, at most once a second and once a minute for
+	// the same statement, and takes at most five seconds. Closing the sql.DB ends it.
+	// The database may call functions of the query to make the plan.
 	Explain time.Duration
 	// Comments appends a comment with the traceparent of the span to each SELECT,
-	// INSERT, UPDATE, DELETE, REPLACE and MERGE that is executed, so that the logs
-	// of the database name the trace. Prepared statements, those with a comment and
-	// several in one text stay as they are. Drivers that prepare
-	// each text by themselves and keep that, such as pgx, gain nothing from what
-	// they keep then: every text is another. Default: no comments.
+	// INSERT, UPDATE, DELETE, REPLACE and MERGE, so that the logs of the database name
+	// the trace. Prepared statements, statements that have a comment, and texts of
+	// several statements are left unchanged. Drivers that cache prepared statements by
+	// their text, such as pgx, no longer benefit from that, because every text is
+	// different.
 	Comments bool
-	// Args returns what is recorded of an argument, as db.query.parameter.<name>
-	// or <number>, the first is 0; ok false leaves it out. It is called by many
-	// goroutines at once. Default: no argument is recorded.
+	// Args returns the text that is recorded for an argument, as
+	// db.query.parameter.<name> or, counting from 0, db.query.parameter.<number>. If
+	// ok is false, the argument is not recorded. Several goroutines may call Args at
+	// once. If it is nil, no arguments are recorded.
 	Args func(query string, arg driver.NamedValue) (value string, ok bool)
-	// RawStatements lets statements and error messages reach the spans as they
-	// are, literals included. Default: literals become "?". Either way at most
-	// 2 KiB of a statement are kept.
+	// RawStatements records statements and error messages unchanged, including
+	// literals. By default literals are replaced by "?". In both cases at most 2 KiB
+	// of a statement are recorded.
 	RawStatements bool
 }
 
-// equal reports whether o and p are the same. Functions never are.
+// equal reports whether o and p are the same. Functions are never the same.
 func (o Options) equal(p Options) bool {
 	return o.Args == nil && p.Args == nil && o.Tracer == p.Tracer && o.System == p.System && o.Roots == p.Roots &&
 		o.Slow == p.Slow && o.Explain == p.Explain && o.Comments == p.Comments && o.RawStatements == p.RawStatements
 }
 
-// Open is [sql.Open] with a wrapped driver. Like that it does not connect.
+// Open is [sql.Open] with a wrapped driver. It does not connect either.
 func Open(driverName, dsn string, o Options) (*sql.DB, error) {
 	d, err := registered(driverName, dsn)
 	if err != nil {
@@ -123,12 +124,12 @@ func Open(driverName, dsn string, o Options) (*sql.DB, error) {
 	return sql.OpenDB(c), nil
 }
 
-// Register registers the wrapped driver for [sql.Open] and returns its name:
-// "dendro:" and driverName, with a number behind if the name is taken. The
-// same driver and options get the same name again, unless they have Args.
+// Register registers the wrapped driver for [sql.Open] and returns its name, which is
+// "dendro:" followed by driverName, with a number if that name is taken. The same
+// driver and options get the same name again, unless the options have Args.
 //
-// The driver is looked up with an empty data source name. Register fails if it
-// does not accept that; register a value from [WrapDriver] then.
+// Register looks the driver up with an empty data source name. It fails if the driver
+// does not accept that. In this case, use [WrapDriver] and [sql.Register].
 func Register(driverName string, o Options) (name string, err error) {
 	registry.Lock()
 	defer registry.Unlock()
@@ -163,8 +164,8 @@ var registry struct {
 	names map[string]registration // guarded by the mutex
 }
 
-// registered returns the driver of that name. The only way to it is a
-// [sql.DB], which is closed before it has connected.
+// registered returns the driver with the given name. Only a [sql.DB] gives access to
+// it. It is closed before it connects.
 func registered(driverName, dsn string) (driver.Driver, error) {
 	db, err := sql.Open(driverName, dsn)
 	if err != nil {
@@ -178,12 +179,12 @@ func registered(driverName, dsn string) (driver.Driver, error) {
 	return d, db.Close()
 }
 
-// wrapper is a value of this package that stands for one of the driver.
+// wrapper is a value of this package that wraps a value of the driver.
 type wrapper interface{ unwrap() any }
 
-// Unwrap returns the driver's own value behind a wrapped driver.Driver,
-// Connector, Conn, Stmt, Rows or Tx, and anything else as it is. It is for what
-// a driver offers beyond database/sql:
+// Unwrap returns the driver's value for a wrapped driver.Driver, Connector, Conn,
+// Stmt, Rows or Tx. It returns any other value unchanged. Use it for features of a
+// driver beyond database/sql:
 //
 //	conn.Raw(func(c any) error {
 //		pg := sqldriver.Unwrap(c).(*stdlib.Conn).Conn()

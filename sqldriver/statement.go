@@ -13,28 +13,28 @@ import (
 )
 
 const (
-	// maxText is how many bytes of a statement are kept.
+	// maxText bounds the recorded text of a statement, in bytes.
 	maxText = 2 << 10
-	// maxTargets is how many tables a summary names.
+	// maxTargets bounds the number of tables in a summary.
 	maxTargets = 8
-	// maxCachedText is the longest statement that is kept in the cache, and
-	// generation how many statements half of the cache holds.
+	// maxCachedText bounds the length of the statements in the cache. generation is
+	// the number of statements in half of the cache.
 	maxCachedText = 8 << 10
 	generation    = 512
 )
 
-// statement is what spans say of a statement.
+// statement is what spans record about a statement.
 type statement struct {
 	query       string
 	summary     string // "SELECT orders", also the name of the span
 	prepare     string // name of the span of its preparation
-	repeated    string // key of how often it was executed, on the span above
-	textHash    uint64 // of the redacted text
+	repeated    string // attribute key of the number of its executions
+	textHash    uint64 // hash of the redacted text
 	summaryHash uint64
 	attrs       []slog.Attr
 	commentable bool
 	explainable bool
-	explained   time.Time // when that was last done, guarded by explains.mu
+	explained   time.Time // time of its last EXPLAIN, guarded by explains.mu
 }
 
 var hashSeed = maphash.MakeSeed()
@@ -47,7 +47,7 @@ func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 	}
 	s := &statement{query: query, textHash: textHash, summary: sum.String(), attrs: slices.Clip(base)}
 	if s.summary == "" {
-		s.summary = system // OpenTelemetry: what there is, the system last
+		s.summary = system // as OpenTelemetry's conventions ask
 	} else {
 		s.attrs = append(s.attrs, slog.String(semconv.DBQuerySummary, s.summary))
 	}
@@ -69,8 +69,7 @@ func newStatement(system, query string, raw bool, base []slog.Attr) *statement {
 	return s
 }
 
-// shorten returns a copy of the first maxText bytes, or less so that no rune is
-// cut.
+// shorten returns a copy of at most maxText bytes of query. It cuts between runes.
 func shorten(query string) string { return shortenTo(query, maxText) }
 
 func shortenTo(text string, most int) string {
@@ -86,16 +85,16 @@ func shortenTo(text string, most int) string {
 
 const cutMark = "…"
 
-// redact returns query with literals replaced by "?", without comments, white
-// space as one space, a list of values after IN as "(?)", and at most maxText
-// bytes long; and what can be told of it. Behind IDENTIFIED BY all is one
-// literal, for some databases take the password there as a bare word.
+// redact returns query, at most maxText bytes of it, and its summary. Literals are
+// replaced by "?" and a list of values after IN by "(?)". Comments are removed, and
+// white space becomes one space. Everything after IDENTIFIED BY is one literal,
+// because some databases accept a password there without quotes.
 func redact(system, query string) (text string, sum summary) {
 	var b strings.Builder
 	b.Grow(min(len(query), maxText))
 	l := lexer{text: query, dialect: dialectOf(system)}
 	sum.levels = make([]level, 1, 8)
-	in := false // the word before is IN
+	in := false // the last token is IN
 	for {
 		password := sum.last == "BY" && sum.beforeLast == "IDENTIFIED"
 		t := l.next(sum.next)
@@ -119,7 +118,7 @@ func redact(system, query string) (text string, sum summary) {
 		}
 		if b.Len()+len(out) > maxText-len(cutMark) {
 			b.WriteString(cutMark)
-			sum.several = true // who knows
+			sum.several = true // not known
 			break
 		}
 		b.WriteString(out)
@@ -127,8 +126,8 @@ func redact(system, query string) (text string, sum summary) {
 	return b.String(), sum
 }
 
-// skipValues goes behind a list of literals and placeholders and its closing
-// parenthesis, if that is what follows.
+// skipValues skips a list of literals and placeholders and its closing parenthesis, if
+// that is what follows.
 func (l *lexer) skipValues() bool {
 	look := *l
 	for {
@@ -150,10 +149,10 @@ func (l *lexer) skipValues() bool {
 	}
 }
 
-// statements is a cache of statements by text: two generations, of which the
-// older is dropped when the newer is full.
+// statements is a cache of statements by text. It has two generations. When the newer
+// one is full, the older one is dropped.
 type statements struct {
-	parse func(query string) *statement // never changes
+	parse func(query string) *statement // immutable
 
 	mu           sync.RWMutex
 	newer, older map[string]*statement // guarded by mu
@@ -171,7 +170,7 @@ func (c *statements) get(query string) *statement {
 	case len(query) > maxCachedText:
 		return c.parse(query)
 	default:
-		query = strings.Clone(query) // it may be a part of something large
+		query = strings.Clone(query) // query may be part of a larger string
 		s = c.parse(query)
 	}
 	c.mu.Lock()

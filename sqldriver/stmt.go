@@ -12,17 +12,17 @@ var (
 	_ driver.StmtQueryContext = (*stmt)(nil)
 )
 
-// stmt is the part of a wrapped statement that every one has.
+// stmt is the part of a wrapped statement that does not depend on the driver.
 type stmt struct {
 	bare     driver.Stmt
-	execCtx  driver.StmtExecContext  // nil if bare has none
-	queryCtx driver.StmtQueryContext // nil if bare has none
+	execCtx  driver.StmtExecContext  // or nil
+	queryCtx driver.StmtQueryContext // or nil
 	conn     *conn
 	text     string
 	call     execution // the call that this statement was prepared for, until it runs
 }
 
-// wrapStmt takes the results of a preparation.
+// wrapStmt wraps the result of a preparation.
 func (c *conn) wrapStmt(bare driver.Stmt, err error, query string, e execution) (driver.Stmt, error) {
 	if bare == nil || err != nil {
 		return bare, err
@@ -35,7 +35,7 @@ func (c *conn) wrapStmt(bare driver.Stmt, err error, query string, e execution) 
 
 func (s *stmt) unwrap() any { return s.bare }
 
-// start begins an execution, or goes on with the call that s was prepared for.
+// start begins an execution, or continues the call that s was prepared for.
 func (s *stmt) start(ctx context.Context, args []driver.NamedValue) (context.Context, execution) {
 	if e := s.call; e.span != nil {
 		s.call = execution{}
@@ -74,7 +74,7 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 func (s *stmt) NumInput() int { return s.bare.NumInput() }
 
 func (s *stmt) Close() error {
-	s.call.span.End() // database/sql refused the arguments
+	s.call.span.End() // reached if database/sql refused the arguments
 	s.call = execution{}
 	return s.bare.Close()
 }

@@ -5,37 +5,37 @@ import (
 	"strings"
 )
 
-// summary gathers what a statement does and to which tables, from its tokens, and tells
-// what may stand next. It knows the shapes that are common; of others it says less, never
-// more than names and keywords.
+// summary collects from the tokens of a statement what it does and to which tables,
+// and predicts what may come next. It knows the common forms. For others it may miss
+// something, but it never contains more than names and keywords.
 type summary struct {
 	operation string   // the first keyword: "SELECT", "CREATE"
 	targets   []string // tables, each once
-	several   bool     // statements, or nobody knows
+	several   bool     // there are several statements, or that is uncertain
 
 	words   []string // operations and targets in order
-	current string   // operation of the statement at hand, "WITH" before it is known
+	current string   // operation of the current statement, or "WITH" while it is not known
 	ended   bool     // a semicolon was seen
 
-	next             position // of the next token
-	columns          bool     // a parenthesis there, or behind the name there, begins a list of columns
-	levels           []level  // of parentheses, at least one
-	last, beforeLast string   // tokens, words in upper case, "" for a value
-	partial          string   // first parts of a dotted name of a table: "public."
+	next             position // position of the next token
+	columns          bool     // a parenthesis there, or after the name there, begins a list of columns
+	levels           []level  // nested levels, at least one
+	last, beforeLast string   // tokens, words in upper case, or "" for a value
+	partial          string   // beginning of a dotted table name: "public."
 	cte              []string
 }
 
-// level is what is known between two parentheses, or CASE and END.
+// level is the state between two parentheses, or between CASE and END.
 type level struct {
-	list      position // what stands behind a comma
-	query     bool     // it reads or writes rows
+	list      position // position after a comma
+	query     bool     // the level contains a query that reads or writes rows
 	selecting bool     // a SELECT or DELETE waits for its FROM
 	between   bool     // a BETWEEN waits for its AND
 	choice    bool     // it began with CASE
 }
 
-// String returns operations and tables, separated by spaces, at most 255 bytes
-// as OpenTelemetry wants.
+// String returns the operations and tables, separated by spaces. It returns at most
+// 255 bytes, as OpenTelemetry's conventions ask.
 func (s *summary) String() string {
 	const maxSummary = 255
 	n, length := 0, 0
@@ -77,7 +77,7 @@ func (s *summary) add(t token) {
 	s.last, s.beforeLast = text, s.last
 }
 
-// name takes a name, or what follows a dot in one.
+// name reads a name, or the part of a name after a dot.
 func (s *summary) name(text string, p position, columns bool) {
 	dotted := s.last == "."
 	switch {
@@ -133,38 +133,38 @@ func (s *summary) punctuation(t token, p position, columns bool) {
 // top returns the innermost level.
 func (s *summary) top() *level { return &s.levels[len(s.levels)-1] }
 
-// close ends a level, and reports whether it began with CASE.
+// close ends a level and reports whether it began with CASE.
 func (s *summary) close() (choice bool) {
 	choice = s.top().choice
 	s.levels = s.levels[:max(1, len(s.levels)-1)]
 	return choice
 }
 
-// endList says that what stands behind a comma is not what it was, unless that is in
-// the parentheses of a list of columns.
+// endList is called at a word after which a comma no longer has its previous meaning.
+// It does not apply inside the parentheses of a list of columns.
 func (l *level) endList() {
 	if l.list != columnName {
 		l.list = anything
 	}
 }
 
-// rowOperations read and write rows.
+// rowOperations read or write rows.
 var rowOperations = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"}
 
-// definitions are operations that are followed by the kind of their object.
+// definitions are operations that are followed by the kind of an object.
 var definitions = []string{"CREATE", "ALTER", "DROP", "TRUNCATE"}
 
-// defines reports whether the statement is about a table or the like.
+// defines reports whether the statement defines an object such as a table.
 func (s *summary) defines() bool { return slices.Contains(definitions, s.current) }
 
-// keep says that a name follows if it did before.
+// keep keeps the prediction that a name follows.
 func (s *summary) keep(p position, columns bool) {
 	if p >= onlyName {
 		s.next, s.columns = p, columns
 	}
 }
 
-// word takes a word that may be a keyword: upper is text in upper case.
+// word reads a word that may be a keyword. upper is text in upper case.
 func (s *summary) word(upper, text string, p position, columns bool) {
 	top := s.top()
 	begins := s.current == ""
@@ -289,11 +289,11 @@ func (s *summary) word(upper, text string, p position, columns bool) {
 	}
 }
 
-// begin notes the operation of a statement.
+// begin records the operation of a statement.
 func (s *summary) begin(operation string) {
 	s.current = operation
 	switch {
-	case s.operation == "": // tables of WITH may be there already
+	case s.operation == "": // there may be tables of WITH already
 		s.operation = operation
 		s.words = slices.Insert(s.words, 0, operation)
 	case len(s.words) < 2*maxTargets:
@@ -301,7 +301,7 @@ func (s *summary) begin(operation string) {
 	}
 }
 
-// finishTarget takes the name that was gathered as a table.
+// finishTarget records the name that was read as a table.
 func (s *summary) finishTarget() {
 	name := strings.TrimSuffix(s.partial, ".")
 	s.partial = ""

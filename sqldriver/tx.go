@@ -16,7 +16,7 @@ type tx struct {
 	conn  *conn
 	ctx   context.Context
 	span  *dendro.Span
-	outer *dendro.Span // current where the transaction began, may be nil
+	outer *dendro.Span // the span in the context of the transaction; may be nil
 }
 
 func (t *tx) unwrap() any { return t.bare }
@@ -27,7 +27,7 @@ func (t *tx) Rollback() error { return t.end("rollback", t.bare.Rollback) }
 
 func (t *tx) end(outcome string, f func() error) error {
 	if t.conn.tx != t {
-		return f() // ended before
+		return f() // the transaction has ended
 	}
 	t.conn.tx = nil
 	began := monotonic.Now()
@@ -36,7 +36,7 @@ func (t *tx) end(outcome string, f func() error) error {
 	switch {
 	case err != nil:
 		t.conn.db.fail(t.span, err)
-	case outcome == "rollback" && t.ctx.Err() != nil: // why database/sql rolled back
+	case outcome == "rollback" && t.ctx.Err() != nil: // the reason why database/sql rolled back
 		t.conn.db.fail(t.span, t.ctx.Err())
 		fallthrough
 	default:

@@ -14,12 +14,12 @@ import (
 	"github.com/dendrotrace/dendro/internal/monotonic"
 )
 
-// poolWait is a context that knows when a call of database/sql began. The driver
-// is called when there is a connection: what lies between is the wait.
+// poolWait is a context that records when a call of database/sql began. The driver is
+// called once there is a connection, so the time between is the wait.
 type poolWait struct {
 	context.Context
 	began time.Time
-	db    *sql.DB // or nil
+	db    *sql.DB // may be nil
 	ended atomic.Bool
 }
 
@@ -32,20 +32,21 @@ func (w *poolWait) Value(key any) any {
 	return w.Context.Value(key)
 }
 
-// poolWaits says that some program measures: nobody else looks for the key.
+// poolWaits is set once a program measures waits. Until then nobody looks for the key.
 var poolWaits atomic.Bool
 
-// WithPoolWait returns a context for one call of db that begins now. The span of
-// the call then begins now, too, and has an event "pool wait" if database/sql had to
-// wait for a connection, with the numbers of the pool unless db is nil. [DB] does it
-// by itself; this is for whatever else is around a sql.DB.
+// WithPoolWait returns a context for one call of db, which begins now. The span of the
+// call then begins now as well. If database/sql had to wait for a connection, the span
+// has an event "pool wait", with the statistics of the pool unless db is nil. [DB]
+// does this by itself. WithPoolWait is for other types around a sql.DB.
 func WithPoolWait(ctx context.Context, db *sql.DB) context.Context { return withPoolWait(ctx, db) }
 
-// PoolWaitFailed tells that the call of query with ctx, from [WithPoolWait], has
-// returned err. If it never got a connection it has a span then: if err is that of
-// the context, of a connection that could not be opened or is bad, or of a sql.DB or
-// sql.Conn that is closed. It does nothing with another error, such as that of an
-// argument, or nil, and nothing if the db of WithPoolWait was nil.
+// PoolWaitFailed reports that the call of query with ctx, a result of [WithPoolWait],
+// returned err. If the call never got a connection, it gets a span with the error.
+// That is the case if err is the error of the context, of a connection that could not
+// be opened or is bad, or of a closed sql.DB or sql.Conn. For any other error, such as
+// that of an argument, for nil, and if the db of WithPoolWait was nil, PoolWaitFailed
+// does nothing.
 func PoolWaitFailed(ctx context.Context, query string, err error) {
 	if w, _ := ctx.Value(poolWaitKey{}).(*poolWait); w != nil && w.db != nil {
 		w.failed(query, err)
@@ -57,8 +58,8 @@ func withPoolWait(ctx context.Context, db *sql.DB) *poolWait {
 	return &poolWait{Context: ctx, began: monotonic.Now(), db: db}
 }
 
-// endPoolWait returns the wait of the call with ctx, once. It is nil if nobody
-// measures it.
+// endPoolWait returns the wait of the call with ctx the first time it is called, and
+// nil later or if nobody measures it.
 func endPoolWait(ctx context.Context) *poolWait {
 	if !poolWaits.Load() {
 		return nil
@@ -69,11 +70,11 @@ func endPoolWait(ctx context.Context) *poolWait {
 	return nil
 }
 
-// minPoolWait is the shortest wait that is told: what database/sql takes to get a
-// connection that is there is less.
+// minPoolWait is the shortest wait that is recorded. It is more than database/sql
+// takes if there is a free connection.
 const minPoolWait = 100 * time.Microsecond
 
-// tell adds the event to span, whose call got what it waited for at that time.
+// tell adds the event to span, whose call got its connection at ended.
 func (w *poolWait) tell(span *dendro.Span, ended time.Time) {
 	if w == nil {
 		return
@@ -94,13 +95,13 @@ func (w *poolWait) tell(span *dendro.Span, ended time.Time) {
 		slog.Int64("db.client.connection.waits", s.WaitCount))
 }
 
-// DB is a [sql.DB] whose spans include the wait for a connection, with the
-// numbers of the pool: see [WithPoolWait]. A call that never gets a connection has
-// a span as well, with the error. Methods without a context are those of the
-// sql.DB, and so are those that do not need a connection.
+// DB is a [sql.DB] whose spans include the wait for a connection, with the statistics
+// of the pool, see [WithPoolWait]. A call that never gets a connection has a span as
+// well, with the error. Methods without a context are those of the sql.DB, and so are
+// methods that need no connection.
 type DB struct{ *sql.DB }
 
-// NewDB returns a DB for db, whose driver is wrapped by this package.
+// NewDB returns a DB for db, whose driver must be wrapped by this package.
 func NewDB(db *sql.DB) *DB { return &DB{db} }
 
 // PingContext is [sql.DB.PingContext].
@@ -159,8 +160,8 @@ func (db *DB) Conn(ctx context.Context) (*sql.Conn, error) {
 	return conn, err
 }
 
-// failed makes the span of a call that has failed before it reached the driver, for
-// want of a connection.
+// failed makes the span of a call that failed before it reached the driver, because it
+// got no connection.
 func (w *poolWait) failed(query string, err error) {
 	if err == nil || !w.ended.CompareAndSwap(false, true) {
 		return
@@ -180,16 +181,16 @@ func (w *poolWait) failed(query string, err error) {
 	span.End()
 }
 
-// wrappedDriverOf returns the driver of db if it is of this package, nil otherwise. That
-// of a connector which the program has made may panic when asked.
+// wrappedDriverOf returns the driver of db if it is of this package, and nil
+// otherwise. A connector of the program may panic when it is asked for its driver.
 func wrappedDriverOf(db *sql.DB) (d *wrappedDriver) {
 	defer func() { _ = recover() }()
 	d, _ = db.Driver().(*wrappedDriver)
 	return d
 }
 
-// noConnection reports whether database/sql returns err instead of a connection. It
-// wraps none of these, and wraps the errors of arguments.
+// noConnection reports whether err is an error that database/sql returns instead of a
+// connection. It does not wrap these errors, but wraps errors about arguments.
 func (db *database) noConnection(err error) bool {
 	switch err { //nolint:errorlint // see above
 	case context.Canceled, context.DeadlineExceeded, sql.ErrConnDone, driver.ErrBadConn:
@@ -198,7 +199,7 @@ func (db *database) noConnection(err error) bool {
 	if fmt.Sprint(err) == "sql: database is closed" {
 		return true
 	}
-	// Another goroutine may have opened the connection that the call has waited for.
+	// Another goroutine may have opened the connection that this call waited for.
 	refused := db.refused.Load()
 	return refused != nil && reflect.ValueOf(*refused).Comparable() && err == *refused //nolint:errorlint // see above
 }

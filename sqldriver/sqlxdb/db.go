@@ -9,14 +9,14 @@ import (
 	"github.com/dendrotrace/dendro/sqldriver"
 )
 
-// DB is a [sqlx.DB] whose spans include the wait for a connection, as those of
-// [sqldriver.DB] do. Methods without a context are those of the sqlx.DB.
+// DB is a [sqlx.DB] whose spans include the wait for a connection, like those of
+// [sqldriver.DB]. Methods without a context are those of the sqlx.DB.
 type DB struct{ *sqlx.DB }
 
-// NewDB returns a DB for db, which [Open] has returned.
+// NewDB returns a DB for db, which must be a result of [Open].
 func NewDB(db *sqlx.DB) *DB { return &DB{db} }
 
-// timed calls f with a context that measures.
+// timed calls f with a context that measures the wait for a connection.
 func timed[T any](ctx context.Context, db *DB, query string, f func(context.Context) (T, error)) (T, error) {
 	ctx = sqldriver.WithPoolWait(ctx, db.DB.DB)
 	v, err := f(ctx)
@@ -24,7 +24,7 @@ func timed[T any](ctx context.Context, db *DB, query string, f func(context.Cont
 	return v, err
 }
 
-// timedError is timed for a function that returns nothing else.
+// timedError is timed for a function that only returns an error.
 func timedError(ctx context.Context, db *DB, query string, f func(context.Context) error) error {
 	_, err := timed(ctx, db, query, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 	return err
