@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// byteSize is a flag for a number of bytes, at least one: "1000", "64KiB",
-// "256MiB", "2GiB".
+// byteSize is a flag for a positive number of bytes: "1000", "64KiB", "256MiB",
+// "2GiB".
 type byteSize int64
 
 var byteUnits = []struct {

@@ -12,11 +12,11 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// The exit codes.
+// Exit codes.
 const (
 	exitOK    = 0
-	exitError = 1 // could not do what it was asked
-	exitUsage = 2 // does not understand what it was asked
+	exitError = 1 // the command failed
+	exitUsage = 2 // the arguments are not valid
 )
 
 const usage = `dendro receives spans and shows them.
@@ -30,8 +30,8 @@ Usage:
 "dendro serve -help" lists the flags.
 `
 
-// run is the program without its surroundings. It returns the exit code.
-// Ending ctx ends "serve" in good order.
+// run runs the program and returns its exit code. When ctx is done, "serve" shuts
+// down.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	command := ""
 	if len(args) > 0 {
@@ -63,7 +63,7 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return exitUsage
 	}
 	if err := serve(ctx, o, stdout); err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") { // of what errors.Join has joined
+		for line := range strings.SplitSeq(err.Error(), "\n") { // a line for each joined error
 			fmt.Fprintf(stderr, "dendro: %s\n", line)
 		}
 		return exitError

@@ -6,25 +6,26 @@ import (
 )
 
 const (
-	// programMemory is what the process takes beside what Go accounts for: code and data
-	// of the program, stacks of the kernel.
+	// programMemory is what the process takes in addition to the memory that Go's
+	// limit covers: code and data of the program, and kernel memory.
 	programMemory = 12 << 20
-	// leastHeadroom is the least that is left for requests that are being decoded, for
+	// leastHeadroom is the least memory for requests that are being decoded, for
 	// queries, and for garbage.
 	leastHeadroom = 24 << 20
-	// headroomShare is the part of the memory that is left for that, one in so many, if it
-	// is more: the less it is, the more often the garbage collector runs.
+	// headroomShare determines that memory if it is more: the limit divided by
+	// headroomShare. With less headroom the garbage collector runs more often.
 	headroomShare = 5
-	// leastMemory is the least that -memory may be, with 12 MiB for the store.
+	// leastMemory is the smallest value of -memory. It leaves 12 MiB to the store.
 	leastMemory = programMemory + leastHeadroom + 12<<20
 )
 
-// givenLimit is what the variable GOMEMLIMIT says.
+// givenLimit is the value of GOMEMLIMIT.
 var givenLimit = debug.SetMemoryLimit(-1)
 
-// divide returns the memory limit for the Go runtime with which the process takes memory,
-// and the part of it that is for the store. If given, the value of GOMEMLIMIT, is less
-// than that limit, it is the limit. The error says what is too little.
+// divide returns the memory limit of the Go runtime for which the process takes the
+// given memory, and the share of the store. If given, which is the value of
+// GOMEMLIMIT, is lower than that limit, it is the limit. If either is too little,
+// divide returns an error that says how much is needed.
 func divide(memory byteSize, given int64) (limit, store int64, err error) {
 	least, leastLimit := byteSize(leastMemory), byteSize(leastMemory-programMemory)
 	limit = min(int64(memory)-programMemory, given)

@@ -19,7 +19,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/web"
 )
 
-// shutdownTimeout is how long open requests may take after Ctrl-C.
+// shutdownTimeout bounds how long open requests may take after Ctrl-C.
 const shutdownTimeout = 5 * time.Second
 
 // serveOptions are the flags of "dendro serve".
@@ -28,7 +28,7 @@ type serveOptions struct {
 	memory    byteSize
 }
 
-// parseServe has written the usage to stderr when it returns an error.
+// parseServe parses args. If it returns an error, it has written the usage to stderr.
 func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	o := serveOptions{memory: 256 << 20}
 	flags := flag.NewFlagSet("dendro serve", flag.ContinueOnError)
@@ -48,7 +48,7 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	return o, nil
 }
 
-// serve receives and shows spans until ctx ends or a server fails.
+// serve receives and shows spans until ctx is done or a server fails.
 func serve(ctx context.Context, o serveOptions, stdout io.Writer) error {
 	otlpListener, otlpErr := listen("otlp", o.otlp)
 	webListener, webErr := listen("web", o.web)
@@ -107,7 +107,7 @@ func newServer(h http.Handler) *http.Server {
 	}
 }
 
-// shutdown lets open requests end, at most for shutdownTimeout together.
+// shutdown waits for open requests, for at most shutdownTimeout in all.
 func shutdown(ctx context.Context, servers ...*http.Server) {
 	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
@@ -118,7 +118,7 @@ func shutdown(ctx context.Context, servers ...*http.Server) {
 	}
 }
 
-// greet says what listens where and how to use it.
+// greet prints the addresses of the servers and how to use them.
 func greet(out io.Writer, memory byteSize, store int64, otlp, web *net.TCPAddr) {
 	fmt.Fprintf(out, `dendro receives  http://%[1]s/v1/traces  (OTLP/HTTP)
 dendro shows     http://%[2]s/
@@ -136,8 +136,8 @@ Ctrl-C ends.
 	}
 }
 
-// local is the address under which this machine reaches a listener. The page
-// does not answer to a wildcard.
+// local returns the address at which this machine reaches a listener. The page refuses
+// requests for a wildcard address.
 func local(a *net.TCPAddr) string {
 	if a.IP.IsUnspecified() {
 		return fmt.Sprintf("localhost:%d", a.Port)
@@ -145,7 +145,7 @@ func local(a *net.TCPAddr) string {
 	return a.String()
 }
 
-// report is the last line.
+// report prints the last line.
 func report(out io.Writer, s collector.Stats) {
 	var lost uint64
 	var reasons []string

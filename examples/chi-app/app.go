@@ -16,31 +16,31 @@ import (
 	"github.com/dendrotrace/dendro/transport"
 )
 
-// What the end may take.
+// Timeouts of the shutdown.
 const (
-	stopTimeout = 5 * time.Second // for open requests
-	sendTimeout = 3 * time.Second // then for the spans, to reach a remote collector
+	stopTimeout = 5 * time.Second // for open requests to finish
+	sendTimeout = 3 * time.Second // then for the spans to reach a remote collector
 )
 
 // app is the running program.
 type app struct {
-	parts   []part // in the order in which they started
+	parts   []part // in the order of their start
 	tracers []*dendro.Tracer
-	spans   dendro.Collector // where all tracers hand over
-	remote  *remote.Client   // nil: the spans stay in this process
+	spans   dendro.Collector // the collector of all tracers
+	remote  *remote.Client   // nil if the spans stay in this process
 	client  *http.Client
-	failed  chan error // from servers that end by themselves
-	ready   time.Time  // when the latest part was
+	failed  chan error // errors of servers that stopped by themselves
+	ready   time.Time  // when the latest part was ready
 }
 
 // part is something that was started and must be stopped.
 type part struct {
 	name, address string
-	took          time.Duration // to start
+	took          time.Duration // time to start it
 	stop          func(context.Context) error
 }
 
-// start runs the services of o.role.
+// start starts the services of o.role.
 func start(ctx context.Context, o options) (_ *app, err error) {
 	listeners, err := listen(o)
 	if err != nil {
@@ -59,14 +59,14 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		store = collector.NewMemory(collector.MemoryOptions{}) // dendro: keep the spans in this process
 		a.spans = store
 	} else {
-		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: or send them to another
+		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: or send them to another process
 		if err != nil {
 			return nil, fmt.Errorf("-collector: %w", err)
 		}
 		a.spans = a.remote
 	}
 	a.client = &http.Client{
-		Transport: transport.New(nil, transport.Options{}), // dendro: a span for every outgoing request, and the headers that connect it
+		Transport: transport.New(nil, transport.Options{}), // dendro: a span for every outgoing request, and headers for the server
 		Timeout:   30 * time.Second,
 	}
 
@@ -106,8 +106,8 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 	return a, nil
 }
 
-// page answers at / and at /debug/traces/, where an app would mount it that
-// has other things at /.
+// page serves h at / and at /debug/traces/. An app that serves something else at /
+// would mount it at the latter.
 func page(h http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", h)
@@ -115,15 +115,15 @@ func page(h http.Handler) http.Handler {
 	return mux
 }
 
-// tracer returns a new one. A program needs one; this one plays several
-// services.
+// tracer returns a new tracer. Most programs have one. This program has one for each
+// service that it runs.
 func (a *app) tracer(service string) *dendro.Tracer {
-	t := dendro.New(dendro.Options{Service: service, Collector: a.spans}) // dendro: who makes the spans, and where they go
+	t := dendro.New(dendro.Options{Service: service, Collector: a.spans}) // dendro: makes the spans of a service
 	a.tracers = append(a.tracers, t)
 	return t
 }
 
-// service serves h under a name and a tracer of its own and returns its URL.
+// service serves h with a tracer of its own and returns its URL.
 func (a *app) service(name string, l net.Listener, h http.Handler) string {
 	return a.serve(name, l, middleware.New(middleware.Options{Tracer: a.tracer(name)})(h))
 }
@@ -140,7 +140,7 @@ func (a *app) serve(name string, l net.Listener, h http.Handler) string {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			select {
 			case a.failed <- fmt.Errorf("%s: %w", name, err):
-			default: // one is enough
+			default: // one error is enough
 			}
 		}
 	}()
@@ -149,19 +149,19 @@ func (a *app) serve(name string, l net.Listener, h http.Handler) string {
 		if s.Shutdown(ctx) == nil {
 			return nil
 		}
-		return s.Close() // a client that does not let go
+		return s.Close() // a client keeps its connection
 	})
 	return url
 }
 
-// started notes a part. It took the time since the one before was ready.
+// started adds a part. It took the time since the previous part was ready.
 func (a *app) started(name, address string, stop func(context.Context) error) {
 	now := time.Now()
 	a.parts = append(a.parts, part{name, address, now.Sub(a.ready), stop})
 	a.ready = now
 }
 
-// address returns that of a part, "" if this process does not have it.
+// address returns the address of a part, or "" if this process does not run it.
 func (a *app) address(name string) string {
 	for _, p := range a.parts {
 		if p.name == name {
@@ -171,7 +171,7 @@ func (a *app) address(name string) string {
 	return ""
 }
 
-// stop ends the parts, the last first, then hands over all spans.
+// stop stops the parts, the last one first, and then delivers all spans.
 func (a *app) stop(ctx context.Context) error {
 	var errs []error
 	ending, cancel := context.WithTimeout(ctx, stopTimeout)
@@ -187,7 +187,7 @@ func (a *app) stop(ctx context.Context) error {
 	sending, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	for _, t := range a.tracers {
-		_ = t.Shutdown(sending) // what is lost by then is counted
+		_ = t.Shutdown(sending) // lost spans are counted
 	}
 	if a.remote != nil {
 		_ = a.remote.Shutdown(sending)
@@ -195,7 +195,7 @@ func (a *app) stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// The flags with the address of a listener.
+// Flags for the addresses of listeners.
 const (
 	flagFront = "front"
 	flagPage  = "page"
@@ -203,11 +203,11 @@ const (
 	flagB     = "b"
 )
 
-// listeners are by flag.
+// listeners maps flags to listeners.
 type listeners map[string]net.Listener
 
-// listen opens every port that has a flag before any other work is done, so
-// that one message names all that are taken.
+// listen opens all ports that have a flag before anything else is started, so that one
+// error names all ports that are in use.
 func listen(o options) (listeners, error) {
 	ls := listeners{}
 	var errs []error

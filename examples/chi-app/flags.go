@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The roles that one process can play.
+// Roles of a process.
 const (
 	roleAll   = "all"
 	roleFront = "front"
@@ -28,16 +28,16 @@ type options struct {
 	load        time.Duration
 }
 
-// maxLoad bounds what the load generator remembers.
+// maxLoad bounds the duration of the load, and so the memory of the load generator.
 const maxLoad = time.Hour
 
-// defaultCollector is where "dendro serve" receives.
+// defaultCollector is the default address of "dendro serve".
 const defaultCollector = "http://127.0.0.1:4318"
 
-// plays reports whether the process runs the services of that role.
+// plays reports whether the process runs the services of a role.
 func (o options) plays(role string) bool { return o.role == role || o.role == roleAll }
 
-// parseFlags has written the usage to stderr when it returns an error.
+// parseFlags parses args. If it returns an error, it has written the usage to stderr.
 func parseFlags(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("chi-app", flag.ContinueOnError)

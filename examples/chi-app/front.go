@@ -15,18 +15,18 @@ import (
 	"github.com/dendrotrace/dendro/middleware"
 )
 
-// front is the service that users talk to.
+// front is the service that users call.
 type front struct {
 	client    *http.Client
-	endpoints []string // what GET / calls
-	a, b      string   // what GET /front calls
+	endpoints []string // URLs that GET / calls
+	a, b      string   // URLs that GET /front calls
 	orders    orders
 }
 
 func (f *front) routes(tracer *dendro.Tracer) http.Handler {
 	r := chi.NewRouter()
 	r.Use(middleware.New(middleware.Options{Tracer: tracer})) // dendro: a span for every request
-	r.Use(middleware.Recoverer(chimiddleware.Recoverer))      // dendro: chi's Recoverer, and the panic on the span
+	r.Use(middleware.Recoverer(chimiddleware.Recoverer))      // dendro: chi's Recoverer, and panics on the span
 	r.Get("/", f.home)
 	r.Get("/front", f.both)
 	r.Post("/orders", f.orders.place)
@@ -49,7 +49,7 @@ func (f *front) home(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "welcome\n")
 }
 
-// both calls service A, then service B.
+// both calls service A and then service B.
 func (f *front) both(w http.ResponseWriter, r *http.Request) {
 	if err := get(r.Context(), f.client, f.a+"/service1"); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
@@ -62,10 +62,10 @@ func (f *front) both(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "access serviceA ok\naccess serviceB ok\n")
 }
 
-// maxSlow is the longest that GET /slow takes.
+// maxSlow bounds how long GET /slow takes.
 const maxSlow = 10 * time.Second
 
-// slow takes ?ms=… milliseconds, by default 500.
+// slow takes as many milliseconds as the parameter ms says, 500 by default.
 func slow(w http.ResponseWriter, r *http.Request) {
 	takes := 500 * time.Millisecond
 	if text := r.URL.Query().Get("ms"); text != "" {

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// The bounds of the traffic.
+// Bounds of the load.
 const (
-	loadWorkers  = 8                     // requests at a time
-	loadInterval = 20 * time.Millisecond // at least that between the starts of two requests
+	loadWorkers  = 8                     // concurrent requests
+	loadInterval = 20 * time.Millisecond // least time between the starts of two requests
 )
 
-// loadRequests come one after the other, over and over.
+// loadRequests are the requests of the load, which are repeated in this order.
 var loadRequests = []struct{ method, path, form string }{
 	{"GET", "/", ""},
 	{"GET", "/orders/1", ""},
@@ -33,20 +33,20 @@ var loadRequests = []struct{ method, path, form string }{
 	{"GET", "/error", ""},
 }
 
-// load is what the traffic has met so far.
+// load is the result of the load so far.
 type load struct {
 	mu     sync.Mutex
 	took   []time.Duration // guarded by mu
-	errors int             // no answer, or a status from 500 on; guarded by mu
+	errors int             // no response, or a status of 500 or more; guarded by mu
 }
 
-// makeLoad sends requests to the front service for that time, or until ctx
-// ends, and writes a line each second.
+// makeLoad sends requests to the front service for the given time or until ctx is
+// done. It prints a line each second.
 func makeLoad(ctx context.Context, a *app, lasts time.Duration, out io.Writer) {
 	var l load
 	base := &http.Transport{MaxIdleConnsPerHost: loadWorkers}
 	defer base.CloseIdleConnections()
-	client := &http.Client{Transport: base} // not traced: it stands for users
+	client := &http.Client{Transport: base} // not traced, because it represents users
 
 	requests := make(chan int)
 	var workers sync.WaitGroup
@@ -68,8 +68,8 @@ func makeLoad(ctx context.Context, a *app, lasts time.Duration, out io.Writer) {
 	l.report(out, "load done", a.stats().Ended)
 }
 
-// pace hands out numbers of requests. When all workers are at work it leaves
-// one out.
+// pace sends the numbers of requests to requests. It skips a request when all workers
+// are busy.
 func pace(ctx context.Context, lasts time.Duration, requests chan<- int, progress func()) {
 	next, second, end := time.NewTicker(loadInterval), time.NewTicker(time.Second), time.NewTimer(lasts)
 	defer next.Stop()
@@ -97,7 +97,7 @@ func (l *load) send(ctx context.Context, client *http.Client, url string, n int)
 	what := loadRequests[n%len(loadRequests)]
 	req, err := http.NewRequestWithContext(ctx, what.method, url+what.path, strings.NewReader(what.form))
 	if err != nil {
-		panic(err) // the list is wrong
+		panic(err) // loadRequests is wrong
 	}
 	if what.form != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -109,7 +109,7 @@ func (l *load) send(ctx context.Context, client *http.Client, url string, n int)
 		res.Body.Close()
 	}
 	if ctx.Err() != nil {
-		return // we have hung up
+		return // we closed the connection
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,7 +119,7 @@ func (l *load) send(ctx context.Context, client *http.Client, url string, n int)
 	}
 }
 
-// report writes what happened so far.
+// report prints the result so far.
 func (l *load) report(out io.Writer, when string, spans uint64) {
 	l.mu.Lock()
 	took, errors := slices.Clone(l.took), l.errors
@@ -129,8 +129,8 @@ func (l *load) report(out io.Writer, when string, spans uint64) {
 		when, len(took), errors, percentile(took, 50), percentile(took, 99), spans)
 }
 
-// percentile returns the smallest of the sorted values that p percent of them
-// do not exceed, zero if there are none.
+// percentile returns the smallest of the sorted values that at least p percent of them
+// do not exceed, or zero if there are none.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0

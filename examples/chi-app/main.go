@@ -1,9 +1,9 @@
-// Command chi-app is a small shop that traces itself with dendro: a chi router,
-// services behind it that call each other over HTTP, a database, and the page
-// that shows what every request did.
+// Command chi-app is a small shop that traces itself with dendro. It consists of a chi
+// router, services that call each other over HTTP, a database, and the page that shows
+// what every request did.
 //
-// A handful of lines make the traces; the handlers know nothing of tracing. To
-// find them:
+// A few lines make the traces. The handlers do not know about tracing. To find these
+// lines:
 //
 //	grep '// dendro: ' *.go
 package main

@@ -17,7 +17,7 @@ import (
 	"github.com/dendrotrace/dendro/sqldriver/sqlxdb"
 )
 
-// orders is the part of the front service that talks to the database.
+// orders is the part of the front service that uses the database.
 type orders struct {
 	db *sqlxdb.DB
 }
@@ -35,7 +35,7 @@ type item struct {
 	Quantity int    `db:"quantity" json:"quantity"`
 }
 
-// place takes an order, as JSON or as a form with one item.
+// place accepts an order, in JSON or as a form with one item.
 func (o orders) place(w http.ResponseWriter, r *http.Request) {
 	placed, err := readOrder(w, r)
 	if err != nil {
@@ -50,7 +50,7 @@ func (o orders) place(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusCreated, placed)
 }
 
-// show answers with one order.
+// show responds with one order.
 func (o orders) show(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseInt(chi.URLParam(r, "id"), 10, 64)
 	if err != nil {
@@ -69,7 +69,7 @@ func (o orders) show(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, found)
 }
 
-// list answers with the latest orders.
+// list responds with the latest orders.
 func (o orders) list(w http.ResponseWriter, r *http.Request) {
 	latest, err := selectLatestOrders(r.Context(), o.db)
 	if err != nil {
@@ -79,10 +79,10 @@ func (o orders) list(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, latest)
 }
 
-// paymentTime is what it takes to charge the customer.
+// paymentTime is how long it takes to charge the customer.
 const paymentTime = 15 * time.Millisecond
 
-// The bounds of an order.
+// Bounds of an order.
 const (
 	maxOrderBytes = 64 << 10
 	maxItems      = 20
@@ -90,7 +90,7 @@ const (
 	maxQuantity   = 1000
 )
 
-// readOrder returns the order in the body of r. Its errors are for the client.
+// readOrder returns the order in the body of r. Its errors are meant for the client.
 func readOrder(w http.ResponseWriter, r *http.Request) (order, error) {
 	var o order
 	r.Body = http.MaxBytesReader(w, r.Body, maxOrderBytes)
@@ -135,7 +135,7 @@ func (o order) check() error {
 	return nil
 }
 
-// validName keeps out what is no text to every database.
+// validName reports whether every database accepts s as text.
 func validName(s string) bool {
 	return s != "" && len(s) <= maxName && utf8.ValidString(s) && !strings.Contains(s, "\x00")
 }

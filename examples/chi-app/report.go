@@ -12,7 +12,7 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// greet prints the parts, and what to do first.
+// greet prints the parts and what to do first.
 func greet(out io.Writer, a *app, o options) {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "PART\tADDRESS\tSTARTED IN")
@@ -40,8 +40,8 @@ also:    /orders/1  /slow?ms=300  /error  /panic
 	fmt.Fprintln(out, "Ctrl-C ends.")
 }
 
-// stats adds up those of all tracers. What the remote client has lost of what it
-// was given counts as dropped.
+// stats returns the sum of the stats of all tracers. Spans that the remote client lost
+// count as dropped.
 func (a *app) stats() dendro.Stats {
 	var total dendro.Stats
 	for _, t := range a.tracers {
@@ -55,7 +55,7 @@ func (a *app) stats() dendro.Stats {
 	return total
 }
 
-// report says what became of the spans.
+// report prints what became of the spans.
 func report(out io.Writer, a *app) {
 	s := a.stats()
 	fmt.Fprintf(out, "recorded %d spans, delivered %d, dropped %d", s.Started, s.Delivered, s.DroppedSpans())

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// The exit codes.
+// Exit codes.
 const (
 	exitOK    = 0
-	exitError = 1 // could not do what it was asked
-	exitUsage = 2 // does not understand what it was asked
+	exitError = 1 // the program failed
+	exitUsage = 2 // the arguments are not valid
 )
 
-// run is the program without its surroundings. It returns the exit code.
-// Ending ctx ends the program in good order.
+// run runs the program and returns its exit code. When ctx is done, the program shuts
+// down.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseFlags(args, stderr)
 	switch {
@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return code
 }
 
-// complain writes a line for each of what [errors.Join] has joined.
+// complain prints each error that [errors.Join] joined on a line of its own.
 func complain(stderr io.Writer, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(stderr, "chi-app: %s\n", line)

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// endpointDelays are how long the services take that GET / calls in turn.
+// endpointDelays are the delays of the services that GET / calls one after the other.
 var endpointDelays = []time.Duration{
 	201 * time.Millisecond,
 	202 * time.Millisecond,
 	218 * time.Millisecond,
 }
 
-// slowService answers every GET of path with body, after a while.
+// slowService responds to GET requests for path with body, after a delay.
 func slowService(path string, takes time.Duration, body string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
@@ -26,7 +26,7 @@ func slowService(path string, takes time.Duration, body string) http.Handler {
 	return mux
 }
 
-// serviceB asks service B1 before it answers.
+// serviceB calls service B1 before it responds.
 func serviceB(client *http.Client, b1 string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /service2", func(w http.ResponseWriter, r *http.Request) {
@@ -41,8 +41,8 @@ func serviceB(client *http.Client, b1 string) http.Handler {
 	return mux
 }
 
-// work stands for something that takes a while. It returns an error when ctx
-// ends before that.
+// work represents work that takes some time. It returns an error if ctx is done
+// earlier.
 func work(ctx context.Context, takes time.Duration) error {
 	select {
 	case <-time.After(takes):
@@ -52,7 +52,7 @@ func work(ctx context.Context, takes time.Duration) error {
 	}
 }
 
-// get returns nil if url answers 200.
+// get returns nil if the response for url has status 200.
 func get(ctx context.Context, client *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

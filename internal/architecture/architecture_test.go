@@ -1,4 +1,4 @@
-// Package architecture holds which package of this module may import which.
+// Package architecture tests which package of this module may import which.
 package architecture
 
 import (
@@ -13,8 +13,8 @@ import (
 
 const module = "github.com/dendrotrace/dendro"
 
-// allowed lists, for each package, what it may import beside the standard
-// library. Names without a domain are packages of this module; "" is the root.
+// allowed lists what each package may import besides the standard library. Names
+// without a domain are packages of this module, and "" is the root package.
 var allowed = map[string][]string{
 	"":                      {"internal/monotonic"},
 	"middleware":            {"", "internal/monotonic", "internal/semconv", "github.com/go-chi/chi/v5"},
@@ -32,18 +32,18 @@ var allowed = map[string][]string{
 	"internal/semconv":      nil,
 	"internal/testkit":      {""},
 	"internal/transparency": {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
-	// A driver and its callers, for the tests of sqldriver and its peers.
+	// A driver and programs that use it, for the tests of sqldriver and its peers.
 	"internal/sqltransparency": nil,
-	// Programs that write source files, and run Go's own tests.
+	// Programs that generate source files or run Go's own tests.
 	"middleware/internal/gen": nil,
-	// A name that net/http knows.
+	// A type name that net/http knows.
 	"transport/internal/http2": nil,
 	"internal/gotests":         nil,
 	"internal/architecture":    nil,
 }
 
-// An app that traces requests, calls and queries links nothing but the standard
-// library, chi and this module.
+// An app that traces requests, calls and queries links only the standard library, chi
+// and this module.
 func TestAppDependencies(t *testing.T) {
 	for _, p := range list(t, "-deps", module, module+"/middleware", module+"/transport", module+"/sqldriver") {
 		if !p.Standard && !inside(p.ImportPath, module) && !inside(p.ImportPath, "github.com/go-chi/chi/v5") {

@@ -14,16 +14,17 @@ import (
 	"strconv"
 )
 
-// rule puts expressions of Go's tests into calls of a function.
+// rule wraps expressions in Go's tests in calls of a function.
 type rule struct {
-	call string // the function, of testdata
-	what string // the expressions, x among others, for people
+	call string // name of the function in testdata
+	what string // description of the expressions
 	find func(ast.Node) ast.Expr
 }
 
-// edited returns the test files in dir, the package of that import path, to which rules
-// apply, by name, as the rules leave them; lines keep their numbers. A rule that applies
-// to nothing is an error: the tests are not what they were when it was written.
+// edited applies rules to the test files in dir, which is the package with that import
+// path. It returns the files that changed, by name. Lines keep their numbers. If a
+// rule does not apply anywhere, edited returns an error: the tests are no longer as
+// the rule expects.
 func edited(dir, importPath string, rules []rule) (map[string][]byte, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil {
@@ -69,11 +70,10 @@ func edited(dir, importPath string, rules []rule) (map[string][]byte, error) {
 	return files, errors.Join(failed...)
 }
 
-// insert is text that is put before an offset, because of an expression that begins or
-// ends there.
+// insert is text to insert at an offset, before or after an expression.
 type insert struct {
 	at    int
-	width int // of the expression
+	width int // length of the expression
 	text  string
 }
 
@@ -81,7 +81,7 @@ func apply(src []byte, inserts []insert) []byte {
 	slices.SortStableFunc(inserts, func(a, b insert) int {
 		outerFirst := cmp.Compare(b.width, a.width)
 		if a.text == ")" {
-			outerFirst = -outerFirst // no expression ends where another begins
+			outerFirst = -outerFirst // inner expressions end first; none ends where another begins
 		}
 		return cmp.Or(cmp.Compare(a.at, b.at), outerFirst)
 	})
@@ -94,8 +94,9 @@ func apply(src []byte, inserts []insert) []byte {
 	return append(out, src[done:]...)
 }
 
-// qualifier returns what has to be before names of the package of that import path: ""
-// in the package itself, and where it is imported with a dot.
+// qualifier returns the prefix that file needs for names of the package with that
+// import path. It is "" in the package itself and if the package is imported with a
+// dot.
 func qualifier(file *ast.File, importPath string) string {
 	name := path.Base(importPath)
 	if file.Name.Name == name {
@@ -149,7 +150,7 @@ func argument(function string, i int) func(ast.Node) ast.Expr {
 	}
 }
 
-// receiver finds x in x.method(…), with so many arguments.
+// receiver finds x in x.method(…) with the given number of arguments.
 func receiver(method string, arguments int) func(ast.Node) ast.Expr {
 	return func(n ast.Node) ast.Expr {
 		call, ok := n.(*ast.CallExpr)
@@ -173,7 +174,7 @@ func result(method string) func(ast.Node) ast.Expr {
 	}
 }
 
-// asserted finds x in x.(T), for types that is knows.
+// asserted finds x in x.(T) for types T for which is returns true.
 func asserted(is func(typ ast.Expr) bool) func(ast.Node) ast.Expr {
 	return func(n ast.Node) ast.Expr {
 		if a, ok := n.(*ast.TypeAssertExpr); ok && is(a.Type) {
@@ -183,7 +184,7 @@ func asserted(is func(typ ast.Expr) bool) func(ast.Node) ast.Expr {
 	}
 }
 
-// pointer reports whether typ is a pointer to a type of that name, of any package.
+// pointer matches pointers to a type with that name, in any package.
 func pointer(name string) func(typ ast.Expr) bool {
 	return func(typ ast.Expr) bool {
 		star, ok := typ.(*ast.StarExpr)
@@ -191,8 +192,8 @@ func pointer(name string) func(typ ast.Expr) bool {
 	}
 }
 
-// own reports whether typ is a pointer to a type without a package before its name, or an
-// interface without a name.
+// own reports whether typ is a pointer to a type without a package name, or an unnamed
+// interface.
 func own(typ ast.Expr) bool {
 	if star, ok := typ.(*ast.StarExpr); ok {
 		_, ok := star.X.(*ast.Ident)
@@ -202,7 +203,7 @@ func own(typ ast.Expr) bool {
 	return ok
 }
 
-// nameOf returns the name of x, without that of its package, "" if it has none.
+// nameOf returns the name of x without its package, or "" if x has no name.
 func nameOf(x ast.Expr) string {
 	switch x := x.(type) {
 	case *ast.Ident:

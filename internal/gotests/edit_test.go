@@ -52,7 +52,7 @@ func TestEdited(t *testing.T) {
 		strings.NewReplacer("import . ", "import ", "Dendro", "http.Dendro").Replace(after))
 }
 
-// Tests that are not what they were do not pass for tests that run with dendro.
+// Tests that no longer match the rules are reported, and do not pass unchanged.
 func TestNothingToEdit(t *testing.T) {
 	dir := t.TempDir()
 	testkit.NoError(t, os.WriteFile(filepath.Join(dir, "some_test.go"), []byte(before), 0o600))

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// figures is what docs/transparency.md says of the runs.
+// figures is what docs/transparency.md says about the runs.
 type figures struct {
-	page    string   // the name of the file
-	machine []string // lines that are due to the Go that runs, and where it runs
+	page    string   // name of the file
+	machine []string // lines that depend on the Go and the machine
 	table   strings.Builder
 	remarks strings.Builder
 }
@@ -28,14 +28,14 @@ func (f *figures) bare(s *suite, name string, got *results) {
 	f.machine = append(f.machine, f.row(s, name, got))
 }
 
-// row adds, and returns, the row of a run.
+// row adds the row of a run and returns it.
 func (f *figures) row(s *suite, name string, got *results) string {
 	row := fmt.Sprintf("| %s | %s | %d | %d |\n", s.path, name, got.passing(), got.skipped)
 	f.table.WriteString(row)
 	return row
 }
 
-// remark adds the tests of which something is to be said.
+// remark adds a list of the tests that differ or are left out.
 func (f *figures) remark(s *suite) {
 	list := func(head string, tests []named) {
 		if len(tests) > 0 {
@@ -53,10 +53,10 @@ func (f *figures) remark(s *suite) {
 
 func (f *figures) String() string { return "\n" + f.table.String() + f.remarks.String() + "\n" }
 
-// On the page the figures are between these.
+// begin and end enclose the figures on the page.
 const begin, end = "<!-- begin gotests -->\n", "<!-- end gotests -->\n"
 
-// read returns the figures of the page, and what is before and after them.
+// read returns the figures on the page, and the text before and after them.
 func (f *figures) read() (before, figures, after string, err error) {
 	text, err := os.ReadFile(f.page)
 	if err != nil {
@@ -78,8 +78,9 @@ func (f *figures) write() error {
 	return os.WriteFile(f.page, []byte(before+begin+f.String()+end+after), 0o644)
 }
 
-// compare holds that the page says the same: the remarks alone if another Go, or another
-// machine, makes other tests pass and skip.
+// compare returns an error if the page has different figures. If the page was written
+// with another Go or on another machine, where other tests pass and are skipped, it
+// compares only the remarks.
 func (f *figures) compare() error {
 	_, old, _, err := f.read()
 	if err != nil {

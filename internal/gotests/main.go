@@ -1,14 +1,16 @@
-// Gotests runs Go's own tests of net/http and database/sql with dendro in between: every
-// handler behind the middleware, every client's transport behind ours, every driver
-// wrapped. What passes without dendro has to pass with it.
+// Gotests runs Go's own tests of net/http and database/sql with dendro in between:
+// every handler is behind the middleware, every client's transport behind package
+// transport, and every driver is wrapped. Each test that passes without dendro must
+// pass with it.
 //
-// The tests are those of the Go that runs. They stay where they are: go test gets, by
-// -overlay, copies in which the expressions that make a server, a client or a driver
-// stand in calls of functions that wrap them. The rules in suites.go say which
-// expressions; the functions are in testdata, whose directories are those of GOROOT/src.
-// If a rule finds nothing in the tests of another Go, gotests says so and fails.
+// The tests are those of the Go that runs this program. They are not modified: go test
+// gets, with -overlay, copies in which the expressions that make a server, a client or
+// a driver are wrapped in function calls. The rules for that are in suites.go. The
+// functions are in testdata, whose directories are those of GOROOT/src. If the tests
+// of another Go no longer match a rule, gotests says so and fails.
 //
-// The figures have to be those in docs/transparency.md, if that was written by the same Go.
+// The figures must be those in docs/transparency.md if that was written with the same
+// Go.
 package main
 
 import (
@@ -49,7 +51,7 @@ func main() {
 	}
 }
 
-// runAll runs all suites; args are for go test.
+// runAll runs all suites. args are arguments for go test.
 func runAll(args []string) (*figures, error) {
 	dir, err := os.MkdirTemp("", "gotests")
 	if err != nil {
@@ -86,16 +88,18 @@ func runAll(args []string) (*figures, error) {
 	return f, errors.Join(failed...)
 }
 
-// environment is the Go that runs, where our module is, and a directory for what is made.
+// environment is the Go that runs, the directory of our module, and a directory for
+// temporary files.
 type environment struct {
 	GOROOT, GOVERSION, GOOS, GOARCH, GOMOD, GOMODCACHE string
 
 	dir  string
-	args []string // of go test
+	args []string // arguments for go test
 }
 
-// newEnvironment asks go. GOMODCACHE becomes a link in dir, because go test takes no
-// overlay of files in there, where a Go is that go has fetched by itself.
+// newEnvironment asks the go command. It sets GOMODCACHE to a symbolic link in dir,
+// because go test ignores overlays of files in the module cache. A Go that the go
+// command has downloaded is in there.
 func newEnvironment(dir string, args []string) (environment, error) {
 	env := environment{dir: dir, args: args}
 	out, err := exec.Command("go", "env", "-json").Output()
@@ -111,10 +115,10 @@ func newEnvironment(dir string, args []string) (environment, error) {
 	return env, err
 }
 
-// root is the directory of our module.
+// root returns the directory of our module.
 func (e environment) root() string { return filepath.Dir(e.GOMOD) }
 
-// goTest returns a go test, in our module.
+// goTest returns a go test command in our module.
 func (e environment) goTest(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(e.GOROOT, "bin", "go"), "test")
 	cmd.Args = append(append(cmd.Args, e.args...), args...)
@@ -123,8 +127,8 @@ func (e environment) goTest(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// overlay writes the contents of files, by their names, as they are to be, and returns
-// the argument that makes go test see them.
+// overlay writes files, which maps file names to contents, and returns the argument
+// that makes go test use them.
 func (e environment) overlay(name string, files map[string][]byte) (arg string, err error) {
 	replace := map[string]string{}
 	for file, content := range files {

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// overlays returns the arguments that make go test see the tests as they are, and as
-// they run with dendro. With both, what GODEBUG is by default does not come from our
-// go.mod but from the Go that runs.
+// overlays returns the arguments that make go test run the tests without and with
+// dendro. With either of them, the default of GODEBUG is that of the Go that runs, and
+// not that of our go.mod.
 func (s *suite) overlays(env environment) (bare, wrapped string, err error) {
 	mod, err := os.ReadFile(env.GOMOD)
 	if err != nil {
@@ -50,8 +50,8 @@ func (s *suite) overlays(env environment) (bare, wrapped string, err error) {
 	return bare, wrapped, err
 }
 
-// run runs the suite, and holds that what passes without dendro passes. A nil without is
-// that run.
+// run runs the suite. It returns an error if a test fails that passes in without. If
+// without is nil, this is the run without dendro.
 func (s *suite) run(env environment, overlay string, r run, without *results) (*results, error) {
 	began := time.Now()
 	got, err := s.test(env, overlay, r)
@@ -94,12 +94,13 @@ func (s *suite) run(env environment, overlay string, r run, without *results) (*
 	return got, errors.Join(failed...)
 }
 
-// maxAgain is how many tests are worth running again. With more that do not pass something
+// maxAgain bounds how many failed tests are run again. If there are more, something
 // else is wrong.
 const maxAgain = 20
 
-// again runs everything twice more for tests that should have passed, since some are
-// unreliable. They must pass both times. It corrects got, and returns those that fail.
+// again runs everything twice more for tests that should have passed, because some of
+// Go's tests are flaky. They must pass both times. again corrects got and returns the
+// tests that fail.
 func (s *suite) again(env environment, overlay string, r run, tests []string, got *results) (failing []string, err error) {
 	passed := map[string]int{}
 	for range 2 {
@@ -122,15 +123,15 @@ func (s *suite) again(env environment, overlay string, r run, tests []string, go
 	return failing, nil
 }
 
-// results is what go test says. A test within others is named with them: "TestA/h1".
+// results are the results of go test. A subtest is named with its parents: "TestA/h1".
 type results struct {
-	passed, failed map[string]int // how often
+	passed, failed map[string]int // number of times
 	skipped        int
-	output         map[string]string // "" is the package
-	server, client int               // spans
+	output         map[string]string // by test; "" is the package
+	server, client int               // number of spans of each kind
 }
 
-// passes reports whether the test has passed and never failed.
+// passes reports whether the test passed and never failed.
 func (r *results) passes(test string) bool { return r.passed[test] > 0 && r.failed[test] == 0 }
 
 func (r *results) passing() (n int) {
@@ -142,7 +143,7 @@ func (r *results) passing() (n int) {
 	return n
 }
 
-// test runs go test. What is left out does not run.
+// test runs go test without the tests that are left out.
 func (s *suite) test(env environment, overlay string, r run) (*results, error) {
 	cmd := env.goTest("-json", "-vet=off", "-count=1", overlay)
 	if len(s.leftOut) > 0 {
@@ -151,7 +152,7 @@ func (s *suite) test(env environment, overlay string, r run) (*results, error) {
 	cmd.Args = append(cmd.Args, s.path)
 	cmd.Env = append(cmd.Env, r.env...)
 	cmd.Stderr = os.Stderr
-	out, runErr := cmd.Output() // an error if a test fails
+	out, runErr := cmd.Output() // fails if a test fails
 	got := &results{passed: map[string]int{}, failed: map[string]int{}, output: map[string]string{}}
 	running := map[string]bool{}
 	for events := json.NewDecoder(bytes.NewReader(out)); ; {
@@ -178,7 +179,7 @@ func (s *suite) test(env environment, overlay string, r run) (*results, error) {
 			delete(running, e.Test)
 		}
 	}
-	for test := range running { // a panic of one ends them all
+	for test := range running { // a panic in one test ends all of them
 		got.failed[test]++
 	}
 	if runErr != nil && len(got.failed) == 0 {
@@ -187,7 +188,7 @@ func (s *suite) test(env environment, overlay string, r run) (*results, error) {
 	return got, nil
 }
 
-// has reports whether the list names the test, or one that the test is in.
+// has reports whether list contains the test or one of its parents.
 func has(list []named, test string) bool {
 	top, _, _ := strings.Cut(test, "/")
 	return slices.Contains(names(list), top)

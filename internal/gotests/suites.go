@@ -6,23 +6,23 @@ import "go/ast"
 type suite struct {
 	path  string
 	rules []rule
-	// leftOut are tests that would wait forever with dendro, in the syntax of go
-	// test -skip.
+	// leftOut are tests that would wait forever with dendro, in the syntax of go test
+	// -skip.
 	leftOut []named
 	runs    []run
 }
 
-// run is a way to run a suite with dendro.
+// run is one way to run a suite with dendro.
 type run struct {
 	name string
-	env  []string // what testdata reads
-	// server and client say of which kind there have to be spans.
+	env  []string // variables that testdata reads
+	// server and client report which kinds of spans the run must produce.
 	server, client bool
-	// differ are tests that cannot pass. If they do they do not belong here.
+	// differ are tests that cannot pass. If one of them passes, the list is wrong.
 	differ []named
 }
 
-// named is a test, and why it is named.
+// named is a test and the reason why it is listed.
 type named struct{ test, reason string }
 
 var suites = []suite{{

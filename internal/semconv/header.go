@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// HeaderList names the headers whose values become attributes. It never changes.
-// The zero value names none.
+// HeaderList is a list of headers whose values become attributes. It is immutable. The
+// zero value is empty.
 type HeaderList []header
 
 type header struct {
-	name   string // as net/http has it
-	key    string // of the attribute
+	name   string // in the canonical form of net/http
+	key    string // key of the attribute
 	redact func(value string) string
 }
 
-// RequestHeaders returns the list of those names, in any case, whose attributes
-// are http.request.header and the name in lower case.
+// RequestHeaders returns a list of headers with these names, in any case. Their
+// attributes are http.request.header.<name>, in lower case.
 func RequestHeaders(names []string) HeaderList { return headerList("http.request.header.", names) }
 
 // ResponseHeaders is [RequestHeaders] for http.response.header.
@@ -43,10 +43,10 @@ func (l HeaderList) has(name string) bool {
 	return false
 }
 
-// Append appends to attrs those headers of the list that h has, each with all its
-// values. Credentials are redacted: of Authorization the scheme stays, of cookies
-// the name, of URLs all but credentials and the values of the query, of other
-// names that speak of a token, a secret, a password or an API key nothing.
+// Append appends the headers in h that are in the list to attrs, each with all its
+// values. Credentials are redacted: of Authorization only the scheme is kept, of
+// cookies only the name, and URLs lose credentials and query values. Headers whose
+// names suggest a token, a secret, a password or an API key are redacted entirely.
 func (l HeaderList) Append(attrs []slog.Attr, h map[string][]string) []slog.Attr {
 	for i := range l {
 		values := h[l[i].name]
@@ -69,8 +69,8 @@ func mapped(values []string, f func(string) string) []string {
 	return out
 }
 
-// redactor returns what is done to the values of the header name, nil if they are
-// recorded as they are.
+// redactor returns the function that redacts values of the header name, or nil if they
+// are recorded unchanged.
 func redactor(name string) func(string) string {
 	switch name {
 	case "Authorization", "Proxy-Authorization":
@@ -82,9 +82,9 @@ func redactor(name string) func(string) string {
 	case "Location", "Content-Location", "Destination", "Referer", "X-Envoy-Original-Path", "X-Forwarded-Uri",
 		"X-Forwarded-Url", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url":
 		return RedactedURL
-	case "Link", "Refresh": // with a URL in them
+	case "Link", "Refresh": // contain URLs
 		return RedactURLs
-	case "Www-Authenticate", "Proxy-Authenticate": // what the server asks for
+	case "Www-Authenticate", "Proxy-Authenticate": // what the server requires
 		return nil
 	}
 	name = strings.ToLower(name)
@@ -108,7 +108,7 @@ func redactCredentials(value string) string {
 	return redacted
 }
 
-// redactCookies keeps the names in a Cookie header, in its first 4 KiB.
+// redactCookies keeps the names in the first 4 KiB of a Cookie header.
 func redactCookies(value string) string {
 	var b strings.Builder
 	for cookie := range strings.SplitSeq(value[:min(len(value), maxRedactedBytes)], ";") {
@@ -120,7 +120,7 @@ func redactCookies(value string) string {
 	return b.String()
 }
 
-// redactCookie keeps the name of a cookie, and leaves its properties out.
+// redactCookie keeps the name of a cookie and omits its properties.
 func redactCookie(value string) string {
 	if name, _, ok := strings.Cut(value, "="); ok && !strings.Contains(name, ";") {
 		return strings.TrimSpace(name) + "=" + redacted

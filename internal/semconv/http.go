@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// HTTPMethodOther stands for every method that is not well known, so that the
-// number of values is bounded.
+// HTTPMethodOther replaces methods that are not well known, so that the number of
+// values is bounded.
 const HTTPMethodOther = "_OTHER"
 
-// HTTPMethod returns the value of http.request.method, and the word that names
-// a span of that method.
+// HTTPMethod returns the value of http.request.method and the method in the name of a
+// span.
 func HTTPMethod(method string) (value, name string) {
 	switch method {
 	case "":
-		return "GET", "GET" // as net/http has it for clients
+		return "GET", "GET" // the default of net/http for clients
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE":
 		return method, method
 	}
@@ -36,8 +36,8 @@ func HTTPVersion(major, minor int) string {
 	return strconv.Itoa(major) + "." + strconv.Itoa(minor)
 }
 
-// SplitHostPort splits "host:port", "host", "[v6]:port", "[v6]" and "v6". The port
-// is zero if there is none.
+// SplitHostPort splits "host:port", "host", "[v6]:port", "[v6]" and "v6". If there is
+// no port, it returns zero.
 func SplitHostPort(s string) (host string, port int) {
 	host = s
 	i := len(s)
@@ -45,7 +45,7 @@ func SplitHostPort(s string) (host string, port int) {
 		i--
 		port += unit * int(s[i]-'0')
 	}
-	i-- // to the colon, if this is a port
+	i-- // index of the colon, if this is a port
 	if i >= 0 && i < len(s)-1 && s[i] == ':' && port <= 0xffff && (strings.IndexByte(s[:i], ':') < 0 || s[i-1] == ']') {
 		host = s[:i]
 	} else {
@@ -57,14 +57,14 @@ func SplitHostPort(s string) (host string, port int) {
 	return host, port
 }
 
-// redacted stands for a value that must not be recorded.
+// redacted replaces values that must not be recorded.
 const redacted = "REDACTED"
 
-// maxRedactedBytes is how much of a text with redacted values is looked at.
+// maxRedactedBytes bounds how much of a text is redacted and kept.
 const maxRedactedBytes = 4 << 10
 
-// AppendRedactedQuery appends the raw query of a URL to dst, with REDACTED in
-// place of every value. Only the first 4 KiB are kept.
+// AppendRedactedQuery appends the raw query of a URL to dst, with REDACTED in place of
+// every value. Only the first 4 KiB are kept.
 func AppendRedactedQuery(dst []byte, query string) []byte {
 	query = query[:min(len(query), maxRedactedBytes)]
 	for more := query != ""; more; {
@@ -99,9 +99,9 @@ func RedactedURL(rawURL string) string {
 	return string(b)
 }
 
-// RedactURLs returns text with [RedactedURL] done to what looks like a URL or the end
-// of one: what is in double quotes if it has "//", "?" or "@" in it, with all its
-// spaces, and any other run of characters up to a space, a quote or an angle bracket.
+// RedactURLs applies [RedactedURL] to everything in text that looks like a URL or the
+// end of one: a text in double quotes that contains "//", "?" or "@", and any other
+// run of characters up to a space, a quote or an angle bracket.
 func RedactURLs(text string) string {
 	if !strings.Contains(text, "//") && !strings.ContainsAny(text, "?&@") {
 		return text
@@ -130,8 +130,8 @@ func RedactURLs(text string) string {
 	return b.String()
 }
 
-// endOfQuoted returns where the quote is that ends s, as strconv.Quote writes it, -1
-// if there is none.
+// endOfQuoted returns the index of the quote that ends s, which strconv.Quote wrote,
+// or -1 if there is none.
 func endOfQuoted(s string) int {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
@@ -150,7 +150,7 @@ func redactWord(word string) string {
 	switch {
 	case looksLikeURL(word):
 		return RedactedURL(word)
-	case strings.Contains(word, "&"): // a query that has gone on
+	case strings.Contains(word, "&"): // the rest of a query
 		return string(AppendRedactedQuery(nil, word))
 	}
 	return word

@@ -37,7 +37,7 @@ func TestSplitHostPort(t *testing.T) {
 		"example.com:http":   {"example.com:http", 0},
 		"[2001:db8::1]":      {"2001:db8::1", 0},
 		"[2001:db8::1]:443":  {"2001:db8::1", 443},
-		"2001:db8::1":        {"2001:db8::1", 0}, // as chi's RealIP sets it
+		"2001:db8::1":        {"2001:db8::1", 0}, // set by chi's RealIP
 		"::1":                {"::1", 0},
 		":80":                {"", 80},
 		"[fe80::1%eth0]:443": {"fe80::1%eth0", 443},

@@ -1,10 +1,10 @@
-// Package semconv pins the OpenTelemetry semantic conventions that this module
-// writes and reads: the names of attributes and the form of their values.
+// Package semconv defines the OpenTelemetry semantic conventions that this module
+// uses: the names of attributes and the format of their values.
 //
-// Names are those of version 1.37: HTTP and database stable.
+// The names are those of version 1.37, in which HTTP and databases are stable.
 package semconv
 
-// SchemaURL names the version.
+// SchemaURL identifies the version.
 const SchemaURL = "https://opentelemetry.io/schemas/1.37.0"
 
 // Resource.
@@ -40,8 +40,8 @@ const (
 	URLScheme                 = "url.scheme"
 )
 
-// The phases of a request, as events. The conventions have none; the first four
-// are called as OpenTelemetry's otelhttptrace calls them.
+// Phases of a request, as events. The conventions do not define any. The names of the
+// first four are those of OpenTelemetry's otelhttptrace.
 const (
 	HTTPDNSEvent     = "http.dns"
 	HTTPConnectEvent = "http.connect"
@@ -64,10 +64,10 @@ const (
 	DBOperationName  = "db.operation.name"
 	DBQuerySummary   = "db.query.summary"
 	DBQueryText      = "db.query.text"
-	// DBQueryParameter is followed by the name or the number of a parameter.
+	// DBQueryParameter is followed by the name or number of a parameter.
 	DBQueryParameter     = "db.query.parameter."
 	DBResponseStatusCode = "db.response.status_code"
-	// DBResponseReturnedRows counts rows read.
+	// DBResponseReturnedRows is the number of rows read.
 	DBResponseReturnedRows = "db.response.returned_rows"
 )
 
@@ -78,7 +78,7 @@ const (
 	CodeLineNumber   = "code.line.number"
 )
 
-// Exceptions, as an event.
+// Exception events.
 const (
 	ExceptionEvent      = "exception"
 	ExceptionType       = "exception.type"
@@ -86,17 +86,17 @@ const (
 	ExceptionStacktrace = "exception.stacktrace"
 )
 
-// Names of dendro itself.
+// Names that only dendro uses.
 const (
-	// FirstByteEvent is when the first byte of a streamed response goes.
+	// FirstByteEvent is when the first byte of a streamed response is sent.
 	FirstByteEvent = "first byte"
-	// HTTPResponseFlushes counts how often a handler has flushed: the messages
-	// of an event stream.
+	// HTTPResponseFlushes is the number of flushes by a handler, which is the number
+	// of messages of an event stream.
 	HTTPResponseFlushes = "dendro.http.response.flushes"
-	// HTTPHijacked says that the handler has taken the connection over.
+	// HTTPHijacked is true if the handler hijacked the connection.
 	HTTPHijacked = "dendro.http.hijacked"
-	// DBRepeatedEvent is of a span below which a statement was executed many times.
+	// DBRepeatedEvent is an event of a span below which a statement was repeated.
 	DBRepeatedEvent = "repeated statement"
-	// EventDuration is how long an event took, in nanoseconds.
+	// EventDuration is the duration of an event in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
 )

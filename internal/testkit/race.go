@@ -2,5 +2,5 @@
 
 package testkit
 
-// Race says that the race detector is on, which allocates by itself.
+// Race reports whether the race detector is enabled. It allocates memory.
 const Race = true

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// Protocols are the versions of HTTP that [Serve] knows.
+// Protocols are the versions of HTTP that [Serve] supports.
 var Protocols = []string{"1.1", "2"}
 
-// Serve starts a server that speaks a version of HTTP, "2" with TLS, and stops it
-// when the test ends.
+// Serve starts a server for a version of HTTP, with TLS for "2", and stops it when the
+// test ends.
 func Serve(t testing.TB, version string, h http.Handler) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)

@@ -1,4 +1,4 @@
-// Package testkit is what the tests of this module have in common.
+// Package testkit has helpers for the tests of this module.
 package testkit
 
 import (
@@ -29,9 +29,8 @@ type Span struct {
 	Service string
 }
 
-// NewTracer returns a tracer of the service "test" that samples everything, and
-// the recorder of its spans. When the test ends it fails for spans that nobody
-// ended.
+// NewTracer returns a tracer for the service "test" that samples everything, and the
+// recorder of its spans. The test fails at its end if a span was not ended.
 func NewTracer(t testing.TB) (*dendro.Tracer, *Recorder) {
 	t.Helper()
 	r := &Recorder{more: make(chan struct{}, 1)}
@@ -58,7 +57,7 @@ func (r *Recorder) Collect(b *dendro.Batch) error {
 	return nil
 }
 
-// Spans returns the spans so far, in the order in which they began.
+// Spans returns the spans so far, ordered by start.
 func (r *Recorder) Spans() []Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +66,7 @@ func (r *Recorder) Spans() []Span {
 	return out
 }
 
-// Wait waits until n spans have arrived, at most ten seconds, and returns them.
+// Wait waits for at most ten seconds until n spans have arrived, and returns them.
 func (r *Recorder) Wait(t testing.TB, n int) []Span {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
@@ -84,7 +83,7 @@ func (r *Recorder) Wait(t testing.TB, n int) []Span {
 	}
 }
 
-// Reset forgets the spans so far.
+// Reset removes the spans so far.
 func (r *Recorder) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,10 +99,10 @@ func Names(spans []Span) []string {
 	return out
 }
 
-// Attr returns the value of an attribute, nil if the span has none.
+// Attr returns the value of an attribute, or nil if the span does not have it.
 func (s Span) Attr(key string) any { return attr(s.Attributes, key) }
 
-// Event returns the first event of that name, nil if the span has none.
+// Event returns the first event with that name, or nil if there is none.
 func (s Span) Event(name string) *dendro.Event {
 	for i := range s.Events {
 		if s.Events[i].Name == name {
@@ -138,9 +137,9 @@ func NoError(t testing.TB, err error) {
 	}
 }
 
-// NoLeaks fails the test when it ends with goroutines of this module or of
-// net/http that were not there when it began. Call it first; what the test
-// stops in a Cleanup is stopped by then.
+// NoLeaks fails the test if goroutines of this module or of net/http are left at its
+// end that did not exist when NoLeaks was called. Call it first, so that it runs after
+// the Cleanup functions of the test.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	before := goroutines()
@@ -167,12 +166,12 @@ func NoLeaks(t testing.TB) {
 	})
 }
 
-// goroutines returns the stacks of all goroutines that matter to NoLeaks, by
-// goroutine id.
+// goroutines returns the stacks of the goroutines that NoLeaks checks, by goroutine
+// id.
 func goroutines() map[string]string {
 	buf := make([]byte, 1<<20)
 	n := runtime.Stack(buf, true)
-	for n == len(buf) { // there may be more
+	for n == len(buf) { // buf may be too small
 		buf = make([]byte, 2*len(buf))
 		n = runtime.Stack(buf, true)
 	}

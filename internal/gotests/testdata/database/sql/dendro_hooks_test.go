@@ -2,8 +2,8 @@ package sql
 
 import "database/sql/driver"
 
-// What the edited tests call. Package sql_test sets it, which may import what imports
-// this package.
+// Functions that the edited tests call. Package sql_test sets them, because it may
+// import packages that import this one.
 var (
 	DendroDriver    = func(d driver.Driver) driver.Driver { return d }
 	DendroConnector func(driver.Connector) driver.Connector

@@ -2,8 +2,8 @@ package http
 
 import "testing"
 
-// What the edited tests call. Package http_test sets it, which may import what imports
-// this package.
+// Functions that the edited tests call. Package http_test sets them, because it may
+// import packages that import this one.
 var (
 	DendroHandler   func(Handler) Handler
 	DendroTransport func(RoundTripper) RoundTripper
@@ -11,9 +11,9 @@ var (
 	DendroMain      func(*testing.M) interface{ Run() int }
 )
 
-// DendroClient returns c, with its transport wrapped.
+// DendroClient returns c after wrapping its transport.
 func DendroClient(c *Client) *Client {
-	if t := DendroTransport(c.Transport); t != c.Transport { // else nothing is written: several goroutines may be here
+	if t := DendroTransport(c.Transport); t != c.Transport { // do not write otherwise, as several goroutines may be here
 		c.Transport = t
 	}
 	return c

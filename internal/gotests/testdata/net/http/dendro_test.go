@@ -20,7 +20,7 @@ func init() {
 			return h
 		}
 		if h == nil {
-			h = http.DefaultServeMux // as http.Server
+			h = http.DefaultServeMux // like http.Server
 		}
 		return middleware.New(middleware.Options{})(h)
 	}
@@ -50,7 +50,7 @@ func init() {
 // wrapped is a transport of package transport.
 type wrapped interface{ Unwrap() http.RoundTripper }
 
-// traced runs the tests and prints how many spans came of it.
+// traced runs the tests and prints the number of spans.
 type traced struct{ m *testing.M }
 
 func (t traced) Run() int {
