@@ -117,7 +117,7 @@ func (m *Memory) Collect(b *dendro.Batch) error {
 }
 
 func (m *Memory) tooLarge(b *dendro.Batch) error {
-	return &dendro.DropError{Reason: DropTooLarge, Err: fmt.Errorf("%d spans with more than the %d bytes of a trace", len(b.Spans), m.max/traceShare)}
+	return &dendro.DropError{Reason: DropTooLarge, Err: fmt.Errorf("%d spans exceed the %d bytes of a trace", len(b.Spans), m.max/traceShare)}
 }
 
 // collectTraces is Collect for batches with spans of several traces.

@@ -126,7 +126,7 @@ func (q Query) Normalize() (Query, error) {
 	case q.MinDuration < 0 || q.MaxDuration < 0:
 		wrong = "negative duration"
 	case q.MaxDuration > 0 && q.MaxDuration < q.MinDuration:
-		wrong = "maximal duration below the minimal one"
+		wrong = "maximum duration is less than the minimum"
 	case !q.Start.IsZero() && !q.End.IsZero() && q.End.Before(q.Start):
 		wrong = "end before start"
 	case len(q.Tags) > MaxTags:

@@ -75,7 +75,7 @@ func FromEnv() dendro.Propagator {
 		case format != nil:
 			all = append(all, format)
 		case name != "none":
-			slog.Warn("dendro: OTEL_PROPAGATORS: unknown, left out; want some of "+
+			slog.Warn("dendro: OTEL_PROPAGATORS: unknown propagator ignored; supported are "+
 				"tracecontext, baggage, b3, b3multi, datadog, appdash, or none", "value", name)
 			continue
 		}

@@ -31,9 +31,9 @@ func divide(memory byteSize, given int64) (limit, store int64, err error) {
 	limit = min(int64(memory)-programMemory, given)
 	switch {
 	case memory < least:
-		return 0, 0, fmt.Errorf("-memory %s is too little: want at least %s", &memory, &least)
+		return 0, 0, fmt.Errorf("-memory %s is too small: want at least %s", &memory, &least)
 	case limit < int64(leastLimit):
-		return 0, 0, fmt.Errorf("GOMEMLIMIT is too little: want at least %s", &leastLimit)
+		return 0, 0, fmt.Errorf("GOMEMLIMIT is too small: want at least %s", &leastLimit)
 	}
 	return limit, limit - max(leastHeadroom, limit/headroomShare), nil
 }

@@ -22,8 +22,8 @@ func TestDivide(t *testing.T) {
 		{1024 * mib, math.MaxInt64, 1012 * mib, 1012*mib - 1012*mib/5, ""},
 		{1024 * mib, 512 * mib, 512 * mib, 512*mib - 512*mib/5, ""}, // GOMEMLIMIT is lower
 		{64 * mib, 512 * mib, 52 * mib, 28 * mib, ""},               // -memory is
-		{47 * mib, math.MaxInt64, 0, 0, "-memory 47MiB is too little: want at least 48MiB"},
-		{64 * mib, 20 * mib, 0, 0, "GOMEMLIMIT is too little: want at least 36MiB"},
+		{47 * mib, math.MaxInt64, 0, 0, "-memory 47MiB is too small: want at least 48MiB"},
+		{64 * mib, 20 * mib, 0, 0, "GOMEMLIMIT is too small: want at least 36MiB"},
 	} {
 		what := fmt.Sprintf("%s, GOMEMLIMIT %d", &c.memory, c.given)
 		limit, store, err := divide(c.memory, c.given)
@@ -37,6 +37,6 @@ func TestTooLittleMemory(t *testing.T) {
 	var stdout, stderr strings.Builder
 	code := run(t.Context(), []string{"serve", "-otlp", "127.0.0.1:0", "-web", "127.0.0.1:0", "-memory", "1MiB"}, &stdout, &stderr)
 	testkit.Equal(t, "exit code", code, exitError)
-	testkit.Equal(t, "stderr", stderr.String(), "dendro: -memory 1MiB is too little: want at least 48MiB\n")
+	testkit.Equal(t, "stderr", stderr.String(), "dendro: -memory 1MiB is too small: want at least 48MiB\n")
 	testkit.Equal(t, "stdout", stdout.String(), "")
 }

@@ -58,17 +58,17 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 		if errors.As(err, &parse) {
 			err = parse.Err
 		}
-		return nil, fmt.Errorf("endpoint is no URL: %w", err)
+		return nil, fmt.Errorf("endpoint is not a URL: %w", err)
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("endpoint %q: scheme %s is not spoken, only OTLP over http and https, port 4318 by custom", u.Redacted(), u.Scheme)
+		return nil, fmt.Errorf("endpoint %q: unsupported scheme %s: want http or https, usually with port 4318", u.Redacted(), u.Scheme)
 	case u.User != nil:
-		return nil, fmt.Errorf("endpoint %q has a user: put credentials into Options.Header, as Authorization", u.Redacted())
+		return nil, fmt.Errorf("endpoint %q has credentials: put them into Options.Header as Authorization", u.Redacted())
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("endpoint %q has no host", endpoint)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("endpoint %q: want no query and no fragment", endpoint)
+		return nil, fmt.Errorf("endpoint %q: must not have a query or a fragment", endpoint)
 	}
 	return u, nil
 }

@@ -58,12 +58,12 @@ func TestResolveEndpointErrors(t *testing.T) {
 	}{
 		{"localhost:4318", nil, `endpoint "localhost:4318" has no scheme: write http://localhost:4318, or https:// for TLS`},
 		{"127.0.0.1:4318", nil, "write http://127.0.0.1:4318"},
-		{"grpc://traces:4317", nil, "scheme grpc is not spoken, only OTLP over http and https"},
-		{"http://me:secret@traces", nil, "put credentials into Options.Header"},
-		{"http://me:secret@tra ces", nil, "no URL: invalid character"},
+		{"grpc://traces:4317", nil, "unsupported scheme grpc: want http or https"},
+		{"http://me:secret@traces", nil, "put them into Options.Header"},
+		{"http://me:secret@tra ces", nil, "not a URL: invalid character"},
 		{"http://:4318", nil, "has no host"},
-		{"http://traces?key=1", nil, "want no query"},
-		{"http://traces#x", nil, "want no query and no fragment"},
+		{"http://traces?key=1", nil, "must not have a query"},
+		{"http://traces#x", nil, "must not have a query or a fragment"},
 		{"", []string{anyEndpoint, "traces:4318"}, anyEndpoint + `: endpoint "traces:4318" has no scheme`},
 		{"", []string{tracesEndpoint, "ftp://traces"}, tracesEndpoint + ": endpoint"},
 	} {

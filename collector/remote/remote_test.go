@@ -422,7 +422,7 @@ func TestCollectorAway(t *testing.T) {
 		testkit.NoError(t, c.Shutdown(background))
 		testkit.Equal(t, "dropped", len(c.Stats().Dropped), 0)
 		testkit.Equal(t, "log", out.String(), `level=WARN msg="dendro: cannot reach http://collector/v1/traces: connection refused; spans are queued, then dropped"
-level=INFO msg="dendro: http://collector/v1/traces takes spans again"
+level=INFO msg="dendro: http://collector/v1/traces accepts spans again"
 `)
 	})
 }
@@ -552,7 +552,7 @@ func TestTimeout(t *testing.T) {
 		if f.times[1] < 3.125 || f.times[1] > 3.25 {
 			t.Errorf("second attempt after %v s", f.times[1])
 		}
-		if !strings.Contains(out.String(), "no answer within 3s") {
+		if !strings.Contains(out.String(), "no response within 3s") {
 			t.Errorf("log: %s", out)
 		}
 	})

@@ -139,7 +139,7 @@ func (s *sender) post(parent context.Context, c *content) answer {
 			err = in.Err
 		}
 		if ctx.Err() != nil && parent.Err() == nil {
-			err = fmt.Errorf("no answer within %v", s.timeout)
+			err = fmt.Errorf("no response within %v", s.timeout)
 		}
 		return answer{err: err, retry: true}
 	}

@@ -212,7 +212,7 @@ func (s *sender) note(now state, err error) {
 	}
 	switch now {
 	case stateOK:
-		slog.Info("dendro: " + s.url + " takes spans again")
+		slog.Info("dendro: " + s.url + " accepts spans again")
 	case stateRejecting:
 		slog.Warn(fmt.Sprintf("dendro: %s rejects spans: %v; they are dropped", s.url, err))
 	case stateUnreachable:

@@ -65,12 +65,12 @@ const largeBytes = 1 << 20
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !strings.HasSuffix("/"+r.URL.Path, tracesPath) {
-		http.Error(w, "dendro receives traces, by OTLP/HTTP at …"+tracesPath, http.StatusNotFound)
+		http.Error(w, "dendro receives traces by OTLP/HTTP at …"+tracesPath, http.StatusNotFound)
 		return
 	}
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "traces are sent by POST", http.StatusMethodNotAllowed)
+		http.Error(w, "traces must be sent with POST", http.StatusMethodNotAllowed)
 		return
 	}
 	f, ok := formatOf(r)

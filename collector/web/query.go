@@ -54,7 +54,7 @@ func parseQuery(v url.Values) (collector.Query, error) {
 		}
 	}
 	if q.MaxDuration > 0 && q.MinDuration > q.MaxDuration {
-		return q, errors.New("minDuration: is longer than maxDuration")
+		return q, errors.New("minDuration is longer than maxDuration")
 	}
 	return q, nil
 }
@@ -135,7 +135,7 @@ func addAttribute(q *collector.Query, key, value string) error {
 
 func setOnce(field *string, key, value string) error {
 	if *field != "" && *field != value {
-		return fmt.Errorf("%s is asked to be both %q and %q", key, *field, value)
+		return fmt.Errorf("%s is given twice: %q and %q", key, *field, value)
 	}
 	*field = value
 	return nil

@@ -56,7 +56,7 @@ func TestParseQueryErrors(t *testing.T) {
 		`tags=a="b`:                               "closing quote",
 		`tags=a="b"c=d`:                           "space is missing",
 		"tags=status=ok":                          "status=ok cannot be searched for",
-		"tags=service.name=a service.name=b":      "both",
+		"tags=service.name=a service.name=b":      "given twice",
 		"q=status=error":                          "begin with {",
 		"q={ status=error":                        "&& or }",
 		"q={ status=error || name=`x` }":          "only conditions joined by &&",
@@ -70,7 +70,7 @@ func TestParseQueryErrors(t *testing.T) {
 		"q={ duration!=1s }":                      "not supported",
 		"q={ status=ok }":                         "only status=error can",
 		"q={ && }":                                "expected a condition",
-		"service=a&q={resource.service.name=`b`}": "both",
+		"service=a&q={resource.service.name=`b`}": "given twice",
 	} {
 		if _, err := parseQuery(valuesOf(query)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q in it", query, err, want)

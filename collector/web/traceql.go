@@ -152,7 +152,7 @@ func compareDuration(q *collector.Query, op, value string) error {
 		most = min(q.MaxDuration, most)
 	}
 	if most < max(q.MinDuration, 1) {
-		return fmt.Errorf("no duration is within these bounds")
+		return fmt.Errorf("no duration satisfies these conditions")
 	}
 	if most < math.MaxInt64 {
 		q.MaxDuration = most

@@ -84,7 +84,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	dendro.SpanFromContext(r.Context()).Discard()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		head.Set("Allow", "GET, HEAD")
-		http.Error(w, "405 method not allowed: everything here is read with GET", http.StatusMethodNotAllowed)
+		http.Error(w, "405 method not allowed: use GET", http.StatusMethodNotAllowed)
 		return
 	}
 

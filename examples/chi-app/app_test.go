@@ -176,9 +176,9 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		{form, "customer=a%00da&product=tea&quantity=1", "customer needs 1 to 80 bytes of text\n"},
 		{form, "customer=ada&product=t%ffea&quantity=1", "product needs 1 to 80 bytes of text\n"},
 		{object, `{"customer":"ada"}`, "an order needs 1 to 20 items\n"},
-		{object, `{"customer":"ada","colour":"red"}`, "the order is not understood: json: unknown field \"colour\"\n"},
-		{object, `{`, "the order is not understood: unexpected EOF\n"},
-		{object, `"` + strings.Repeat("x", maxOrderBytes) + `"`, "the order is not understood: http: request body too large\n"},
+		{object, `{"customer":"ada","colour":"red"}`, "invalid order: json: unknown field \"colour\"\n"},
+		{object, `{`, "invalid order: unexpected EOF\n"},
+		{object, `"` + strings.Repeat("x", maxOrderBytes) + `"`, "invalid order: http: request body too large\n"},
 	} {
 		status, body := do(t, "POST", front+"/orders", test.contentType, test.body)
 		testkit.Equal(t, "status", status, http.StatusBadRequest)

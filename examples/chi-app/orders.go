@@ -98,15 +98,15 @@ func readOrder(w http.ResponseWriter, r *http.Request) (order, error) {
 		in := json.NewDecoder(r.Body)
 		in.DisallowUnknownFields()
 		if err := in.Decode(&o); err != nil {
-			return o, fmt.Errorf("the order is not understood: %w", err)
+			return o, fmt.Errorf("invalid order: %w", err)
 		}
 		if in.More() {
-			return o, errors.New("the order is not understood: something follows it")
+			return o, errors.New("invalid order: unexpected data after it")
 		}
 		return o, o.check()
 	}
 	if err := r.ParseForm(); err != nil {
-		return o, fmt.Errorf("the form is not understood: %w", err)
+		return o, fmt.Errorf("invalid form: %w", err)
 	}
 	quantity, err := strconv.Atoi(r.PostForm.Get("quantity"))
 	if err != nil {

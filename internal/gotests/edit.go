@@ -63,7 +63,7 @@ func edited(dir, importPath string, rules []rule) (map[string][]byte, error) {
 	var failed []error
 	for i, r := range rules {
 		if applied[i] == 0 {
-			failed = append(failed, fmt.Errorf("no %s in %s, to be put into a call of %s: see internal/gotests/suites.go",
+			failed = append(failed, fmt.Errorf("found no %s in %s to wrap in a call of %s: see internal/gotests/suites.go",
 				r.what, filepath.Join(dir, "*_test.go"), r.call))
 		}
 	}

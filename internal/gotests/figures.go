@@ -95,7 +95,7 @@ func (f *figures) compare() error {
 		}
 	}
 	if !same {
-		return fmt.Errorf("%s says something else than the following; make gotests writes it\n%s", f.page, f)
+		return fmt.Errorf("%s has other figures than these; run make gotests to update it\n%s", f.page, f)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (s *suite) run(env environment, overlay string, r run, without *results) (*
 	var failed []error
 	switch {
 	case len(failing) > maxAgain:
-		failed = append(failed, fmt.Errorf("%d tests do not pass, those that have not run included", len(failing)))
+		failed = append(failed, fmt.Errorf("%d tests failed or did not run", len(failing)))
 		failing = slices.Sorted(maps.Keys(got.failed))
 	case len(failing) > 0:
 		if failing, err = s.again(env, overlay, r, failing, got); err != nil {
@@ -89,7 +89,7 @@ func (s *suite) run(env environment, overlay string, r run, without *results) (*
 		}
 	}
 	if r.server && got.server == 0 || r.client && got.client == 0 {
-		failed = append(failed, fmt.Errorf("spans of servers %d, of clients %d: not traced", got.server, got.client))
+		failed = append(failed, fmt.Errorf("%d server spans and %d client spans: something was not traced", got.server, got.client))
 	}
 	return got, errors.Join(failed...)
 }
