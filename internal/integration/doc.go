@@ -1,7 +1,7 @@
-// Package integration tests dendro against the real thing: the OpenTelemetry
-// SDK, databases and a browser. It is a module of its own, so that what it
-// needs is no requirement of dendro.
+// Package integration tests dendro together with other software: the OpenTelemetry
+// SDK, databases and a browser. It is a module of its own, so that dendro does not
+// require these.
 //
-// What is missing on a machine (PostgreSQL, MariaDB, Chromium) is a skip, and a
-// failure with DENDRO_REQUIRE_ALL=1.
+// Tests are skipped if the software they need (PostgreSQL, MariaDB, Chromium) is
+// missing. With DENDRO_REQUIRE_ALL=1 they fail instead.
 package integration

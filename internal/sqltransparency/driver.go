@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// scriptedDriver answers as its script says, and notes every call. It has the
-// methods of a driver's values in structs of their own; a shape puts them together.
+// scriptedDriver responds as its script says and records every call. The methods of a
+// driver's values are in separate structs, which a shape combines.
 type scriptedDriver struct {
 	shape  shape
 	script script
@@ -36,15 +36,15 @@ type gate struct {
 	cancel func()                   // of the context of the operation, nil if it must last
 }
 
-// script is where answers come from: some bytes of any kind.
+// script determines all responses. It may be any sequence of bytes.
 type script struct {
 	data  []byte
 	chaos byte // of 256 calls about so many are answered strangely
 	plain bool // no contexts and no limits: all calls come from the caller's goroutine
 }
 
-// at returns the byte for the n-th use of name. It does not depend on what
-// happened to other names.
+// at returns the byte for the n-th use of name. It does not depend on the uses of
+// other names.
 func (s script) at(name string, n int) int {
 	h := fnv.New32a()
 	fmt.Fprint(h, name, n)
@@ -55,7 +55,7 @@ func (s script) at(name string, n int) int {
 	return int(s.data[sum%uint32(len(s.data))] ^ byte(sum>>16))
 }
 
-// codedError is an error of a type of its own.
+// codedError is an error with a type of its own.
 type codedError struct{ code int }
 
 func (e *codedError) Error() string { return fmt.Sprintf("scripted error %d", e.code) }
@@ -77,7 +77,7 @@ var known = []struct {
 	{"ErrTxDone", sql.ErrTxDone}, {"ErrConnDone", sql.ErrConnDone},
 }
 
-// describe names an error by its identity, and those that it wraps.
+// describe names an error, and the errors that it wraps, by identity.
 func describe(err error) string {
 	if err == nil {
 		return "ok"
@@ -96,7 +96,7 @@ func describe(err error) string {
 
 type contextKey struct{}
 
-// describeContext says what of a context a driver can tell.
+// describeContext describes what a driver can see of a context.
 func (d *scriptedDriver) describeContext(ctx context.Context) string {
 	out := "live"
 	if ctx.Err() != nil {
@@ -134,7 +134,7 @@ func describeValues(args []driver.Value) string {
 	return b.String()
 }
 
-// describeValue does not follow pointers, whose addresses differ.
+// describeValue does not follow pointers, because their addresses differ.
 func describeValue(v any) string {
 	switch v := v.(type) {
 	case sql.Out:
@@ -150,10 +150,10 @@ func describeValue(v any) string {
 	return addresses.ReplaceAllString(fmt.Sprintf("%T(%v)", v, v), "0x")
 }
 
-// addresses differ from run to run.
+// addresses match addresses, which differ from run to run.
 var addresses = regexp.MustCompile("0x[0-9a-f]+")
 
-// object returns the name of a new value: "conn1".
+// object returns the name of a new value, for example "conn1".
 func (d *scriptedDriver) object(kind string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -161,8 +161,8 @@ func (d *scriptedDriver) object(kind string) string {
 	return fmt.Sprint(kind, d.objects[kind])
 }
 
-// call notes a call and returns the answer for it: nil for one that goes well.
-// The errors are those that the method may give; the script chooses.
+// call records a call and returns its error, or nil if it succeeds. The script chooses
+// among the errors that the method may return.
 func (d *scriptedDriver) call(object, method, detail string, errs ...error) error {
 	use := object + "." + method
 	d.mu.Lock()
@@ -187,11 +187,11 @@ func (d *scriptedDriver) call(object, method, detail string, errs ...error) erro
 	return errs[choice%len(errs)]
 }
 
-// cancelling are the methods during which a context may end.
+// cancelling are the methods during which a context may be canceled.
 var cancelling = []string{"ExecContext", "QueryContext", "Exec", "Query", "PrepareContext", "Prepare", "BeginTx", "Begin",
 	"stmt.ExecContext", "stmt.QueryContext", "stmt.Exec", "stmt.Query", "Ping", "Next"}
 
-// nothing says whether the next call of method gives nil and no error.
+// nothing reports whether the next call of method returns nil and no error.
 func (d *scriptedDriver) nothing(object, method string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -199,7 +199,7 @@ func (d *scriptedDriver) nothing(object, method string) bool {
 	return d.script.at(object+"."+method+" nothing", n) < int(d.script.chaos)/8 && d.ready.panics != nil && d.ready.panics("nil from "+method)
 }
 
-// choose returns a number below n, another one each time.
+// choose returns a number below n, a different one each time.
 func (d *scriptedDriver) choose(what string, n int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -208,9 +208,9 @@ func (d *scriptedDriver) choose(what string, n int) int {
 	return d.script.at("choose "+what, c) % n
 }
 
-// take returns the calls since the last time. database/sql closes the statements
-// of a connection in the order of a map, and the rows of a transaction in
-// goroutines of their own, so these are sorted.
+// take returns the calls since the last take. database/sql closes the statements of a
+// connection in the order of a map, and the rows of a transaction in goroutines of
+// their own, so take sorts these calls.
 func (d *scriptedDriver) take() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -276,8 +276,7 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) { return c.prepareAs("
 func (c *conn) Begin() (driver.Tx, error)                 { return c.beginAs("Begin", "") }
 func (c *conn) Close() error                              { return c.d.call(c.name, "conn.Close", "", errPlain) }
 
-// preparer, beginner and the types that follow are optional parts of a
-// connection.
+// preparer, beginner and the following types are optional parts of a connection.
 type preparer struct{ of *conn }
 
 func (p preparer) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
@@ -290,8 +289,8 @@ func (b beginner) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 	return b.of.beginAs("BeginTx", fmt.Sprintf("%v%s", o, b.of.d.describeContext(ctx)))
 }
 
-// execErrors are what a connection may say to an exec or query; ErrSkip is what
-// database/sql acts on.
+// execErrors are the errors that a connection may return from an exec or query.
+// database/sql handles ErrSkip in a special way.
 var execErrors = []error{driver.ErrSkip, errPlain, driver.ErrSkip, errCoded, driver.ErrBadConn, errWrapped, context.Canceled, io.EOF}
 
 type execer struct{ of *conn }
@@ -338,7 +337,7 @@ type validator struct{ of *conn }
 
 func (v validator) IsValid() bool { return v.of.d.call(v.of.name, "IsValid", "", errPlain) == nil }
 
-// check may change the value, as drivers do.
+// check may change the value, like real drivers.
 func (d *scriptedDriver) check(object string, v *driver.NamedValue) error {
 	err := d.call(object, "CheckNamedValue", fmt.Sprintf("%s%d:%s", v.Name, v.Ordinal, describeValue(v.Value)),
 		driver.ErrSkip, driver.ErrRemoveArgument, errPlain, driver.ErrSkip)
@@ -355,7 +354,7 @@ func (d *scriptedDriver) check(object string, v *driver.NamedValue) error {
 	return driver.ErrSkip
 }
 
-// Option is an argument that only the driver's own check takes.
+// Option is an argument that only the driver's own check accepts.
 type Option string
 
 func (d *scriptedDriver) exec(object, method, detail string, errs ...error) (driver.Result, error) {
@@ -372,8 +371,8 @@ func (d *scriptedDriver) exec(object, method, detail string, errs ...error) (dri
 	return result{d, d.object("result"), d.choose("result", 8)}, nil
 }
 
-// result answers the same every time it is asked. Its calls are not noted: a
-// wrapper may ask how many rows there are.
+// result returns the same values whenever it is called. Its calls are not recorded,
+// because a wrapper may ask for the number of rows.
 type result struct {
 	d    *scriptedDriver
 	name string
@@ -432,7 +431,7 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 	return s.d.query(s.name, "stmt.Query", describeValues(args), stmtErrors...)
 }
 
-// stmtExecer and the types that follow are optional parts of a statement.
+// stmtExecer and the following types are optional parts of a statement.
 type stmtExecer struct{ of *stmt }
 
 func (s stmtExecer) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
@@ -531,14 +530,14 @@ func (r *rows) advance(method, detail string) error {
 	return nil
 }
 
-// cursor is a value that has rows.
+// cursor is a column value that is itself a set of rows.
 type cursor struct{}
 
 func (cursor) Columns() []string         { return []string{"cursor"} }
 func (cursor) Close() error              { return nil }
 func (cursor) Next([]driver.Value) error { return io.EOF }
 
-// resultSets and the types that follow are optional parts of rows.
+// resultSets and the following types are optional parts of rows.
 type resultSets struct{ of *rows }
 
 func (s resultSets) HasNextResultSet() bool {

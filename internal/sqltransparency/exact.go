@@ -10,17 +10,17 @@ import (
 
 //go:generate go run gen.go
 
-// Library wraps drivers.
+// Library is a tracing library that wraps drivers.
 type Library struct {
 	Name string
 	Wrap func(driver.Driver) driver.Driver
-	// Context returns the context of a request, whose calls are traced. Nil:
-	// the context as it is.
+	// Context returns the context of a request whose calls are traced. If it is nil,
+	// the context is used unchanged.
 	Context func(context.Context) context.Context
 }
 
-// probe finds an optional interface, or one of two that database/sql uses for
-// the same.
+// probe finds an optional interface, or one of two that database/sql uses for the same
+// purpose.
 type probe struct {
 	name string
 	has  func(v any) bool
@@ -57,7 +57,7 @@ var (
 	connectorProbes = []probe{probeOf[io.Closer]("io.Closer")}
 )
 
-// Combination is what became of a value of a driver.
+// Combination is the result of wrapping a driver's value.
 type Combination struct {
 	Kind  string   // "Conn", "old Conn" for one without contexts, "Stmt", "old Stmt", "Rows" or "Connector"
 	Lost  []string // interfaces that only the driver's has
@@ -68,8 +68,8 @@ func (c Combination) String() string {
 	return fmt.Sprintf("%s: lost %s; added %s", c.Kind, strings.Join(c.Lost, ", "), strings.Join(c.Added, ", "))
 }
 
-// Differs says whether database/sql sees other interfaces than the driver's
-// own.
+// Differs reports whether the wrapped value has other interfaces than the driver's
+// value.
 func (c Combination) Differs() bool { return len(c.Lost)+len(c.Added) > 0 }
 
 func compare(kind string, bare, wrapped any, probes []probe) Combination {
@@ -85,8 +85,8 @@ func compare(kind string, bare, wrapped any, probes []probe) Combination {
 	return c
 }
 
-// Combinations wraps a value of every combination of optional interfaces that a
-// connection, a statement, rows and a connector can have.
+// Combinations wraps a value of every combination of optional interfaces that
+// connections, statements, rows and connectors can have.
 func Combinations(l Library) ([]Combination, error) {
 	e := enumeration{library: l}
 	for era, prefix := range []string{"", "old "} {
@@ -114,7 +114,7 @@ type enumeration struct {
 	err     error
 }
 
-// add compares the value of that kind with what the library makes of it.
+// add compares a value of the given kind with the wrapped one.
 func (e *enumeration) add(kind string, s shape) {
 	if e.err != nil {
 		return
@@ -146,7 +146,7 @@ func (e *enumeration) add(kind string, s shape) {
 	}
 }
 
-// values is one value of each kind.
+// values has one value of each kind.
 type values struct {
 	connector driver.Connector
 	conn      driver.Conn
@@ -154,7 +154,7 @@ type values struct {
 	rows      driver.Rows
 }
 
-// open gets values of the shape through a library.
+// open gets values of the given shape through a library.
 func open(s shape, l Library) (v values, err error) {
 	d := s.newDriver(newScriptedDriver(s, script{}))
 	ctx := context.Background()

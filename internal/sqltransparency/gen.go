@@ -1,7 +1,7 @@
 //go:build ignore
 
-// This program writes shape_gen.go: a function for each kind of a driver's value
-// that has optional interfaces, which returns a value with some of them. With
+// This program writes shape_gen.go, which has a function for each kind of a driver's
+// value with optional interfaces. The function returns a value with some of them. With
 // -check it writes nothing and fails if the file is out of date.
 package main
 

@@ -23,12 +23,12 @@ func Random(seed uint64) []byte {
 	return data
 }
 
-// header is how many bytes of a script say what the driver is like.
+// header is the number of bytes at the start of a script that describe the driver.
 const header = 8
 
-// Run makes the calls of a script on a scripted driver that l wraps, and returns
-// each with the calls of the driver that it led to, and its result. The clock is
-// that of a synctest bubble.
+// Run makes the calls of a script on a scripted driver that l wraps. For each call it
+// returns the resulting calls of the driver and the result. The clock is that of a
+// synctest bubble.
 func Run(t *testing.T, l Library, data []byte) (trace []string) {
 	defer func() {
 		if r := recover(); r != nil { // synctest found a deadlock
@@ -43,12 +43,12 @@ func Run(t *testing.T, l Library, data []byte) (trace []string) {
 	return trace
 }
 
-// WithoutErrors is at the end of the first line of a trace, which says what the
-// driver is like, if all its calls go well.
+// WithoutErrors ends the first line of a trace, which describes the driver, if all its
+// calls succeed.
 const WithoutErrors = ", without errors"
 
-// Difference returns the call at which two traces part, as the one and as the
-// other have it; "" if they are equal.
+// Difference returns the first call at which two traces differ, as it is in each of
+// them. It returns empty strings if they are equal.
 func Difference(a, b []string) (inA, inB string) {
 	for i := range max(len(a), len(b)) {
 		inA, inB = "nothing", "nothing"
@@ -65,8 +65,8 @@ func Difference(a, b []string) (inA, inB string) {
 	return "", ""
 }
 
-// sequence is a run of a script. What is open is closed in the end, and before
-// that where database/sql would wait for it forever.
+// sequence is a run of a script. At its end it closes everything that is open. It
+// closes some things earlier if database/sql would otherwise wait for them forever.
 type sequence struct {
 	driver  *scriptedDriver
 	db      *sql.DB
@@ -82,8 +82,7 @@ type sequence struct {
 	conns   []*openConn
 }
 
-// place is where a call is made: on the database, a connection or a
-// transaction.
+// place is where a call is made: on the database, a connection or a transaction.
 type place struct {
 	name string
 	on   querier
@@ -163,7 +162,7 @@ func newSequence(l Library, data []byte) *sequence {
 	return s
 }
 
-// choose takes a byte of the script.
+// choose uses a byte of the script to choose a number below n.
 func (s *sequence) choose(n int) int {
 	if len(s.data) == 0 {
 		return 0
@@ -175,8 +174,8 @@ func (s *sequence) choose(n int) int {
 
 func pick[T any](s *sequence, from []T) T { return from[s.choose(len(from))] }
 
-// does makes one call and notes what came of it. While it lasts, the methods
-// that may says so of may panic, and cancel may be called.
+// does makes one call and records its result. During the call, methods for which may
+// returns true may panic, and cancel may be called.
 func (s *sequence) does(what string, may func(string) bool, cancel func(), f func() string) {
 	g := gate{cancel: cancel}
 	if s.plain {
@@ -198,14 +197,13 @@ func (s *sequence) does(what string, may func(string) bool, cancel func(), f fun
 
 func never(string) bool { return false }
 
-// always allows everything that leaves database/sql without a lock, and that it
-// does not call in the order of a map.
+// always allows panics in all methods that database/sql calls without holding a lock
+// and not in the order of a map.
 func always(method string) bool {
 	return method != "Columns" && method != "ScanColumn" && method != "stmt.Close"
 }
 
-// butNil is always, except that no preparation gives nil: the pool would keep
-// it.
+// butNil is always, except that no preparation returns nil, which the pool would keep.
 func butNil(method string) bool {
 	return always(method) && !strings.HasPrefix(method, "nil from Prepare")
 }
@@ -221,7 +219,7 @@ func only(names ...string) func(string) bool {
 	}
 }
 
-// request is the context of a call; ctx is nil for a call without one.
+// request is the context of a call. ctx is nil for a call without one.
 type request struct {
 	ctx    context.Context
 	what   string
@@ -235,8 +233,8 @@ func (r request) orBackground() context.Context {
 	return r.ctx
 }
 
-// request chooses a context. A call that may wait for a connection has one that
-// ends.
+// request chooses a context. If the call may wait for a connection, the context has a
+// deadline.
 func (s *sequence) request() request {
 	kind := s.choose(10)
 	if s.plain {
@@ -245,7 +243,7 @@ func (s *sequence) request() request {
 	if s.limited && kind < 4 {
 		kind = 9
 	}
-	// No two end at the same time.
+	// No two deadlines are at the same time.
 	timeout := time.Hour + time.Duration(len(s.cancels))*7*time.Microsecond
 	ctx, cancel := s.base, context.CancelFunc(nil)
 	switch kind {
@@ -273,8 +271,8 @@ func (s *sequence) request() request {
 	return request{ctx, map[int]string{4: "cancelled", 5: "expired", 9: "with deadline"}[kind], nil}
 }
 
-// place chooses where to call. What would make database/sql wait for itself is
-// ended first.
+// place chooses where to call. It first closes whatever would make database/sql wait
+// for itself.
 func (s *sequence) place() place {
 	kind := s.choose(6)
 	if kind >= 4 && len(s.txs) > 0 {
@@ -289,8 +287,8 @@ func (s *sequence) place() place {
 	return place{"db", s.db, nil, nil}
 }
 
-// clear closes what holds a connection: a call that finds the connection bad
-// waits for it.
+// clear closes everything that holds a connection, because a call that finds the
+// connection to be bad waits for it.
 func (s *sequence) clear(c *openConn) {
 	for _, r := range s.rows {
 		if r.where.conn == c {
@@ -318,12 +316,12 @@ func remove[T any](from []T, drop func(T) bool) []T {
 
 var queries = []string{"SELECT a FROM t", "INSERT INTO t VALUES ('x', 1)", "", "UPDATE t SET a = ? -- why", "DELETE FROM t WHERE a IN (1, 2)", "broken 'text"}
 
-// valuer is an argument that says itself what it is.
+// valuer is an argument that implements driver.Valuer.
 type valuer struct{ err error }
 
 func (v valuer) Value() (driver.Value, error) { return "valued", v.err }
 
-// pointer panics for nil, which database/sql prevents.
+// pointer panics if it is nil, which database/sql prevents.
 type pointer struct{ s string }
 
 func (p pointer) Value() (driver.Value, error) { return p.s, nil }
@@ -356,8 +354,8 @@ func (s *sequence) run() {
 	s.end()
 }
 
-// mayExec and the functions that follow say which methods may panic in a call,
-// so that database/sql itself does not wait forever afterwards.
+// mayExec and the following functions say which methods may panic during a call
+// without making database/sql wait forever afterwards.
 func mayExec(place) func(string) bool { return always }
 
 func mayQuery(p place) func(string) bool {
@@ -414,8 +412,8 @@ func (s *sequence) keepRows(rows *sql.Rows, p place, r request) {
 	}
 }
 
-// queryRow does not cancel on the way: whether the row is closed before it is
-// read would be chance.
+// queryRow does not cancel its context during the call, because it would be chance
+// whether the row is closed before it is read.
 func (s *sequence) queryRow() {
 	p, query, args, r := s.place(), pick(s, queries), s.args(), s.request()
 	dest, show := s.dest(false, s.choose(4))
@@ -430,13 +428,13 @@ func (s *sequence) queryRow() {
 	})
 }
 
-// scanRow waits before it scans: a context that has ended closes the row.
+// scanRow waits before it scans, as a canceled context closes the row.
 func scanRow(row *sql.Row, dest []any) string {
 	synctest.Wait()
 	return describe(row.Scan(dest...))
 }
 
-// dest returns n destinations, and what prints them.
+// dest returns n destinations and a function that formats them.
 func (s *sequence) dest(raw bool, n int) (dest []any, show func() string) {
 	for range n {
 		choices := []any{new(any), new(any), new(string), new(int64), new(sql.NullString), new([]byte), new(time.Time), new(float64), new(bool), new(sql.Rows)}
@@ -697,7 +695,7 @@ func (s *sequence) raw() {
 	})
 }
 
-// cancel ends a context of an earlier call.
+// cancel cancels the context of an earlier call.
 func (s *sequence) cancel() {
 	if len(s.cancels) == 0 {
 		return
@@ -728,7 +726,7 @@ func (s *sequence) stats() {
 	s.does("db.Stats", never, nil, func() string { return fmt.Sprintf("%+v", s.db.Stats()) })
 }
 
-// wait lets the bubble's clock go on, by a time that no limit is a multiple of.
+// wait advances the clock of the bubble by a time of which no timeout is a multiple.
 func (s *sequence) wait() {
 	s.does("time passes", never, nil, func() string { time.Sleep(2437 * time.Millisecond); return "" })
 }
@@ -754,7 +752,7 @@ func (s *sequence) closeConn() {
 	s.does("conn.Close", only("conn.Close", "IsValid"), nil, func() string { return describe(c.conn.Close()) })
 }
 
-// end closes everything, and whatever script there was, nothing panics.
+// end closes everything. Nothing panics during that, whatever the script says.
 func (s *sequence) end() {
 	s.stats()
 	for _, r := range s.rows {

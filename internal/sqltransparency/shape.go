@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Bits of a shape: which optional interfaces a value has.
+// Numbers of bits of a shape, one for each optional interface.
 const (
 	connParts = 6 // exec, query, Pinger, NamedValueChecker, SessionResetter, Validator
 	stmtParts = 2 // NamedValueChecker, ColumnConverter
@@ -23,7 +23,7 @@ type shape struct {
 	connector  bool // the driver has OpenConnector
 }
 
-// String says what the connections and statements have.
+// String describes the connections and statements.
 func (s shape) String() string {
 	if s.era >= pureEras {
 		return "with old and new methods mixed"
@@ -47,8 +47,7 @@ func (s shape) String() string {
 	return out
 }
 
-// Eras of connections and statements. Those that are mixed have all optional
-// interfaces.
+// Eras of connections and statements. Mixed ones have all optional interfaces.
 const (
 	today       = iota // with contexts
 	old                // Execer, Queryer and what driver.Conn and driver.Stmt have
@@ -66,7 +65,7 @@ type todayConn struct {
 	beginner
 }
 
-// todayStmt is a statement that has them.
+// todayStmt is a statement that has the methods with contexts.
 type todayStmt struct {
 	*stmt
 	stmtExecer
@@ -130,8 +129,7 @@ func (s shape) newStmt(t *stmt) driver.Stmt {
 	}{t, stmtQueryer{t}, stmtChecker{t}}
 }
 
-// newDriver returns a driver whose connections, and all that comes from them,
-// are of this shape.
+// newDriver returns a driver whose values have this shape.
 func (s shape) newDriver(d *scriptedDriver) driver.Driver {
 	if !s.connector {
 		return plainDriver{d}
@@ -175,8 +173,8 @@ type closingConnector struct{ connector }
 
 func (c closingConnector) Close() error { return c.d.call("connector", "Close", "", errPlain) }
 
-// Open does what [database/sql.Open] does with a registered driver, and returns
-// the connector.
+// Open returns the connector that [database/sql.Open] would use for a registered
+// driver.
 func Open(d driver.Driver, dsn string) (driver.Connector, error) {
 	if c, ok := d.(driver.DriverContext); ok {
 		return c.OpenConnector(dsn)

@@ -9,8 +9,7 @@ import (
 	"runtime"
 )
 
-// catching serves h, wrapped, in a handler that notes what it panics with and
-// lets it go on.
+// catching serves h, wrapped, inside a handler that records a panic and continues it.
 func (x *exchange) catching(h http.HandlerFunc) *httptest.Server {
 	inner := x.wrap(h)
 	return x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -25,7 +24,7 @@ func (x *exchange) catching(h http.HandlerFunc) *httptest.Server {
 	}))
 }
 
-// ends are the ways in which a handler can end its exchange.
+// ends are the ways in which a handler can end.
 var ends = []struct {
 	name string
 	end  func()
@@ -60,7 +59,7 @@ var stages = []struct {
 
 const flushed = "after Flush"
 
-// everyEnd is a case for each end at each stage.
+// everyEnd returns a case for each end at each stage.
 func everyEnd() (cases []Case) {
 	for _, stage := range stages {
 		for _, e := range ends {
@@ -78,8 +77,8 @@ func everyEnd() (cases []Case) {
 	return cases
 }
 
-// endAt asks a handler, served by serve, that ends by end when run has begun a response,
-// and then whether the connection can be used again.
+// endAt makes a request to a handler, served by serve, that runs run and then end.
+// Afterwards it tests whether the connection can be reused.
 func (x *exchange) endAt(stage string, serve func(http.HandlerFunc) *httptest.Server, run func(http.ResponseWriter), end func()) {
 	x.quiet = x.protocol != HTTP1
 	arrived := make(chan struct{})

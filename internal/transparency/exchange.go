@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// patience is how long to wait for what should happen at once.
+// patience bounds how long to wait for something that should happen at once.
 const patience = 5 * time.Second
 
 // exchange is a run of a case.
@@ -39,7 +39,7 @@ type exchange struct {
 	notes map[string][]string // by who made them
 }
 
-// note adds a note of who.
+// note adds a note by who.
 func (x *exchange) note(who, format string, args ...any) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -49,11 +49,11 @@ func (x *exchange) note(who, format string, args ...any) {
 func (x *exchange) client(format string, args ...any)  { x.note("client", format, args...) }
 func (x *exchange) handler(format string, args ...any) { x.note("handler", format, args...) }
 
-// outer is for handlers outside the wrapper.
+// outer adds a note by a handler outside the wrapper.
 func (x *exchange) outer(format string, args ...any) { x.note("outer handler", format, args...) }
 
-// all returns the notes, those of one after those of the other: who was first
-// is up to chance.
+// all returns the notes, grouped by who made them, because their order among each
+// other is up to chance.
 func (x *exchange) all() []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -66,7 +66,8 @@ func (x *exchange) all() []string {
 	return out
 }
 
-// await waits until c is closed or sends. What is for the note if it does not.
+// await waits until c is closed or has a value. If neither happens, it adds a note
+// about what.
 func (x *exchange) await(c <-chan struct{}, what string) bool {
 	select {
 	case <-c:
@@ -77,7 +78,7 @@ func (x *exchange) await(c <-chan struct{}, what string) bool {
 	}
 }
 
-// wrap puts the wrapper around h.
+// wrap wraps h.
 func (x *exchange) wrap(h http.Handler) http.Handler {
 	if x.wrapper.Handler == nil {
 		return h
@@ -88,7 +89,7 @@ func (x *exchange) wrap(h http.Handler) http.Handler {
 // handle serves h in the wrapper.
 func (x *exchange) handle(h http.HandlerFunc) *httptest.Server { return x.serve(x.wrap(h)) }
 
-// serve serves h as it is.
+// serve serves h without the wrapper.
 func (x *exchange) serve(h http.Handler) *httptest.Server {
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(serverLog{x}, "", 0)
@@ -122,7 +123,7 @@ func (x *exchange) callServer(s *httptest.Server) *http.Client {
 	return &http.Client{Transport: x.around(transportOf(s))}
 }
 
-// around puts the wrapper around base.
+// around wraps base.
 func (x *exchange) around(base http.RoundTripper) http.RoundTripper {
 	if x.wrapper.Transport == nil {
 		return base
@@ -130,7 +131,7 @@ func (x *exchange) around(base http.RoundTripper) http.RoundTripper {
 	return x.wrapper.Transport(base)
 }
 
-// serverLog notes what a server logs, without addresses and stacks.
+// serverLog records what a server logs, without addresses and stacks.
 type serverLog struct{ x *exchange }
 
 func (l serverLog) Write(p []byte) (int, error) {
@@ -145,8 +146,8 @@ var address = regexp.MustCompile(`(127\.0\.0\.1|\[::1\]):\d+`)
 
 func withoutAddresses(s string) string { return address.ReplaceAllString(s, "ADDRESS") }
 
-// lost are the words of the system for a connection that the peer has left:
-// which of them it is depends on who was faster.
+// lost matches the errors of the system for a connection that the peer has closed.
+// Which of them occurs depends on timing.
 var lost = regexp.MustCompile(`(read|write) tcp \S+: .*(connection reset by peer|broken pipe|use of closed network connection|connection was aborted|forcibly closed).*|^connection error: .*|^client disconnected$`)
 
 // describe returns the types and the text of err.
@@ -173,7 +174,7 @@ func show(data []byte) string {
 	return fmt.Sprintf("%d bytes with the checksum %08x", len(data), crc32.ChecksumIEEE(data))
 }
 
-// added are the headers that tracing is for.
+// added are the headers that tracing adds on purpose.
 var added = []string{"Traceparent", "Tracestate", "Baggage"}
 
 // headers returns h in a fixed order, without the values of Date and of tracing.
@@ -191,7 +192,7 @@ func headers(h http.Header) string {
 	return withoutAddresses(strings.TrimSpace(b.String()))
 }
 
-// newRequest makes a request to a path of s.
+// newRequest returns a request to a path of s.
 func (x *exchange) newRequest(method string, s *httptest.Server, path string, body io.Reader) *http.Request {
 	r, err := http.NewRequest(method, s.URL+path, body)
 	if err != nil {
@@ -212,15 +213,15 @@ func (x *exchange) post(s *httptest.Server, path, body string) {
 	x.do(s, x.newRequest("POST", s, path, strings.NewReader(body)))
 }
 
-// do sends r and notes the answer, which it reads to its end.
+// do sends r, and records the response to its end.
 func (x *exchange) do(s *httptest.Server, r *http.Request) {
 	if resp := x.begin(s, r); resp != nil {
 		x.readBody(resp)
 	}
 }
 
-// begin sends r and notes the answer up to its body. It returns nil if there
-// was none.
+// begin sends r and records the response up to its body. It returns nil if there was
+// no response.
 func (x *exchange) begin(s *httptest.Server, r *http.Request) *http.Response {
 	c := &http.Client{
 		Transport:     x.around(transportOf(s)),
@@ -229,7 +230,7 @@ func (x *exchange) begin(s *httptest.Server, r *http.Request) *http.Response {
 	return x.send(c, r)
 }
 
-// send is begin with a client.
+// send is begin with a given client.
 func (x *exchange) send(c *http.Client, r *http.Request) *http.Response {
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(i httptrace.GotConnInfo) { x.client("connection reused=%t", i.Reused) },
@@ -255,7 +256,7 @@ func (x *exchange) noteResponse(resp *http.Response) {
 	}
 }
 
-// readBody notes the rest of the response and closes it.
+// readBody records the rest of the response and closes it.
 func (x *exchange) readBody(resp *http.Response) {
 	body, err := io.ReadAll(resp.Body)
 	x.client("body %s, %s", show(body), describe(err))
@@ -267,8 +268,8 @@ func (x *exchange) readBody(resp *http.Response) {
 	}
 }
 
-// raw sends bytes, notes nothing but what comes back on the connection, and
-// returns when the server has closed it.
+// raw sends bytes and records only what comes back on the connection. It returns when
+// the server has closed it.
 func (x *exchange) raw(s *httptest.Server, request string) { x.converse(s, request, false) }
 
 // halfClosed is raw for a client that closes its half of the connection.
@@ -291,7 +292,7 @@ func (x *exchange) converse(s *httptest.Server, request string, half bool) {
 	}
 }
 
-// dial connects a client of HTTP/1.1.
+// dial connects an HTTP/1.1 client.
 func (x *exchange) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	if err != nil {
@@ -340,8 +341,8 @@ func (x *exchange) close() {
 	}
 }
 
-// noteBytes notes what came from each server. On how many connections is up to
-// chance where a proxy makes them.
+// noteBytes records what each server sent. If there is a proxy, the number of its
+// connections is up to chance.
 func (x *exchange) noteBytes() {
 	if x.quiet {
 		return
@@ -361,7 +362,8 @@ func (x *exchange) noteBytes() {
 	}
 }
 
-// noteGoroutines waits for those of the exchange to end and notes which do not.
+// noteGoroutines waits for the goroutines of the exchange to end and records those
+// that do not.
 func (x *exchange) noteGoroutines(before map[string]string) {
 	deadline := time.Now().Add(patience)
 	for {
@@ -382,8 +384,8 @@ func (x *exchange) noteGoroutines(before map[string]string) {
 	}
 }
 
-// goroutines returns the functions that the goroutines of net/http and of this
-// package began with, by the id of the goroutine.
+// goroutines returns the functions with which the goroutines of net/http and of this
+// package began, by goroutine id.
 func goroutines() map[string]string {
 	buf := make([]byte, 1<<16)
 	n := runtime.Stack(buf, true)

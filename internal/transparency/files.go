@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// modified is when the files of the cases were changed.
+// modified is the modification time of the files of the cases.
 var modified = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 
-// inDirectory calls f with a directory that has a file of 128 KiB, and one with
-// a page in it.
+// inDirectory calls f with a directory that contains a file of 128 KiB and a directory
+// with a page.
 func inDirectory(f func(dir string)) {
 	dir, err := os.MkdirTemp("", "transparency")
 	if err != nil {
@@ -39,7 +39,7 @@ func inDirectory(f func(dir string)) {
 	f(dir)
 }
 
-// copyFile sends the file of [inDirectory], through what f makes of it.
+// copyFile sends the file of [inDirectory] as returned by f.
 func (x *exchange) copyFile(w http.ResponseWriter, dir string, f func(*os.File) io.Reader) {
 	file, err := os.Open(filepath.Join(dir, "file.txt"))
 	if err != nil {
@@ -50,7 +50,7 @@ func (x *exchange) copyFile(w http.ResponseWriter, dir string, f func(*os.File) 
 	x.handler("copied %d, %s", n, describe(err))
 }
 
-// http1Writer is what a response writer of HTTP/1.1 can do.
+// http1Writer has the methods of a response writer of HTTP/1.1.
 type http1Writer interface {
 	http.ResponseWriter
 	http.Flusher
@@ -61,8 +61,8 @@ type http1Writer interface {
 	deprecatedCloseNotifier
 }
 
-// sourceSpy notes from what net/http is to read: of a file it asks the system to
-// send it.
+// sourceSpy records from what net/http reads. If it is a file, net/http lets the
+// system send it.
 type sourceSpy struct {
 	http1Writer
 	x *exchange
@@ -215,8 +215,8 @@ var fileCases = []Case{
 	}},
 }
 
-// countTemporaryFiles gives temporary files a directory of their own. count
-// returns how many are there; it is noted at the end.
+// countTemporaryFiles uses a new directory for temporary files. count returns how many
+// there are. Their number is also recorded at the end.
 func (x *exchange) countTemporaryFiles() (count func() int) {
 	dir, err := os.MkdirTemp("", "transparency")
 	if err != nil {
@@ -247,7 +247,7 @@ func setenv(name, value string) (restore func()) {
 	}
 }
 
-// upload makes a request with a form that has a file of 64 KiB.
+// upload returns a request with a form that has a file of 64 KiB.
 func (x *exchange) upload(s *httptest.Server) *http.Request {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// proxyTo is a reverse proxy to backend.
+// proxyTo returns a reverse proxy to backend.
 func (x *exchange) proxyTo(backend *httptest.Server) *httputil.ReverseProxy {
 	target, err := url.Parse(backend.URL)
 	if err != nil {
@@ -31,8 +31,8 @@ func (x *exchange) proxyTo(backend *httptest.Server) *httputil.ReverseProxy {
 	}
 }
 
-// proxied is a case with a reverse proxy: once the proxy is in the wrapper, once
-// what is behind it.
+// proxied returns two cases with a reverse proxy. In one the proxy is wrapped, in the
+// other the server behind it.
 func proxied(name string, protocols []string, backend func(*exchange) http.HandlerFunc, ask func(*exchange, *httptest.Server)) []Case {
 	return []Case{
 		{"reverse proxy inside: " + name, protocols, func(x *exchange) {
@@ -162,19 +162,19 @@ var nestedCases = slices.Concat(
 	},
 )
 
-// unwrapper is a writer as middlewares make it.
+// unwrapper is a writer as middlewares typically make it.
 type unwrapper struct{ http.ResponseWriter }
 
 func (u unwrapper) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
-// path is a handler that answers with the path it sees.
+// path returns a handler that responds with the path that it sees.
 func (x *exchange) path() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s %v", r.URL, r.RequestURI, r.URL.Query())
 	})
 }
 
-// timeouts has a handler in time, and one that is late.
+// timeouts has a handler that is in time and one that is late.
 func (x *exchange) timeouts(limited func(http.Handler, time.Duration) http.Handler) {
 	late := make(chan struct{})
 	s := x.serve(limited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -189,7 +189,7 @@ func (x *exchange) timeouts(limited func(http.Handler, time.Duration) http.Handl
 	s = x.serve(limited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(late)
 		x.await(r.Context().Done(), "the end of the time")
-		// Only now has http.TimeoutHandler answered, or will before this does.
+		// By now http.TimeoutHandler has responded, or will before this handler does.
 		x.handler("error %s", describe(r.Context().Err()))
 	}), 10*time.Millisecond))
 	x.get(s, "/")

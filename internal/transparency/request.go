@@ -15,13 +15,13 @@ import (
 	"sync/atomic"
 )
 
-// readAll notes what is left in the body of r.
+// readAll records the rest of the body of r.
 func (x *exchange) readAll(r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	x.handler("body %s, %s", show(body), describe(err))
 }
 
-// pipelined are two requests at once, the first with a body.
+// pipelined is two requests at once, the first of them with a body.
 const pipelined = "POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" +
 	"GET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -241,7 +241,7 @@ var requestCases = []Case{
 	}},
 }
 
-// readOrRefuse is a handler that reads the body.
+// readOrRefuse returns a handler that reads the body.
 func (x *exchange) readOrRefuse() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x.handler("length %d", r.ContentLength)
@@ -253,8 +253,8 @@ func (x *exchange) readOrRefuse() http.Handler {
 	})
 }
 
-// changing serves a handler that changes its request. Another one, outside the
-// wrapper, notes what it sees of that.
+// changing serves a handler that changes its request. A handler outside the wrapper
+// records what it sees of that.
 func (x *exchange) changing(change func(*http.Request)) *httptest.Server {
 	inner := x.wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { change(r) }))
 	return x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -267,7 +267,7 @@ func (x *exchange) changing(change func(*http.Request)) *httptest.Server {
 	}))
 }
 
-// expect sends a body with 100-continue, and a request after it.
+// expect sends a body with 100-continue and then another request.
 func (x *exchange) expect(s *httptest.Server) {
 	transportOf(s).ExpectContinueTimeout = patience
 	body := &countingReader{Reader: strings.NewReader("body")}
@@ -281,7 +281,7 @@ func (x *exchange) expect(s *httptest.Server) {
 	x.post(s, "/", "next")
 }
 
-// countingReader knows whether it was read.
+// countingReader records whether it was read.
 type countingReader struct {
 	io.Reader
 	asked atomic.Bool

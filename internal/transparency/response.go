@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// deprecatedCloseNotifier is http.CloseNotifier, for which handlers still look.
+// deprecatedCloseNotifier is http.CloseNotifier, which handlers still use.
 type deprecatedCloseNotifier interface{ CloseNotify() <-chan bool }
 
-// interfaces names the optional interfaces that w has.
+// interfaces names the optional interfaces of w.
 func interfaces(w http.ResponseWriter) string {
 	var has []string
 	add := func(name string, ok bool) {
@@ -44,7 +44,7 @@ func interfaces(w http.ResponseWriter) string {
 	return strings.Join(has, " ")
 }
 
-// noteWrite notes what a Write returned.
+// noteWrite records the results of a Write.
 func (x *exchange) noteWrite(n int, err error) { x.handler("wrote %d, %s", n, describe(err)) }
 
 var responseCases = []Case{
@@ -479,7 +479,7 @@ var responseCases = []Case{
 	}},
 }
 
-// flush flushes in one of the three ways in turn.
+// flush flushes in one of three ways.
 func (x *exchange) flush(w http.ResponseWriter, way int) {
 	switch way % 3 {
 	case 0:
@@ -499,10 +499,10 @@ func (x *exchange) flush(w http.ResponseWriter, way int) {
 	}
 }
 
-// flushNow does not say whether the client has left.
+// flushNow ignores errors, which depend on whether the client has disconnected.
 func flushNow(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
 
-// timeoutOf makes one of the errors of deadlines, which name addresses.
+// timeoutOf returns which of the timeout errors err is. Their texts contain addresses.
 func timeoutOf(err error) error {
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -511,7 +511,7 @@ func timeoutOf(err error) error {
 	return err
 }
 
-// echoUpgraded is a handler that says the same on an upgraded connection.
+// echoUpgraded is a handler that echoes on an upgraded connection.
 func (x *exchange) echoUpgraded(w http.ResponseWriter, r *http.Request) {
 	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -525,7 +525,7 @@ func (x *exchange) echoUpgraded(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(conn, "bye\n")
 }
 
-// upgrade asks for an upgraded connection; nil if there is none.
+// upgrade requests an upgraded connection. It returns nil if there is none.
 func (x *exchange) upgrade(s *httptest.Server) io.ReadWriteCloser {
 	r := x.newRequest("GET", s, "/", nil)
 	r.Header.Set("Connection", "Upgrade")

@@ -9,7 +9,8 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// answer is a handler that says who it is and what the router has found.
+// answer returns a handler that responds with its name and with what the router
+// matched.
 func (x *exchange) answer(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		x.handler("%s: pattern %q, chi %q, id %q %q, path %s", name, r.Pattern, chi.RouteContext(r.Context()).RoutePattern(), r.PathValue("id"), chi.URLParam(r, "id"), r.URL.Path)
@@ -17,7 +18,7 @@ func (x *exchange) answer(name string) http.HandlerFunc {
 	}
 }
 
-// watched serves h, and notes what a handler outside sees of its route.
+// watched serves h. A handler outside records what it sees of the route.
 func (x *exchange) watched(h http.Handler) *httptest.Server {
 	return x.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
@@ -25,7 +26,7 @@ func (x *exchange) watched(h http.Handler) *httptest.Server {
 	}))
 }
 
-// mux is a router of the standard library.
+// mux returns a router of the standard library.
 func (x *exchange) mux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /items/{id}", x.answer("item"))
@@ -47,7 +48,7 @@ func (x *exchange) askMux(s *httptest.Server) {
 	x.do(s, r)
 }
 
-// chiRoutes adds routes of all kinds to r, with the middlewares around some.
+// chiRoutes adds routes of all kinds to r, some of them with middlewares.
 func (x *exchange) chiRoutes(r chi.Router, in ...func(http.Handler) http.Handler) {
 	r.Get("/", x.answer("root"))
 	r.Get("/items/{id}", x.answer("item"))

@@ -1,12 +1,11 @@
-// Package transparency finds out what a wrapper of net/http changes for those
-// who use it.
+// Package transparency determines what a wrapper of net/http changes for its users.
 //
-// A [Case] is an exchange over real sockets between a client and a handler, both
-// of which write down what they see: statuses, headers and, for HTTP/1.1, the
-// very bytes, informational responses, what arrives before the handler goes on,
-// whether the connection is used again, errors, optional interfaces, what the
-// server logs, and files and goroutines that are left behind. The notes of a bare
-// exchange and of one with a [Wrapper] in it have to be the same.
+// A [Case] is an exchange over real sockets between a client and a handler. Both
+// record what they observe: statuses, headers and, for HTTP/1.1, the exact bytes,
+// informational responses, what arrives before the handler continues, whether the
+// connection is reused, errors, optional interfaces, what the server logs, and files
+// and goroutines that are left behind. The notes of a bare exchange and of one with a
+// [Wrapper] must be the same.
 package transparency
 
 import "net/http"
@@ -25,7 +24,7 @@ var (
 	noTLS      = []string{HTTP1, H2C} // where it would only take time
 )
 
-// Wrapper is what is under test. A nil field stands for nothing in between.
+// Wrapper is what is tested. A nil field means that nothing is wrapped.
 type Wrapper struct {
 	Handler   func(http.Handler) http.Handler
 	Transport func(http.RoundTripper) http.RoundTripper
@@ -38,7 +37,7 @@ type Case struct {
 	run       func(*exchange)
 }
 
-// Server returns the cases of [Wrapper.Handler].
+// Server returns the cases for [Wrapper.Handler].
 func Server() []Case {
 	var all []Case
 	for _, cases := range [][]Case{responseCases, fileCases, requestCases, contextCases, endCases, nestedCases, routerCases, chiCases()} {
@@ -47,15 +46,15 @@ func Server() []Case {
 	return all
 }
 
-// Client returns the cases of [Wrapper.Transport].
+// Client returns the cases for [Wrapper.Transport].
 func Client() []Case {
 	return append(append([]Case(nil), roundTripCases...), clientErrorCases...)
 }
 
-// Observe runs the exchange with w in it and returns what was noted. Only one
-// may run at a time: it sets the directory for temporary files and counts
-// goroutines. A note that begins with "stuck" is about something that did not
-// happen within some seconds.
+// Observe runs the exchange with w and returns the notes. Only one exchange may run at
+// a time, because it sets the directory for temporary files and counts goroutines. A
+// note that begins with "stuck" reports something that did not happen within some
+// seconds.
 func (c Case) Observe(protocol string, w Wrapper) []string {
 	before := goroutines()
 	x := &exchange{protocol: protocol, wrapper: w, notes: map[string][]string{}}
@@ -69,10 +68,11 @@ func (c Case) Observe(protocol string, w Wrapper) []string {
 	return x.all()
 }
 
-// Diff returns the notes that only one of the two has, with "-" before those of
-// bare and "+" before those of wrapped; none if the two are the same.
+// Diff returns the notes that only one of the two has: with "-" those in bare, and
+// with "+" those in wrapped. It returns none if the two are the same.
 func Diff(bare, wrapped []string) []string {
-	// The longest common subsequence: common[i][j] is that of bare[i:] and wrapped[j:].
+	// The longest common subsequence. common[i][j] is its length for bare[i:] and
+	// wrapped[j:].
 	common := make([][]int, len(bare)+1)
 	for i := range common {
 		common[i] = make([]int, len(wrapped)+1)
