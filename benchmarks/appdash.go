@@ -11,11 +11,11 @@ import (
 	"sourcegraph.com/sourcegraph/appdash/httptrace"
 )
 
-// appdashTraces is how many traces the store holds.
+// appdashTraces is the number of traces that the store holds.
 const appdashTraces = 20_000
 
-// appdashLibrary is Appdash with a bounded store in the process. It has no
-// sampling, and hands on spans without contexts.
+// appdashLibrary is Appdash with a bounded store in the process. It has no sampling,
+// and its spans are not carried in contexts.
 type appdashLibrary struct {
 	store  *appdash.LimitStore
 	memory *appdash.MemoryStore // in it
@@ -27,7 +27,7 @@ func openAppdash(environment) (library, error) {
 	return &appdashLibrary{store: &appdash.LimitStore{Max: appdashTraces, DeleteStore: m}, memory: m}, nil
 }
 
-// Collect implements [appdash.Collector]. It is called once for a span.
+// Collect implements [appdash.Collector]. It is called once for each span.
 func (l *appdashLibrary) Collect(id appdash.SpanID, a ...appdash.Annotation) error {
 	if err := l.store.Collect(id, a...); err != nil {
 		return err
@@ -62,7 +62,7 @@ func (l *appdashLibrary) spans(w spanWork) op {
 	return spanOp[*appdash.Recorder, appdashSpan](l, w)
 }
 
-// appdashSpan is what a program has to remember until the end.
+// appdashSpan is what a program must keep until the span ends.
 type appdashSpan struct {
 	*appdash.Recorder
 	began time.Time
@@ -101,7 +101,7 @@ func (*appdashLibrary) end(s appdashSpan) {
 	s.Finish()
 }
 
-// timespan is an event: the least that gives a span a duration.
+// timespan is the smallest event that gives a span a duration.
 type timespan struct{ S, E time.Time }
 
 func (timespan) Schema() string     { return "timespan" }

@@ -1,19 +1,20 @@
 package main
 
-// benchmark is one work for several libraries.
+// benchmark is the same work for several libraries.
 type benchmark struct {
 	name string
-	// libraries are names in libraries. Ratios are to those of dendro, which
-	// come first.
+	// libraries are keys of the variable libraries. Ratios are relative to the rows of
+	// dendro, which come first.
 	libraries []string
 	op        func(l library) op
-	// base, if not nil, is work that is part of op and not of the library's
-	// making: the row is the difference.
+	// base, if not nil, is work in op that is not done by the library. The row is the
+	// difference.
 	base     func(l library) op
 	baseName string
-	// per is how many times op does what the row is about; 0 is 1.
+	// per is the number of times that op does the work of the row. 0 means 1.
 	per int
-	// cpu is GOMAXPROCS, and how many goroutines do op; 0 is that of the settings.
+	// cpu is GOMAXPROCS and the number of goroutines that run op. 0 means the number
+	// in the settings.
 	cpu int
 }
 

@@ -25,7 +25,7 @@ func clientCases() []benchmark {
 	}
 }
 
-// clientOp sends a request, below a span, to a server that is not there.
+// clientOp sends a request, below a span, to a fake server.
 func clientOp(l clienter) op {
 	return func(n int) {
 		ctx, end := l.root()
@@ -51,14 +51,14 @@ func clientOp(l clienter) op {
 	}
 }
 
-// echo answers at once.
+// echo responds at once.
 type echo struct{}
 
 func (echo) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: &emptyBody{}, Request: r}, nil
 }
 
-// emptyBody is not [http.NoBody], which wrappers know.
+// emptyBody is an empty body other than [http.NoBody], which wrappers recognize.
 type emptyBody struct{ _ byte }
 
 func (*emptyBody) Read([]byte) (int, error) { return 0, io.EOF }

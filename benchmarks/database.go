@@ -35,7 +35,7 @@ func execute(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
-// databaseOp calls a database, below a span, that answers at once.
+// databaseOp calls a database, below a span, that responds at once.
 func databaseOp(l databaser, call func(context.Context, *sql.DB) error) op {
 	db := l.openDB(fakeConnector{})
 	return func(n int) {

@@ -10,7 +10,7 @@ import (
 	"github.com/DataDog/dd-trace-go/v2/ddtrace/tracer"
 )
 
-// datadogLibrary is dd-trace-go with the sink for its agent.
+// datadogLibrary is dd-trace-go with the sink as its agent.
 type datadogLibrary struct{ sent *acknowledged }
 
 func openDatadog(rate float64) func(environment) (library, error) {
@@ -32,10 +32,11 @@ type quiet struct{}
 
 func (quiet) Log(string) {}
 
-// pace is a quarter of the traces that wait for the worker at most.
+// pace returns a quarter of the traces that the worker queues at most.
 func (datadogLibrary) pace() int { return 256 }
 
-// flush waits for the agent, as Flush does not, nor does it take all that waits.
+// flush waits for the agent. Flush of the library does not, and does not send
+// everything that is queued.
 func (l datadogLibrary) flush(want uint64) {
 	tracer.Flush()
 	l.sent.wait(want, tracer.Flush)

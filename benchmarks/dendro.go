@@ -63,7 +63,7 @@ type storing struct{ *dendroLibrary }
 
 func (s storing) full() bool { return s.store.Stats().Dropped["evicted"] > 0 }
 
-// fill fills the store with the spans of requests, whatever the tracer samples.
+// fill fills the store with the spans of requests, regardless of sampling.
 func (s storing) fill() {
 	defer dendro.SetDefault(s.tracer)
 	make100 := newDendro(s.store, dendro.AlwaysSample).spans(spanWork{request: true})

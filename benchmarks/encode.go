@@ -1,10 +1,10 @@
 package main
 
-// encodeCount is how many spans a request of OTLP has, the batch size of
+// encodeCount is the number of spans in an OTLP request, which is the batch size of
 // OpenTelemetry.
 const encodeCount = 512
 
-// serverAttributes are those of the span of a request. Values are strings and
+// serverAttributes are the attributes of the span of a request. Values are strings and
 // ints.
 var serverAttributes = []struct {
 	key   string

@@ -7,14 +7,13 @@ import (
 	"strings"
 )
 
-// figure is what dendro is to reach in a case.
+// figure is a target for dendro in a case.
 type figure struct {
 	work, name string // name of the case
 	own        []string
 	peer       string
-	// factor is how many times the CPU time of dendro the peer is to take at
-	// least, ns what dendro takes at most; 0 is no bound. allocs is what dendro
-	// allocates at most.
+	// factor is the least ratio of the peer's CPU time to dendro's. ns bounds the CPU
+	// time of dendro. 0 means no bound. allocs bounds dendro's allocations.
 	factor, ns, allocs float64
 }
 
@@ -38,10 +37,11 @@ var figures = []figure{
 	{"OTLP encoding, 11 attributes", "OTLP encoding of a span with 11 attributes", []string{"dendro"}, "OpenTelemetry, discarding", 10, 0, 0},
 }
 
-// requestFactor is the CPU time of a whole request to that without tracing, at most.
+// requestFactor bounds the ratio of the CPU time of a whole request to that without
+// tracing.
 const requestFactor = 1.06
 
-// writeFigures is the table of what was to be reached.
+// writeFigures writes the table of targets.
 func writeFigures(_ settings, _ *regexp.Regexp, r *results) (string, error) {
 	var b strings.Builder
 	fmt.Fprint(&b, "\n| work | dendro | against | to reach | measured | allocs | |\n|---|---|---|--:|--:|--:|---|\n")
@@ -95,7 +95,7 @@ var dapper = []struct {
 	{"annotation, not sampled", "9 ns", "one of 8 attributes, not sampled", "dendro, never sampled"},
 }
 
-// writeDapper is that table, with what dendro takes.
+// writeDapper writes that table with a column for dendro.
 func writeDapper(_ settings, _ *regexp.Regexp, r *results) (string, error) {
 	var b strings.Builder
 	fmt.Fprint(&b, "\n| work | Dapper, 2010 | dendro, stored in the process |\n|---|--:|--:|\n")

@@ -10,25 +10,25 @@ import (
 // op does a piece of work n times. Several goroutines may call it at once.
 type op func(n int)
 
-// library is a tracing library under test, set up in one way. It also has the
-// methods of those of the interfaces below for which it has the means.
+// library is a tracing library with one configuration. It also implements those of the
+// interfaces below that it supports.
 type library interface {
-	// flush waits until everything that has ended is delivered. want is how
-	// many spans that makes since the beginning, for libraries that cannot
-	// wait themselves; 0 if it is not known.
+	// flush waits until everything that has ended is delivered. want is the number of
+	// spans made since the beginning, or 0 if it is not known. It is for libraries
+	// that cannot wait by themselves.
 	flush(want uint64)
-	// delivered counts the spans that have arrived.
+	// delivered returns the number of spans that have arrived.
 	delivered() uint64
 }
 
 type (
 	spanner  interface{ spans(work spanWork) op }
 	serverer interface {
-		// serve mounts h at pattern of a chi router, as the library's
-		// documentation says.
+		// serve mounts h at pattern of a chi router, as the documentation of the
+		// library recommends.
 		serve(pattern string, h http.HandlerFunc) http.Handler
 	}
-	// rooter begins a span, which comes with the context, for others below it.
+	// rooter begins a span, and a context for spans below it.
 	rooter interface {
 		root() (ctx context.Context, end func())
 	}
@@ -42,21 +42,21 @@ type (
 	}
 	encoder interface{ encode() op }
 
-	// paced libraries lose spans unless they are given time after so many.
+	// paced libraries lose spans unless they get time after a number of spans.
 	paced interface{ pace() int }
-	// stores grow with the spans in them, until they are full.
+	// stores grow with their spans until they are full.
 	store interface{ full() bool }
-	// holders know how many spans they hold.
+	// holders know the number of spans that they hold.
 	holder interface{ held() uint64 }
 )
 
-// environment is what a library is opened with.
+// environment is the configuration for opening a library.
 type environment struct {
 	sink     string // URL
 	maxBytes int64  // of a store
 }
 
-// libraries are all that can be opened, by the name in the table.
+// libraries maps the names in the tables to functions that open a library.
 var libraries = map[string]func(environment) (library, error){
 	"bare":                                func(environment) (library, error) { return bare{}, nil },
 	"dendro":                              openDendroStore,
@@ -77,7 +77,7 @@ var libraries = map[string]func(environment) (library, error){
 	"dd-trace-go, rate 0":                 openDatadog(0),
 }
 
-// versions are the modules to name above the table.
+// versions are the modules that are named above the tables.
 var versions = []string{
 	"github.com/go-chi/chi/v5",
 	"go.opentelemetry.io/otel/sdk",

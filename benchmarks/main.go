@@ -1,21 +1,21 @@
-// Command benchmarks compares dendro with its peers: the same work, on the same
-// machine, in the same run, and writes tables of it.
+// Command benchmarks compares dendro with its peers. It does the same work with each
+// of them, on the same machine and in the same run, and writes tables of the results.
 //
-// Every library under test runs in a process of its own, so that the CPU time of
-// that process, its garbage collector and its background goroutines included, is
-// the price of that library. The processes work in turn, in short rounds whose
-// order rotates: what slows the machine down slows all of them. Ratios are taken
-// within a round. Everything is done in several runs, one after the other.
+// Every library runs in a process of its own, so that the CPU time of that process,
+// including its garbage collector and its background goroutines, is the cost of the
+// library. The processes work in turn, in short rounds whose order rotates, so that
+// anything that slows the machine down slows all of them. Ratios are computed within a
+// round. Everything is repeated in several runs.
 //
-// A span counts when it has been delivered: it is in a store of the process, or
-// it has been encoded, written to a socket and acknowledged by a sink, which is
-// another process still. The time of a round ends when the last of its spans is
-// delivered; libraries that cannot be asked to hurry wait there, which is why
-// ratios are those of CPU time. What was not delivered is printed as lost.
+// A span counts when it has been delivered. Then it is in a store in the process, or
+// it was encoded, written to a socket and acknowledged by a sink, which is another
+// process. The time of a round ends when its last span is delivered. Libraries that
+// cannot be flushed wait for that, which is why ratios are those of CPU time. Spans
+// that were not delivered are reported as lost.
 //
-// Each process has a live heap of the same size, its store or ballast, so that
-// the garbage collector runs as often in a byte allocated for one library as for
-// another.
+// Each process has a live heap of the same size, consisting of its store or of
+// ballast, so that the cost of garbage collection per allocated byte is the same for
+// all libraries.
 package main
 
 import (
@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// settings are the flags, of the parent and of its children.
+// settings are the flags of the parent process and of its children.
 type settings struct {
 	Runs    int
 	Rounds  int
@@ -51,7 +51,7 @@ type part struct {
 	measure func(settings, *regexp.Regexp, *results) (string, error)
 }
 
-// results is what later parts need of earlier ones.
+// results are what later parts need of earlier ones.
 type results struct {
 	cases    map[string][]row // by the name of the case
 	requests []server
@@ -67,7 +67,7 @@ var parts = []part{
 	{"dapper", writeDapper},
 }
 
-// transparencyPart measures nothing, and has a page of its own.
+// transparencyPart measures no time and has a page of its own.
 var transparencyPart = part{"transparency", compareTransparency}
 
 func main() {

@@ -10,20 +10,21 @@ import (
 	"time"
 )
 
-// memorySizes are those of the stores, in MiB.
+// memorySizes are the sizes of the stores, in MiB.
 var memorySizes = []int{64, 256}
 
-// memoryLibraries hold spans in the process; bare is as many bytes.
+// memoryLibraries hold spans in the process. bare holds as many bytes without spans.
 var memoryLibraries = []string{"bare", "dendro", "Appdash"}
 
-// held is what a process has that holds spans.
+// held describes a process that holds spans.
 type held struct {
 	Spans uint64
 	Bytes uint64 // of the heap, for them
 	GC    []time.Duration
 }
 
-// holdSpans fills a store with the spans of requests and writes what it takes.
+// holdSpans fills a store with the spans of requests and writes how much memory it
+// takes.
 func holdSpans(s settings) error {
 	runtime.GOMAXPROCS(1)
 	name := strings.TrimPrefix(s.Worker, "memory:")

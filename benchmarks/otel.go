@@ -23,8 +23,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// otelLibrary is the SDK of OpenTelemetry with a batch processor that blocks, so
-// that it loses nothing.
+// otelLibrary is the OpenTelemetry SDK with a batch processor that blocks, so that it
+// loses nothing.
 type otelLibrary struct {
 	provider trace.TracerProvider
 	tracer   trace.Tracer
@@ -33,7 +33,7 @@ type otelLibrary struct {
 	sql      []otelsql.Option
 }
 
-// otelServer is how requests are traced.
+// otelServer is the way in which requests are traced.
 type otelServer int
 
 const (
@@ -41,14 +41,14 @@ const (
 	otelchiServer                    // in the router
 )
 
-// otelsql makes a span of the reset of a connection, of the query and of its
-// rows by default.
+// By default, otelsql makes a span for the reset of a connection, for the query and
+// for its rows.
 var (
 	otelsqlDefault = otelsql.SpanOptions{}
 	otelsqlOneSpan = otelsql.SpanOptions{OmitConnResetSession: true, OmitRows: true}
 )
 
-// propagator is what dendro reads and writes, too.
+// propagator reads and writes the same headers as dendro.
 var propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 
 func newOTel(p trace.TracerProvider, arrived *atomic.Uint64, server otelServer, spans otelsql.SpanOptions) *otelLibrary {
@@ -94,7 +94,7 @@ func openOTelNoop(environment) (library, error) {
 	return newOTel(noop.NewTracerProvider(), new(atomic.Uint64), otelhttpServer, otelsqlDefault), nil
 }
 
-// discardExporter takes spans and forgets them.
+// discardExporter drops all spans.
 type discardExporter struct{ spans atomic.Uint64 }
 
 func (e *discardExporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
@@ -122,7 +122,7 @@ func (l *otelLibrary) start(ctx context.Context) (context.Context, trace.Span) {
 	return l.tracer.Start(ctx, "operation")
 }
 
-// startFive sets the attributes after the start, the faster of the two ways.
+// startFive sets the attributes after the start, which is the faster of the two ways.
 func (l *otelLibrary) startFive(ctx context.Context) (context.Context, trace.Span) {
 	ctx, s := l.tracer.Start(ctx, "operation")
 	s.SetAttributes(
@@ -157,7 +157,7 @@ func (l *otelLibrary) wrapTransport(_ context.Context, base http.RoundTripper) h
 
 func (l *otelLibrary) openDB(c driver.Connector) *sql.DB { return otelsql.OpenDB(c, l.sql...) }
 
-// encode is the exporter, with a client that marshals and does not send.
+// encode is the exporter, with a client that marshals but does not send.
 func (l *otelLibrary) encode() op {
 	var kept keepExporter
 	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(&kept), sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "bench"))))
@@ -198,7 +198,7 @@ func (e *keepExporter) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlyS
 
 func (*keepExporter) Shutdown(context.Context) error { return nil }
 
-// marshalClient does of an upload what otlptracehttp does before it sends.
+// marshalClient does what otlptracehttp does before it sends.
 type marshalClient struct{}
 
 func (marshalClient) Start(context.Context) error { return nil }

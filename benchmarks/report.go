@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// replacePart puts text into a Markdown file in place of what stands between
-// the comments <!-- begin NAME --> and <!-- end NAME -->.
+// replacePart replaces the text between the comments <!-- begin NAME --> and <!-- end
+// NAME --> of a Markdown file.
 func replacePart(file, name, text string) error {
 	old, err := os.ReadFile(file)
 	if err != nil {

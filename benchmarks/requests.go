@@ -28,11 +28,11 @@ var requestLibraries = []string{
 
 const (
 	stockPath = "/stock"
-	// clients is how many requests are under way.
+	// clients is the number of concurrent requests.
 	clients = 2
 )
 
-// usage is what a server has used since it began.
+// usage is what a server has used since its start.
 type usage struct {
 	CPU           time.Duration
 	Bytes, Allocs uint64
@@ -40,8 +40,8 @@ type usage struct {
 	Delivered     uint64
 }
 
-// serveRequests is a server whose requests each make a query and a call. It writes
-// its address, and its usage for each line of standard input.
+// serveRequests is a server whose requests each make a query and a call. It writes its
+// address and then, for each line of standard input, its usage.
 func serveRequests(s settings) error {
 	runtime.GOMAXPROCS(s.CPU)
 	opened, err := libraries[strings.TrimPrefix(s.Worker, "requests:")](environment{s.Sink, int64(s.Heap) << 20})
@@ -133,8 +133,8 @@ type fileConnector struct {
 func (c fileConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.path) }
 func (c fileConnector) Driver() driver.Driver                        { return c.driver }
 
-// window is what was seen of one server for a while, per request but for the
-// first four and the last.
+// window is the measurement of a server during some time. All figures are per request,
+// except the first four and the last.
 type window struct {
 	rate               float64 // requests per second
 	mean, p50, p99     float64 // microseconds
@@ -143,16 +143,16 @@ type window struct {
 	gcs                float64
 }
 
-// server is what was seen of a library.
+// server is the measurement of a library.
 type server struct {
 	library string
 	runs    [][]window
 }
 
-// windows are those of all runs.
+// windows returns the windows of all runs.
 func (s server) windows() []window { return slices.Concat(s.runs...) }
 
-// ratios returns the median of the ratios of a figure in each run.
+// ratios returns, for each run, the median of the ratios of a figure.
 func (s server) ratios(to server, figure func(window) float64) (runs []float64) {
 	for i, windows := range s.runs {
 		all := make([]float64, len(windows))
@@ -168,7 +168,7 @@ func cpuOf(w window) float64  { return w.cpu }
 func rateOf(w window) float64 { return w.rate }
 func meanOf(w window) float64 { return w.mean }
 
-// loadServers loads servers of libraries that match in turn.
+// loadServers runs the servers of the libraries that match, and loads them in turn.
 func loadServers(s settings, names []string, match *regexp.Regexp) ([]server, error) {
 	var out []server
 	for run := range s.Runs {
@@ -227,7 +227,7 @@ func loadOnce(s settings, names []string, match *regexp.Regexp) (windows [][]win
 	return windows, matched, nil
 }
 
-// load sends requests, one after the other from each client.
+// load sends requests, one at a time from each client.
 func load(server *child, url string, long time.Duration) (window, error) {
 	before, err := server.usage()
 	if err != nil {
@@ -326,7 +326,7 @@ func measureRequests(s settings, match *regexp.Regexp, r *results) (string, erro
 	return b.String(), nil
 }
 
-// withRange returns the median of the runs, and the least and the largest.
+// withRange returns the median, the minimum and the maximum of the runs.
 func withRange(format string, runs []float64) string {
 	text := fmt.Sprintf(format, quantile(slices.Clone(runs), 0.5))
 	if len(runs) > 1 {

@@ -69,13 +69,13 @@ func startSink() (sinkChild, error) {
 	return sinkChild{c, url}, err
 }
 
-// args are the flags that make a child with the settings of s.
+// args returns the flags for a child with the settings of s.
 func (s settings) args(worker string) []string {
 	return []string{"-worker", worker, "-sink", s.Sink, "-time", s.Time.String(),
 		"-cpu", fmt.Sprint(s.CPU), "-heap", fmt.Sprint(s.Heap), "-profile", s.Profile}
 }
 
-// row is a library in a case, a message for each round of each run.
+// row is a library in a case. It has a message for each round of each run.
 type row struct {
 	library string
 	runs    [][]message

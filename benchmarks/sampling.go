@@ -9,7 +9,8 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// samplingRates are those of table 2 of the Dapper paper: one request in so many.
+// samplingRates are those of table 2 of the Dapper paper: one in so many requests is
+// sampled.
 var samplingRates = []int{1, 2, 4, 8, 16, 1024}
 
 func samplingLibrary(rate int) string { return fmt.Sprintf("dendro, 1/%d", rate) }
@@ -25,7 +26,7 @@ func init() {
 	}
 }
 
-// measureSampling is the request of measureRequests at each rate.
+// measureSampling measures the request of measureRequests at each rate.
 func measureSampling(s settings, match *regexp.Regexp, _ *results) (string, error) {
 	names := []string{"bare"}
 	for _, rate := range samplingRates {

@@ -12,7 +12,7 @@ const (
 	routeTarget = "http://shop.example:8080/orders/42"
 )
 
-// newRouter is what the rows are measured over.
+// newRouter returns the router that all rows include.
 func newRouter(pattern string, h http.HandlerFunc, use ...func(http.Handler) http.Handler) http.Handler {
 	r := chi.NewRouter()
 	r.Use(use...)
@@ -53,7 +53,7 @@ func serveOp(l serverer) op {
 	}
 }
 
-// discardWriter is a response writer with the optional methods of net/http's.
+// discardWriter is a response writer with the optional methods of net/http's writer.
 type discardWriter struct {
 	*httptest.ResponseRecorder // for methods that are not called
 	header                     http.Header

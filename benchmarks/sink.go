@@ -16,13 +16,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// spansHeader is where the sink answers how many spans have arrived.
+// spansHeader is the response header in which the sink reports the number of spans
+// that have arrived.
 const spansHeader = "X-Spans"
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// serveSink takes what any of the libraries sends and counts the spans. It ends
-// with its standard input.
+// serveSink receives what any of the libraries sends, and counts the spans. It stops
+// at the end of its standard input.
 func serveSink() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,8 +91,8 @@ func countOTLP(b []byte, path []protowire.Number) (n int) {
 	return n
 }
 
-// acknowledged is an http.RoundTripper that counts the spans which the sink says
-// have arrived.
+// acknowledged is an http.RoundTripper that counts the spans that have arrived at the
+// sink.
 type acknowledged struct{ spans atomic.Uint64 }
 
 var sinkTransport = &http.Transport{MaxIdleConnsPerHost: 8}
@@ -105,10 +106,10 @@ func (a *acknowledged) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// patience is how long to wait for spans that may be lost.
+// patience bounds how long to wait for spans that may be lost.
 const patience = 2 * time.Second
 
-// wait waits until that many spans have arrived, and calls hurry meanwhile.
+// wait waits until that many spans have arrived. Meanwhile it calls hurry.
 func (a *acknowledged) wait(want uint64, hurry func()) {
 	deadline := time.Now().Add(patience)
 	for a.spans.Load() < want && time.Now().Before(deadline) {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// spanWork is what to do with spans, in one op.
+// spanWork describes what an op does with spans.
 type spanWork struct {
 	below      bool // not a new trace but below a span that is there
 	five       bool // with five attributes: three strings, an integer, a bool
@@ -15,9 +15,9 @@ type spanWork struct {
 	request    bool // those of makeRequest
 }
 
-// tracing is a library as seen from a program that makes spans. C is what new
-// spans are made below, usually a context. All calls go through this interface,
-// which costs each some nanoseconds.
+// tracing is a library from the perspective of a program that makes spans. C is what
+// new spans are started from, usually a context. All calls go through this interface,
+// which costs each of them some nanoseconds.
 type tracing[C, S any] interface {
 	background() C
 	start(parent C) (C, S)
@@ -27,7 +27,7 @@ type tracing[C, S any] interface {
 	end(s S)
 }
 
-// attributeKeys are of the attributes of a span when one attribute is measured.
+// attributeKeys are the keys used when a single attribute is measured.
 var attributeKeys = [...]string{
 	"user.id", "shop.tenant", "order.id", "order.total", "cart.items", "payment.provider", "feature.flag", "cache.hit",
 }
@@ -70,8 +70,8 @@ func spanOp[C, S any](t tracing[C, S], w spanWork) op {
 	}
 }
 
-// makeRequest makes the other spans of the request whose first span is s, and ends
-// them all: two queries, an update and a call, with the attributes of wrappers.
+// makeRequest makes the other spans of the request whose first span is s, and ends all
+// of them: two queries, an update and a call, with the attributes of wrappers.
 func makeRequest[C, S any](t tracing[C, S], c C, s S, n int) {
 	set := func(s S, attributes ...string) {
 		for i := 0; i < len(attributes); i += 2 {
@@ -126,7 +126,7 @@ func spanCases() []benchmark {
 	}
 }
 
-// bare is no library.
+// bare is a run without a library.
 type bare struct{}
 
 func (bare) flush(uint64)      {}

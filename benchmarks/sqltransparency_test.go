@@ -21,10 +21,10 @@ import (
 
 var transparencyFile = flag.String("transparency", "", "put the tables into this Markdown `file`, between its comments")
 
-// sequences is how many random sequences of calls each library gets.
+// sequences is the number of random sequences of calls for each library.
 const sequences = 6000
 
-// sqlWrappers are the libraries under test. Each call is below a span of its
+// sqlWrappers are the libraries that are tested. Each call is below a span of its
 // library, as in a request.
 func sqlWrappers() []sqltransparency.Library {
 	tracer := dendro.New(dendro.Options{Service: "transparency", Sampler: dendro.AlwaysSample})
@@ -57,14 +57,14 @@ func sqlWrappers() []sqltransparency.Library {
 	}
 }
 
-// changed is what a library did to a kind of values.
+// changed counts what a library did to a kind of values.
 type changed struct{ all, differ int }
 
-// difference is a sequence in which the driver or the caller saw something else.
+// difference is a sequence in which the driver or the caller saw something different.
 type difference struct{ driver, bare, wrapped string }
 
-// TestSQLTransparency compares drivers with what the libraries make of them. It
-// fails if dendro makes a difference, and only tells what the others do.
+// TestSQLTransparency compares drivers with the same drivers wrapped by the libraries.
+// It fails if dendro makes a difference, and only reports the differences of others.
 func TestSQLTransparency(t *testing.T) {
 	var names []string
 	kinds := []string{"Conn", "old Conn", "Stmt", "old Stmt", "Rows", "Connector"}
@@ -168,8 +168,8 @@ func TestSQLTransparency(t *testing.T) {
 	}
 }
 
-// shortest returns three short examples of different calls, of drivers without
-// errors if there are any.
+// shortest returns three short examples of different calls, if possible of drivers
+// without errors.
 func shortest(all []difference) []difference {
 	length := func(d difference) int {
 		n := len(d.bare) + len(d.wrapped)

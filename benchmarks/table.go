@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// header says where it was measured, and if asked with which peers.
+// header describes the machine and, if peers is set, the versions of the peers.
 func header(s settings, peers bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s, GOMAXPROCS=%d and %d MiB of live heap unless said otherwise, %d runs of %d rounds.\n", processor(), runtime.Version(), s.CPU, s.Heap, s.Runs, s.Rounds)
@@ -21,7 +21,7 @@ func header(s settings, peers bool) string {
 	return b.String()
 }
 
-// linked lists those of the modules that are in this program, with their versions.
+// linked lists the modules that are part of this program, with their versions.
 func linked(modules []string) string {
 	var list []string
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -34,7 +34,7 @@ func linked(modules []string) string {
 	return strings.Join(list, ", ")
 }
 
-// processor describes this machine.
+// processor describes the processor of this machine.
 func processor() string {
 	model := runtime.GOARCH
 	info, _ := os.ReadFile("/proc/cpuinfo") // absent elsewhere than on Linux
@@ -85,10 +85,10 @@ func nanos(ns float64) string {
 	return fmt.Sprintf("%.2f µs", ns/1000)
 }
 
-// rounds are those of all runs.
+// rounds returns the rounds of all runs.
 func (r row) rounds() []message { return slices.Concat(r.runs...) }
 
-// median returns that of each figure.
+// median returns the median of each figure.
 func (r row) median() (c, base cost) {
 	return medianCost(r.rounds(), func(m message) cost { return m.Cost }), medianCost(r.rounds(), func(m message) cost { return m.Base })
 }
@@ -113,7 +113,7 @@ func median[T any](of []T, figure func(T) float64) float64 {
 	return quantile(all, 0.5)
 }
 
-// spread is half of the distance between the quartiles, in percent of the median.
+// spread returns half of the distance between the quartiles, in percent of the median.
 func (r row) spread() float64 {
 	var all []float64
 	for _, m := range r.rounds() {
@@ -122,7 +122,7 @@ func (r row) spread() float64 {
 	return 50 * (quantile(all, 0.75) - quantile(all, 0.25)) / math.Abs(quantile(all, 0.5))
 }
 
-// lost is how many of the spans have not arrived.
+// lost returns how many spans have not arrived.
 func (r row) lost() string {
 	lost, made := int64(0), uint64(0)
 	for _, rounds := range r.runs {
@@ -136,8 +136,8 @@ func (r row) lost() string {
 	return fmt.Sprint(lost)
 }
 
-// ratios returns the median of the ratios of CPU time in the rounds of each run,
-// none if to takes nothing within what can be measured.
+// ratios returns, for each run, the median of the ratios of CPU time in its rounds. It
+// returns none if the time of to is too small to be measured.
 func (r row) ratios(to row) (runs []float64) {
 	if c, _ := to.median(); c.CPU <= 0 {
 		return nil
@@ -152,7 +152,7 @@ func (r row) ratios(to row) (runs []float64) {
 	return runs
 }
 
-// ratio is the median of the ratios of the runs.
+// ratio returns the median of the ratios of the runs.
 func ratio(r, to row) string {
 	if r.library == to.library {
 		return "1"

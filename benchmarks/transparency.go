@@ -20,14 +20,13 @@ import (
 	"github.com/dendrotrace/dendro/middleware"
 )
 
-// contestant is a wrapper of the part "transparency", of handlers or of
-// transports.
+// contestant is a wrapper of handlers or transports in the part "transparency".
 type contestant struct {
 	name string
 	transparency.Wrapper
 }
 
-// transparencyPeers are the modules to name above the table.
+// transparencyPeers are the modules that are named above the table.
 var transparencyPeers = []string{
 	"github.com/go-chi/chi/v5",
 	"go.opentelemetry.io/otel/sdk",
@@ -35,7 +34,7 @@ var transparencyPeers = []string{
 	"github.com/riandyrn/otelchi",
 }
 
-// contestants are the wrappers, as their documentation sets them up.
+// contestants returns the wrappers, configured as their documentation recommends.
 func contestants(p trace.TracerProvider, own *dendroLibrary) []contestant {
 	return []contestant{
 		{"dendro middleware", transparency.Wrapper{Handler: middleware.Trace}},
@@ -52,8 +51,8 @@ func contestants(p trace.TracerProvider, own *dendroLibrary) []contestant {
 	}
 }
 
-// compareTransparency writes what each wrapper changes. Wrappers of handlers run
-// the cases of handlers, those of transports the others.
+// compareTransparency writes what each wrapper changes. Wrappers of handlers run the
+// cases for handlers, and wrappers of transports the other cases.
 func compareTransparency(s settings, match *regexp.Regexp, _ *results) (string, error) {
 	log.SetOutput(io.Discard) // of net/http, about connections that cases break
 	defer log.SetOutput(os.Stderr)
@@ -95,9 +94,9 @@ func compareTransparency(s settings, match *regexp.Regexp, _ *results) (string, 
 	return table.String() + details.String(), nil
 }
 
-// differences says with which protocols w differs in a case, and shows the first
-// difference; "" if none does. It looks twice, at a difference that is there by
-// chance.
+// differences returns with which protocols w differs in a case, and the first
+// difference. It returns "" if there is none. It runs the case twice to exclude
+// differences that occur by chance.
 func differences(c transparency.Case, w transparency.Wrapper) string {
 	var protocols []string
 	var first []string
@@ -122,8 +121,8 @@ func differences(c transparency.Case, w transparency.Wrapper) string {
 	return strings.Join(protocols, ", ") + "): " + sample(first)
 }
 
-// sample is the first line that the bare exchange alone has, and the first that
-// the wrapped one alone has.
+// sample returns the first line that only the bare exchange has, and the first that
+// only the wrapped one has.
 func sample(lines []string) string {
 	var out []string
 	for _, sign := range []string{"- ", "+ "} {

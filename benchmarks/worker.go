@@ -27,7 +27,7 @@ func (c cost) minus(o cost) cost {
 
 func (c cost) times(f float64) cost { return cost{c.NS * f, c.CPU * f, c.Bytes * f, c.Allocs * f} }
 
-// message is what a worker writes, one in a line.
+// message is what a worker writes, one per line.
 type message struct {
 	Cost cost // of a round, the base taken off
 	Base cost
@@ -77,7 +77,7 @@ func work(s settings) error {
 	return nil
 }
 
-// profile begins the profile that was asked for.
+// profile starts the requested profile.
 func (s settings) profile() (stop func(), err error) {
 	if s.Profile == "" {
 		return func() {}, nil
@@ -105,11 +105,11 @@ type worker struct {
 	made     float64 // spans
 }
 
-// task is an op and what is known of it.
+// task is an op with its measurements.
 type task struct {
 	op op
 	n  int // that take the time of a round
-	// A call makes fixed spans, and each op of it perOp.
+	// A call makes fixed spans plus perOp for each op.
 	fixed, perOp float64
 }
 
@@ -131,11 +131,11 @@ func (w *worker) fill(o op) {
 	w.made = float64(w.library.delivered())
 }
 
-// minOps is how many ops a round has at least, so that the flush at its end is
-// shared by many.
+// minOps is the least number of ops in a round, so that many share the flush at its
+// end.
 const minOps = 64
 
-// prepare learns what there is to know of o.
+// prepare measures what must be known about o.
 func (w *worker) prepare(o op) *task {
 	w.countSpans(o, 1) // may open a connection, with a span of its own
 	one, three := w.countSpans(o, 1), w.countSpans(o, 3)
@@ -150,7 +150,7 @@ func (w *worker) prepare(o op) *task {
 	}
 }
 
-// countSpans returns how many spans o(n) makes.
+// countSpans returns the number of spans that o(n) makes.
 func (w *worker) countSpans(o op, n int) float64 {
 	before := w.library.delivered()
 	o(n)
@@ -169,7 +169,7 @@ func (w *worker) countSpans(o op, n int) float64 {
 	return made
 }
 
-// run does the task until its spans are delivered, and returns how long it took.
+// run runs the task until its spans are delivered, and returns how long that took.
 func (w *worker) run(t *task) time.Duration {
 	began := time.Now()
 	pace := t.n
@@ -198,7 +198,7 @@ func (w *worker) runPart(t *task, n int) {
 	w.library.flush(uint64(w.made + 0.5))
 }
 
-// measure is a round.
+// measure runs a round.
 func (w *worker) measure(t *task) cost {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -215,7 +215,7 @@ func (w *worker) measure(t *task) cost {
 	}.times(1 / float64(t.n))
 }
 
-// cpuTime is what the process has used, in user and kernel mode.
+// cpuTime returns the CPU time of the process, in user and kernel mode.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -52,7 +52,7 @@ func (l *zipkinLibrary) start(ctx context.Context) (context.Context, zipkin.Span
 	return ctx, s
 }
 
-// startFive makes text of numbers: tags are strings.
+// startFive converts numbers to text, because tags are strings.
 func (l *zipkinLibrary) startFive(ctx context.Context) (context.Context, zipkin.Span) {
 	s, ctx := l.tracer.StartSpanFromContext(ctx, "operation")
 	s.Tag("user.id", "u-4711")
