@@ -12,7 +12,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// differential is a way in which a call may find the wrapper.
+// differential is a situation in which the driver is called.
 type differential struct {
 	name    string
 	tracer  *dendro.Tracer
@@ -43,8 +43,8 @@ func (d differential) library() sqltransparency.Library {
 	return l
 }
 
-// differs runs a script on the bare driver and on the wrapped one, and fails if
-// the driver or the caller can tell, or if a span is left open.
+// differs runs a script on the bare driver and on the wrapped one. It fails if the
+// driver or the caller can see a difference, or if a span is not ended.
 func (d differential) differs(t *testing.T, data []byte) {
 	t.Helper()
 	before := d.tracer.Stats().Unfinished
@@ -52,15 +52,15 @@ func (d differential) differs(t *testing.T, data []byte) {
 	if want, got := sqltransparency.Difference(bare, wrapped); want != got {
 		t.Errorf("%s, %s\nbare:    %s\nwrapped: %s", d.name, bare[0], want, got)
 	}
-	// When a driver panics, database/sql may never use the connection again.
+	// After a panic of the driver, database/sql may never use the connection again.
 	left := d.tracer.Stats().Unfinished - before
 	if left != 0 && !strings.Contains(strings.Join(wrapped, "\n"), "= panic: ") {
 		t.Errorf("%s: %d spans were never ended:\n%s", d.name, left, strings.Join(wrapped, "\n"))
 	}
 }
 
-// TestDifferential makes the same random calls on a random scripted driver bare
-// and wrapped. What the driver is called for and what the caller gets is the
+// TestDifferential makes the same random calls on a random scripted driver, bare and
+// wrapped. The calls that the driver gets and the results that the caller gets are the
 // same.
 func TestDifferential(t *testing.T) {
 	ways := differentials()
@@ -79,8 +79,8 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// FuzzDifferential is TestDifferential for scripts of any bytes; the first says
-// how the call finds the wrapper.
+// FuzzDifferential is TestDifferential for scripts of any bytes. The first byte
+// selects the situation.
 func FuzzDifferential(f *testing.F) {
 	for seed := range uint64(8) {
 		f.Add(append([]byte{byte(seed)}, sqltransparency.Random(seed)...))

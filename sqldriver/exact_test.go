@@ -18,8 +18,8 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// fake is all values of a driver in one, with every optional method of each. It
-// notes which were called.
+// fake is all values of a driver in one, with all optional methods. It records which
+// of them are called.
 type fake struct{ calls []string }
 
 type nextSetter interface {
@@ -82,7 +82,7 @@ func (f *fake) ColumnTypePrecisionScale(int) (int64, int64, bool) {
 
 type fakeStmt struct{ *fake }
 
-// probe calls one optional method; it returns false if v does not have it.
+// probe calls one optional method. It returns false if v does not have it.
 type probe struct {
 	name string
 	call func(v any) bool
@@ -124,8 +124,8 @@ var rowsProbes = []probe{
 	probeOf("PrecisionScale", func(r driver.RowsColumnTypePrecisionScale) { r.ColumnTypePrecisionScale(0) }),
 }
 
-// checkExact fails unless wrapped has the optional methods of bare, no more and
-// no less, and each leads to the driver's.
+// checkExact fails unless wrapped has exactly the optional methods of bare, and each
+// calls the driver's method.
 func checkExact(t *testing.T, f *fake, bare, wrapped any, probes []probe) {
 	t.Helper()
 	for _, p := range probes {
@@ -163,9 +163,9 @@ func TestEveryCombination(t *testing.T) {
 	testkit.Equal(t, "combinations", []int{len(conns), len(stmts), len(rowss)}, []int{1 << 6, 1 << 2, 1 << 6})
 }
 
-// TestEveryCombinationOpened opens a wrapped driver for every combination of
-// optional interfaces, with methods of today and of before contexts, with and
-// without OpenConnector, and with a connector that has Close or has not.
+// TestEveryCombinationOpened opens a wrapped driver for every combination of optional
+// interfaces, with and without methods with contexts, with and without OpenConnector,
+// and with and without a Close method of the connector.
 func TestEveryCombinationOpened(t *testing.T) {
 	rows := 1 << 6
 	if slices.Contains(build.Default.ReleaseTags, "go1.27") {
@@ -217,7 +217,7 @@ func TestGeneratedFiles(t *testing.T) {
 	}
 }
 
-// oldConn has the methods of before contexts alone.
+// oldConn only has the methods without contexts.
 type oldConn struct{ *fake }
 
 func (c oldConn) Prepare(string) (driver.Stmt, error) { c.note("Prepare"); return oldStmt{c.fake}, nil }
@@ -251,15 +251,15 @@ func (r oldRows) Columns() []string         { return []string{"a"} }
 func (r oldRows) Close() error              { r.fake.note("rows.Close"); return nil }
 func (r oldRows) Next([]driver.Value) error { return io.EOF }
 
-// hideContext takes the methods with a context away from a connection.
+// hideContext hides the methods with a context of a connection.
 type hideContext struct {
 	driver.Conn
 	driver.Execer  //nolint:staticcheck // what is tested
 	driver.Queryer //nolint:staticcheck // what is tested
 }
 
-// TestOldDrivers does the same to a driver without context methods bare and
-// wrapped, and compares what it was called for and what came out.
+// TestOldDrivers uses a driver without context methods, bare and wrapped, in the same
+// way, and compares the calls that it gets and the results.
 func TestOldDrivers(t *testing.T) {
 	for name, exec := range map[string]bool{"with Execer and Queryer": true, "with neither": false} {
 		t.Run(name, func(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// fakeDriver opens the connections that open makes. Each call of Open with a
-// nil open returns a fakeConn that answers as answer says.
+// fakeDriver opens connections with open. If open is nil, Open returns a fakeConn that
+// responds as answer says.
 type fakeDriver struct {
 	open   func() driver.Conn
 	refuse error                                 // of Open
@@ -42,7 +42,7 @@ func (d *fakeDriver) call(ctx context.Context, call, query string) error {
 	return nil
 }
 
-// fakeConn is a connection of today's kind.
+// fakeConn is a connection with the methods that have contexts.
 type fakeConn struct{ d *fakeDriver }
 
 func (c *fakeConn) Prepare(string) (driver.Stmt, error) { panic("without context") }

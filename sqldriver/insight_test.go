@@ -28,7 +28,7 @@ func TestConnectIsAnEvent(t *testing.T) {
 	testkit.Equal(t, "begins with the connection", spans[1].Start <= spans[1].Event("connect").Time, true)
 }
 
-// A connection that is opened for itself is no part of the statement that uses it.
+// Opening a connection on its own is not part of the statement that later uses it.
 func TestConnectWithoutStatement(t *testing.T) {
 	for name, connect := range map[string]func(context.Context, *sql.DB) (*sql.Conn, error){
 		"Conn":         func(ctx context.Context, db *sql.DB) (*sql.Conn, error) { return db.Conn(ctx) },
@@ -57,7 +57,7 @@ func TestConnectWithoutStatement(t *testing.T) {
 	}
 }
 
-// Neither is one of a call that has executed nothing.
+// Nor is opening it for a call that executed nothing.
 func TestConnectOfRefusedArguments(t *testing.T) {
 	db, ctx, end := open(t, &fakeDriver{open: func() driver.Conn { return resetConn{&fakeConn{&fakeDriver{}}} }}, Options{})
 	_, err := db.ExecContext(ctx, "UPDATE orders SET a = ?", struct{}{})
@@ -71,7 +71,7 @@ type resetConn struct{ *fakeConn }
 
 func (resetConn) ResetSession(context.Context) error { return nil }
 
-// A call that waits for the only connection says so.
+// A call that waits for the only connection records the wait.
 func TestPoolWait(t *testing.T) {
 	calls := map[string]func(ctx context.Context, db *DB) error{
 		"SELECT a": func(ctx context.Context, db *DB) error {
@@ -141,7 +141,7 @@ func TestPoolWait(t *testing.T) {
 	}
 }
 
-// A call that never gets a connection is not lost without a word.
+// A call that never gets a connection has a span.
 func TestPoolWaitFails(t *testing.T) {
 	pool, ctx, end := open(t, &fakeDriver{}, Options{})
 	pool.SetMaxOpenConns(1)
@@ -171,7 +171,8 @@ type failingValuer struct{}
 
 func (failingValuer) Value() (driver.Value, error) { return nil, context.Canceled }
 
-// A call that waits while another goroutine opens its connection gets the error of that.
+// A call that waits while another goroutine opens its connection gets the error of
+// opening it.
 func TestPoolWaitIsRefused(t *testing.T) {
 	d := &fakeDriver{}
 	pool, ctx, end := open(t, d, Options{})
@@ -265,7 +266,7 @@ func TestRepeatsAreCountedExactly(t *testing.T) {
 	testkit.Equal(t, "bounded", c.add(1, 1), uint64(maxCount))
 }
 
-// The attribute is the highest count in the end, whoever comes last.
+// In the end the attribute is the highest count, whoever sets it last.
 func TestRepeatsAtOnce(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	s := &statement{repeated: "count"}
@@ -288,8 +289,8 @@ func TestRepeatsAtOnce(t *testing.T) {
 	}
 }
 
-// What is repeated is the statement without its literals at one place. Others with the
-// same summary do not hide it.
+// Statements that differ only in literals are repeated if they come from one place.
+// Other statements with the same summary do not hide that.
 func TestRepeatedWhere(t *testing.T) {
 	db, ctx, end := open(t, &fakeDriver{}, Options{})
 	update := func(set string) {
@@ -524,7 +525,7 @@ func TestExplain(t *testing.T) {
 	t.Errorf("no plan: %v", testkit.Names(spans))
 }
 
-// A query has a plan even if nobody has asked for its rows.
+// A query gets a plan even if its rows are not read.
 func TestExplainWithoutRows(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	db := sql.OpenDB(WrapConnector(dsnConnector{"", &fakeDriver{}}, Options{System: "postgresql", Explain: 1}))
@@ -536,7 +537,7 @@ func TestExplainWithoutRows(t *testing.T) {
 	testkit.Equal(t, "spans", testkit.Names(recorder.Wait(t, 3)), []string{"request", "SELECT orders", "EXPLAIN SELECT orders"})
 }
 
-// A plan that cannot be had is no error of the program.
+// If there is no plan, the program sees no error.
 func TestExplainFails(t *testing.T) {
 	d := &fakeDriver{rows: 1, answer: func(_, query string) error {
 		if strings.HasPrefix(query, "EXPLAIN") {
@@ -558,7 +559,7 @@ func TestExplainFails(t *testing.T) {
 	}
 }
 
-// argsConn takes arguments of all types, and shows them.
+// argsConn accepts arguments of all types and records them.
 type argsConn struct {
 	*fakeConn
 	see func(query string, args []driver.NamedValue)
@@ -571,7 +572,7 @@ func (c argsConn) QueryContext(ctx context.Context, query string, args []driver.
 	return c.fakeConn.QueryContext(ctx, query, args)
 }
 
-// The arguments are the program's again when the query has returned.
+// The program may modify the arguments once the query has returned.
 func TestExplainArgs(t *testing.T) {
 	changed, seen := make(chan struct{}), make(chan string, 1)
 	see := func(query string, args []driver.NamedValue) {
@@ -608,7 +609,7 @@ func TestExplainArgs(t *testing.T) {
 	}
 }
 
-// A DB that is closed leaves no EXPLAIN behind, and there is one at a time.
+// Closing a DB leaves no EXPLAIN running. Only one runs at a time.
 func TestExplainEndsWithClose(t *testing.T) {
 	for _, closes := range []bool{false, true} { // the driver's connector
 		synctest.Test(t, func(t *testing.T) {
@@ -646,7 +647,7 @@ func TestExplainEndsWithClose(t *testing.T) {
 	}
 }
 
-// explainConn shows the context of an EXPLAIN.
+// explainConn records the context of an EXPLAIN.
 type explainConn struct {
 	*fakeConn
 	see func(context.Context)
@@ -702,7 +703,7 @@ func TestRedactPlan(t *testing.T) {
 	}
 }
 
-// A plan is cut, as it is or not.
+// A long plan is cut, with and without RawStatements.
 func TestLongPlan(t *testing.T) {
 	for _, raw := range []bool{false, true} {
 		d := &fakeDriver{rows: 10_000}

@@ -9,7 +9,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// quotes is a statement of testdata/quotes.txt and what is recorded of it.
+// quotes is a statement of testdata/quotes.txt and what is recorded for it.
 type quotes struct{ query, sqlite, either string }
 
 func readQuotes(t testing.TB) (cases []quotes) {
@@ -59,7 +59,7 @@ func TestNamesInDoubleQuotes(t *testing.T) {
 	}
 }
 
-// Statements that differ in a name alone are not one that is repeated.
+// Statements that differ only in a name do not count as repeated.
 func TestNamesTellStatementsApart(t *testing.T) {
 	db, ctx, end := open(t, &fakeDriver{rows: 1}, Options{System: "sqlite"})
 	for range repeated - 1 {
@@ -74,7 +74,8 @@ func TestNamesTellStatementsApart(t *testing.T) {
 	testkit.Equal(t, "repeated", spans[0].Attr("dendro.db.repeated"), any(nil))
 }
 
-// What is read ahead is not read again for each name in it, which would take minutes here.
+// Text that was read ahead is not read again for each name in it, which would take
+// minutes here.
 func TestLongStatements(t *testing.T) {
 	for _, before := range []string{"SELECT a FROM t WHERE ", "SELECT a FROM t ORDER BY ", "INSERT INTO t ("} {
 		for _, part := range []string{
@@ -90,16 +91,16 @@ func TestLongStatements(t *testing.T) {
 	}
 }
 
-// generator makes statements with value, which is a string in double quotes, wherever
-// the grammar has a value and that makes sense: on SQLite, no value is compared with
-// values, or sorted by.
+// generator makes statements that contain value, a string in double quotes, wherever
+// the grammar allows a value that makes sense. On SQLite, a value is not compared with
+// values, and not used to sort.
 type generator struct {
 	choices []byte
 	value   string
 	sqlite  bool
 }
 
-// choose returns a number below n, 0 in the end.
+// choose returns a number below n. At the end of the input it returns 0.
 func (g *generator) choose(n int) int {
 	if len(g.choices) == 0 {
 		return 0
@@ -113,7 +114,7 @@ func (g *generator) oneOf(s ...string) string { return s[g.choose(len(s))] }
 
 func (g *generator) column() string { return g.oneOf("a", `"b"`, "t.a", `"t"."b"`) }
 
-// some returns what f makes, a few times.
+// some calls f a few times and returns the list of its results.
 func (g *generator) some(f func() string) string {
 	s := f()
 	for g.choose(2) > 0 {
@@ -122,7 +123,7 @@ func (g *generator) some(f func() string) string {
 	return s
 }
 
-// expression is one, and what it is.
+// expression is an expression with its properties.
 type expression struct {
 	text   string
 	values bool // nothing but literals and parameters
@@ -183,10 +184,10 @@ func (g *generator) left(right ...expression) string {
 	return e.text
 }
 
-// item returns what to sort or group by.
+// item returns an expression to sort or group by.
 func (g *generator) item() string { return g.left() }
 
-// key returns what to index, which no system has a string for.
+// key returns an expression to index, for which no system reads a string.
 func (g *generator) key() string {
 	e := g.expression()
 	if e.string {

@@ -191,16 +191,16 @@ func TestStatementsAreBounded(t *testing.T) {
 	testkit.Equal(t, "parsed", parsed-before, 2)
 }
 
-// FuzzRedact builds statements around a secret in each form of a literal that
-// the dialect has, and in double quotes wherever a value may stand, and looks for it
-// in what comes out.
+// FuzzRedact builds statements around a secret, in each form of literal that the
+// dialect has and in double quotes wherever a value is allowed. The secret must not be
+// in what is recorded.
 func FuzzRedact(f *testing.F) {
 	f.Add("SELECT * FROM t WHERE a = ", " AND b = 1", "it's", uint8(0))
 	f.Add("INSERT INTO t VALUES (", ")", `back\slash`, uint8(1))
 	f.Add("SELECT a -- ", "\n", `$$ "x" '`, uint8(2))
 	templates := readQuotes(f)
 	f.Fuzz(func(t *testing.T, before, after, noise string, n uint8) {
-		// arbitrary input: no panic, bounded
+		// Arbitrary input does not panic, and the result is bounded.
 		for _, system := range []string{"postgresql", "mysql", "sqlite", "microsoft.sql_server", "oracle.db", "other_sql"} {
 			text, sum := redact(system, before+noise+after)
 			if len(text) > maxText || len(sum.String()) > 255 {

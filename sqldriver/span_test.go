@@ -16,8 +16,8 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// open returns a DB over d and a context with the span "request". end ends that
-// and returns the other spans, in the order in which they began.
+// open returns a DB that uses d, and a context with the span "request". end ends that
+// span and returns the other spans, ordered by start.
 func open(t testing.TB, d *fakeDriver, o Options) (_ *sql.DB, _ context.Context, end func() []testkit.Span) {
 	tracer, recorder := testkit.NewTracer(t)
 	if o.System == "" {
@@ -42,7 +42,7 @@ func open(t testing.TB, d *fakeDriver, o Options) (_ *sql.DB, _ context.Context,
 	}
 }
 
-// tree returns the names of spans, each behind the name of its parent.
+// tree returns the names of spans, each after the name of its parent.
 func tree(spans []testkit.Span) []string {
 	names := map[dendro.SpanID]string{}
 	for _, s := range spans {
@@ -65,7 +65,7 @@ func eventNames(s testkit.Span) []string {
 	return out
 }
 
-// A statement that found no connection is not lost without a word.
+// A statement for which no connection could be opened has a span.
 func TestConnectFails(t *testing.T) {
 	d := &fakeDriver{refuse: errors.New("connection refused")}
 	db, ctx, end := open(t, d, Options{})
@@ -112,7 +112,7 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// Bytes are those of what was read, as the driver gave it.
+// The number of bytes is that of the rows that were read, as the driver returned them.
 func TestReturnedBytes(t *testing.T) {
 	d := &fakeDriver{rows: 6, values: []driver.Value{[]byte("not read"), "text", []byte("binary"), nil, int64(7), ""}}
 	db, ctx, end := open(t, d, Options{})
@@ -139,7 +139,7 @@ func TestExec(t *testing.T) {
 	testkit.Equal(t, "raw text", spans[1].Attr("db.query.text"), any("UPDATE orders SET a = 'x'"))
 }
 
-// brokenResult panics when it is asked, as a mock may.
+// brokenResult panics when it is asked, like some mocks.
 type brokenResult struct{}
 
 func (brokenResult) LastInsertId() (int64, error) { panic("unexpected call") }
@@ -171,7 +171,7 @@ func TestPreparedStatement(t *testing.T) {
 	testkit.Equal(t, "rows", spans[2].Attr("db.response.returned_rows"), any(int64(1)))
 }
 
-// TestErrSkip: a driver that wants a preparation is no error, and not two spans.
+// TestErrSkip: ErrSkip is not an error, and the call is one span.
 func TestErrSkip(t *testing.T) {
 	skip := func(call, query string) error {
 		switch {
@@ -235,8 +235,8 @@ func TestErrSkip(t *testing.T) {
 	})
 }
 
-// TestSkippedAndLeft: who calls the driver's connection itself need not prepare
-// what it skipped. Its spans end all the same, and the connection does not grow.
+// TestSkippedAndLeft: a caller of the driver's connection need not prepare what was
+// skipped. The spans end nevertheless, and the memory of the connection does not grow.
 func TestSkippedAndLeft(t *testing.T) {
 	d := &fakeDriver{answer: func(string, string) error { return driver.ErrSkip }}
 	db, ctx, end := open(t, d, Options{})
@@ -420,7 +420,7 @@ type sqlState struct{ error }
 
 func (sqlState) SQLState() string { return "23505" }
 
-// nilState panics when a nil pointer of it is asked for its state.
+// nilState panics when a nil pointer to it is asked for its state.
 type nilState struct{ state string }
 
 func (*nilState) Error() string      { return "no state" }
@@ -430,7 +430,7 @@ type sqliteError struct{ error }
 
 func (sqliteError) Code() int { return 2067 }
 
-// mattnError has the shape of the error of mattn/go-sqlite3.
+// mattnError has the structure of the error of mattn/go-sqlite3.
 type mattnError struct {
 	Code         mattnCode
 	ExtendedCode mattnExtended
@@ -444,7 +444,7 @@ type (
 
 func (e mattnError) Error() string { return e.text }
 
-// brokenError would panic if its fields were looked for below the pointer.
+// brokenError would panic if its fields were read through the nil pointer.
 type brokenError struct{ *mattnError }
 
 func (brokenError) Error() string { return "broken" }
@@ -487,7 +487,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestBadConn: database/sql tries again, and each attempt shows.
+// TestBadConn: database/sql tries again, and each attempt has a span.
 func TestBadConn(t *testing.T) {
 	attempts := 0
 	d := &fakeDriver{answer: func(string, string) error {

@@ -17,7 +17,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// dsnDriver has a connector of its own, and notes the names it was given.
+// dsnDriver has a connector of its own and records the names that it gets.
 type dsnDriver struct {
 	fakeDriver
 	names []string
@@ -99,7 +99,7 @@ func TestRegister(t *testing.T) {
 		t.Error("no error for an unknown driver")
 	}
 
-	// What is wrapped already is not wrapped twice.
+	// A wrapped driver is not wrapped twice.
 	for what, open := range map[string]func() (*sql.DB, error){
 		"sql.Open":       func() (*sql.DB, error) { return sql.Open(other, "") },
 		"sqldriver.Open": func() (*sql.DB, error) { return Open(other, "", Options{Tracer: tracer, Roots: true}) },
@@ -207,7 +207,7 @@ func bareAndWrapped(d driver.Driver) (bare, wrapped *sql.DB) {
 	return sql.OpenDB(c), sql.OpenDB(WrapConnector(c, Options{System: "postgresql"}))
 }
 
-// quietDriver is a fakeDriver that keeps no notes.
+// quietDriver is a fakeDriver that records nothing.
 type quietDriver struct{ fakeDriver }
 
 func (d *quietDriver) Open(string) (driver.Conn, error) {
@@ -292,7 +292,7 @@ func BenchmarkQueryRow(b *testing.B) {
 	}
 }
 
-// oddConnector is one that the program has made itself, without a driver.
+// oddConnector is a connector made by the program, without a driver.
 type oddConnector struct {
 	driver.Connector
 	odd func() driver.Driver
@@ -300,7 +300,7 @@ type oddConnector struct {
 
 func (c oddConnector) Driver() driver.Driver { return c.odd() }
 
-// A connector need not have a driver: database/sql does not ask it for one.
+// A connector need not have a driver, because database/sql does not ask for it.
 func TestConnectorWithoutDriver(t *testing.T) {
 	testkit.NoLeaks(t)
 	ask := func(c driver.Connector) (outcome any) {

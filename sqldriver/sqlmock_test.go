@@ -15,13 +15,13 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// mockTest is what a program expects of its mock and does then.
+// mockTest is what a program expects of its mock and then does.
 type mockTest struct {
 	expect func(m sqlmock.Sqlmock)
 	use    func(ctx context.Context, p *program)
 }
 
-// program says what it gets of its database.
+// program records what it gets from its database.
 type program struct {
 	*sql.DB
 	lines []string
@@ -39,8 +39,8 @@ func (p *program) say(values ...any) {
 
 var errMock = errors.New("mocked")
 
-// told returns what the program says on the database of open, and the mock of its
-// expectations.
+// told returns what the program gets from the database that open opens, and what the
+// mock says about its expectations.
 func (mt mockTest) told(t *testing.T, ctx context.Context, open func(dsn string) (*sql.DB, error)) []string {
 	t.Helper()
 	p := &program{}
@@ -60,8 +60,8 @@ func (mt mockTest) told(t *testing.T, ctx context.Context, open func(dsn string)
 	return p.lines
 }
 
-// same fails if the program can tell the wrapped driver from the bare one. It
-// returns what the program says.
+// same fails if the program sees a difference between the wrapped and the bare driver.
+// It returns what the program gets.
 func (mt mockTest) same(t *testing.T) string {
 	t.Helper()
 	bare := mt.told(t, context.Background(), func(dsn string) (*sql.DB, error) { return sql.Open("sqlmock", dsn) })
@@ -79,7 +79,7 @@ func (mt mockTest) same(t *testing.T) string {
 	return strings.Join(bare, "\n")
 }
 
-// colors converts arguments of a type of the program's own.
+// colors converts arguments of a type of the program.
 type colors struct{}
 
 type color struct{ name string }
@@ -122,7 +122,7 @@ func errorOr(v any, err error) any {
 	return v
 }
 
-// mockCalls are kinds of calls, and that one is expected.
+// mockCalls are kinds of calls, each with its expectation.
 var mockCalls = map[string]mockTest{
 	"query": {
 		func(m sqlmock.Sqlmock) { m.ExpectQuery("SELECT name").WillReturnRows(orders()).RowsWillBeClosed() },
@@ -208,8 +208,8 @@ var mockCalls = map[string]mockTest{
 	"nothing": {func(sqlmock.Sqlmock) {}, func(context.Context, *program) {}},
 }
 
-// TestSqlmockOrder makes each call where each is expected: what is met and what the
-// mock complains of is as with the bare driver.
+// TestSqlmockOrder makes each call where each is expected. The expectations that are
+// met and the complaints of the mock are as with the bare driver.
 func TestSqlmockOrder(t *testing.T) {
 	const met = "expectations: <nil>"
 	for expected, e := range mockCalls {
@@ -243,8 +243,8 @@ func TestSqlmockOrder(t *testing.T) {
 	})
 }
 
-// TestSqlmockFeatures: what else a mock can be asked for is as with the bare
-// driver. The bare driver has to say the text.
+// TestSqlmockFeatures: the other features of a mock work as with the bare driver. The
+// result with the bare driver must contain the given text.
 func TestSqlmockFeatures(t *testing.T) {
 	query := func(args ...any) func(context.Context, *program) {
 		return func(ctx context.Context, p *program) { p.say(names(p.QueryContext(ctx, mockQuery, args...))...) }

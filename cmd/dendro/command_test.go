@@ -26,7 +26,7 @@ const span = `{"resourceSpans":[{
 		"name":"GET /","kind":2,
 		"startTimeUnixNano":"1544712660000000000","endTimeUnixNano":"1544712661000000000"}]}]}]}`
 
-// TestServe sends a span, finds it, and ends the server.
+// TestServe sends a span, finds it, and stops the server.
 func TestServe(t *testing.T) {
 	testkit.NoLeaks(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -28,7 +28,7 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// These make TestResidentMemory a measurement: make memory.
+// With these flags, TestResidentMemory is a measurement: make memory.
 var (
 	loadMemory  = flag.String("load.memory", "64MiB", "-memory of the server that TestResidentMemory fills")
 	loadTime    = flag.Duration("load.time", 0, "how long to send after the store is full")
@@ -36,7 +36,8 @@ var (
 	loadSenders = flag.Int("load.senders", 2, "connections to send on")
 )
 
-// asServer makes the test binary a dendro with the arguments in it.
+// asServer is a variable that makes the test binary run dendro with the arguments in
+// it.
 const asServer = "DENDRO_TEST_ARGS"
 
 func TestMain(m *testing.M) {
@@ -53,8 +54,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// The flag -memory bounds the memory of the process while it receives more than the store
-// holds and somebody searches it.
+// The flag -memory bounds the memory of the process while it receives more than the
+// store holds and is searched.
 func TestResidentMemory(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes several times the memory")
@@ -107,7 +108,7 @@ func startServer(t *testing.T, memory string) *served {
 	return s
 }
 
-// status returns a number of bytes in /proc/PID/status.
+// status returns a number of bytes from /proc/PID/status.
 func (s *served) status(t *testing.T, name string) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	testkit.NoError(t, err)
@@ -117,7 +118,7 @@ func (s *served) status(t *testing.T, name string) int64 {
 	return kib << 10
 }
 
-// stop ends the server and returns its last lines.
+// stop stops the server and returns its last lines.
 func (s *served) stop(t *testing.T) string {
 	testkit.NoError(t, s.cmd.Process.Signal(os.Interrupt))
 	rest, err := io.ReadAll(s.out)
@@ -131,7 +132,7 @@ type load struct {
 	took  time.Duration
 }
 
-// load sends until the store has been filled three times over, and then for loadTime.
+// load sends spans until the store was filled three times, and then for loadTime.
 func (s *served) load(t *testing.T) load {
 	var limit byteSize
 	testkit.NoError(t, limit.Set(*loadMemory))
@@ -182,7 +183,8 @@ func (s *served) load(t *testing.T) load {
 	return load{sent.Load(), took}
 }
 
-// search asks for what no span has, which reads all of them, once a second.
+// search searches once a second for an attribute that no span has, which reads all
+// spans.
 func (s *served) search(t *testing.T, done chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -202,8 +204,8 @@ func (s *served) search(t *testing.T, done chan struct{}) {
 	}
 }
 
-// requests makes spans: requests with five spans each, of nine attributes or so, a
-// hundred in a batch.
+// requests makes the spans of requests, five each with about nine attributes, a
+// hundred requests in a batch.
 type requests struct {
 	random *rand.Rand
 	batch  *dendro.Batch
@@ -234,7 +236,7 @@ func newRequests() *requests {
 	return r
 }
 
-// next appends another batch, encoded, and returns how many spans it has.
+// next appends another encoded batch and returns its number of spans.
 func (r *requests) next(body []byte) ([]byte, int) {
 	now := time.Now().UnixNano()
 	for i, s := range r.batch.Spans {

@@ -41,7 +41,7 @@ func do(t *testing.T, method, url, contentType, body string) (int, string) {
 	return res.StatusCode, string(text)
 }
 
-// trace is what the query API says of a trace.
+// trace is what the query API returns for a trace.
 type trace struct {
 	duration time.Duration
 	spans    []span // in the order in which they began
@@ -73,8 +73,8 @@ func (s span) event(name string) map[string]string {
 	return attrs
 }
 
-// newestTrace waits until the newest trace in the API has that root name and
-// that many spans.
+// newestTrace waits until the newest trace in the API has this root name and number of
+// spans.
 func newestTrace(t *testing.T, api, root string, spans int) trace {
 	t.Helper()
 	var found struct {
@@ -123,8 +123,8 @@ func fetchTrace(t *testing.T, api, id string) (out trace) {
 	return out
 }
 
-// tree returns one line per span, with its service, kind and name, below its
-// parent.
+// tree returns a line for each span, with its service, kind and name, indented below
+// its parent.
 func (tr trace) tree() string {
 	var text strings.Builder
 	var write func(parent dendro.SpanID, indent string)
@@ -140,8 +140,8 @@ func (tr trace) tree() string {
 	return text.String()
 }
 
-// rootSelfTime is the part of the root in which none of its children, which
-// follow each other, is at work.
+// rootSelfTime returns the time of the root in which none of its children, which
+// follow each other, is active.
 func (tr trace) rootSelfTime() time.Duration {
 	root := tr.spans[0]
 	self := root.Duration()

@@ -37,8 +37,8 @@ func startApp(t *testing.T, args ...string) *app {
 	return a
 }
 
-// startCollector runs what "dendro serve" runs, and returns the URLs of the
-// receiver and of the query API.
+// startCollector runs what "dendro serve" runs, and returns the URLs of the receiver
+// and of the query API.
 func startCollector(t *testing.T) (otlp, api string) {
 	t.Helper()
 	store := collector.NewMemory(collector.MemoryOptions{})
@@ -73,7 +73,7 @@ const ordersTree = `front server POST /orders
     front client INSERT shop_items
 `
 
-// checkHome asks for GET / and looks at its trace.
+// checkHome requests GET / and checks its trace.
 func checkHome(t *testing.T, front, api string) {
 	t.Helper()
 	status, _ := do(t, "GET", front+"/", "", "")
@@ -83,14 +83,14 @@ func checkHome(t *testing.T, front, api string) {
 	if tr.duration < 621*time.Millisecond {
 		t.Errorf("the trace takes %v, want at least 621 ms", tr.duration)
 	}
-	// A few milliseconds on a machine at rest. A call without a span would be
-	// at least this long.
+	// It takes a few milliseconds on an idle machine. A call without a span would take
+	// at least endpointDelays[0].
 	if self := tr.rootSelfTime(); self < 0 || self >= endpointDelays[0] {
 		t.Errorf("self time of the root is %v, want less than %v", self, endpointDelays[0])
 	}
 }
 
-// checkFront asks for GET /front and looks at its trace.
+// checkFront requests GET /front and checks its trace.
 func checkFront(t *testing.T, front, api string) {
 	t.Helper()
 	status, body := do(t, "GET", front+"/front", "", "")
@@ -206,7 +206,7 @@ func TestSlowErrorPanic(t *testing.T) {
 	}
 }
 
-// A collector that is not there must not be noticed by users.
+// Users do not notice that the collector is unreachable.
 func TestCollectorDown(t *testing.T) {
 	testkit.NoLeaks(t)
 	gone := httptest.NewServer(http.NotFoundHandler())
@@ -229,7 +229,7 @@ func TestCollectorDown(t *testing.T) {
 	testkit.Equal(t, "unfinished spans", s.Unfinished, uint64(0))
 }
 
-// TestRun walks through the life of the program: the table, load, the end.
+// TestRun covers the life of the program: the table of parts, load, and shutdown.
 func TestRun(t *testing.T) {
 	testkit.NoLeaks(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -270,7 +270,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A second start while the first runs.
+// The program is started while it is already running.
 func TestPortTaken(t *testing.T) {
 	testkit.NoLeaks(t)
 	first := startApp(t)
@@ -286,7 +286,7 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// What is found to be wrong after some parts have started.
+// Errors that are found after some parts have started.
 func TestStartFails(t *testing.T) {
 	testkit.NoLeaks(t)
 	gone := httptest.NewServer(http.NotFoundHandler())

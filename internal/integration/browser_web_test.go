@@ -25,21 +25,21 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// browser is a tab that looks at the page of a store. When its test ends, it
-// fails for errors on the console and for requests to anywhere else.
+// browser is a tab that shows the page of a store. At its end the test fails if there
+// were errors on the console or requests to another host.
 type browser struct {
 	t      *testing.T
 	ctx    context.Context
 	origin string
-	// expected is in what the browser may log.
+	// expected is a text that the browser may log.
 	expected string
 
 	mu       sync.Mutex
 	problems []string // guarded by mu
 }
 
-// openBrowser starts Chromium, with nothing loaded yet. What it logs is an error
-// of the test, unless it holds expected.
+// openBrowser starts Chromium with an empty tab. The test fails for everything it
+// logs, unless that contains expected.
 func openBrowser(t *testing.T, store collector.Store, expected string) *browser {
 	t.Helper()
 	var path string
@@ -82,7 +82,7 @@ func openBrowser(t *testing.T, store collector.Store, expected string) *browser 
 	return b
 }
 
-// listen notes what must not happen.
+// listen records what must not happen.
 func (b *browser) listen(event any) {
 	var problem string
 	switch e := event.(type) {
@@ -111,14 +111,14 @@ func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
 	testkit.NoError(b.t, chromedp.Do(b.ctx, steps...))
 }
 
-// open loads a path and waits until condition, in JavaScript, holds.
+// open loads a path and waits until condition, in JavaScript, is true.
 func (b *browser) open(path, condition string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(b.origin+path))
 	b.wait(condition)
 }
 
-// wait waits until condition, in JavaScript, holds, also while pages change.
+// wait waits until condition, in JavaScript, is true, even if pages change meanwhile.
 func (b *browser) wait(condition string) {
 	b.t.Helper()
 	deadline := time.After(15 * time.Second)
@@ -159,8 +159,7 @@ const (
 	panel    = `document.querySelector(".detail:not([hidden])")`
 )
 
-// send stores spans of a service; they need ids, names and times in
-// milliseconds.
+// send stores spans of a service. They need ids, names and times in milliseconds.
 func send(t *testing.T, store collector.Store, service string, spans ...*dendro.SpanData) {
 	t.Helper()
 	testkit.NoError(t, store.Collect(&dendro.Batch{
@@ -170,7 +169,7 @@ func send(t *testing.T, store collector.Store, service string, spans ...*dendro.
 	}))
 }
 
-// spanAt makes a span of trace; from and to are milliseconds after now.
+// spanAt returns a span of trace. from and to are milliseconds from now.
 func spanAt(trace byte, id, parent int, name string, from, to int64) *dendro.SpanData {
 	spanID := func(n int) dendro.SpanID { return dendro.SpanID{5: byte(n >> 16), 6: byte(n >> 8), 7: byte(n)} }
 	s := &dendro.SpanData{ParentID: spanID(parent), Name: name, Start: now + from*1e6, End: now + to*1e6}
@@ -180,7 +179,7 @@ func spanAt(trace byte, id, parent int, name string, from, to int64) *dendro.Spa
 
 var now = time.Now().UnixNano()
 
-// TestBrowserWalk does what a newcomer does: open the list, a trace, a span.
+// TestBrowserWalk does what a new user does: open the list, a trace, and a span.
 func TestBrowserWalk(t *testing.T) {
 	store := collector.NewMemory(collector.MemoryOptions{})
 	insert := spanAt(1, 3, 1, "INSERT orders", 10, 30)
@@ -241,7 +240,7 @@ func TestBrowserWalk(t *testing.T) {
 	b.key(kb.Escape)
 	b.wait(`!document.querySelector("dialog").open`)
 
-	// By a link, also into a folded subtree, and to another trace.
+	// With a link, also into a folded subtree and to another trace.
 	b.open("/trace/1#span=0000000000000004", panel+`?.querySelector("h2").textContent === "POST /reserve"`)
 	b.do(chromedp.Click(`#row-2 .label`))
 	b.wait(panel + `?.querySelector("h2").textContent === "INSERT orders"`)
@@ -251,8 +250,7 @@ func TestBrowserWalk(t *testing.T) {
 	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
 }
 
-// TestBrowserLive looks at the list while traces arrive: what has the focus
-// keeps it.
+// TestBrowserLive watches the list while traces arrive. The focus stays where it is.
 func TestBrowserLive(t *testing.T) {
 	store := collector.NewMemory(collector.MemoryOptions{})
 	b := openBrowser(t, store, "")
@@ -280,8 +278,8 @@ func TestBrowserLive(t *testing.T) {
 	testkit.Equal(t, "the choice is kept", eval[string](b, `document.querySelector("#live").ariaChecked`), "false")
 }
 
-// TestBrowserHostileNames shows a trace in which every text is markup, and
-// looks whether any of it came to life.
+// TestBrowserHostileNames shows a trace in which every text is markup. None of it may
+// be interpreted.
 func TestBrowserHostileNames(t *testing.T) {
 	const evil = `"'><img src=x onerror="window.harm=1"><script>window.harm=1</script><a href="javascript:window.harm=1">` + "\u202e${window.harm=1}{{.}}"
 	store := collector.NewMemory(collector.MemoryOptions{})
@@ -316,7 +314,7 @@ func TestBrowserHostileNames(t *testing.T) {
 		`(() => { try { document.createElement("div").innerHTML = "<b>"; return "made" } catch (e) { return e.name } })()`), "TypeError")
 }
 
-// TestBrowserFold opens what was folded, because it is the same many times.
+// TestBrowserFold opens a row of folded spans.
 func TestBrowserFold(t *testing.T) {
 	store := collector.NewMemory(collector.MemoryOptions{})
 	root := spanAt(1, 1, 0, "GET /orders", 0, 100)
@@ -436,8 +434,8 @@ func TestBrowserManySpans(t *testing.T) {
 	testkit.Equal(t, "all folded", eval[int](b, rows+".length"), 1)
 }
 
-// TestBrowserContrast measures the contrast of all text against what is behind
-// it: WCAG 2.1 AA wants 4.5.
+// TestBrowserContrast measures the contrast of all text with its background. WCAG 2.1
+// AA requires 4.5.
 func TestBrowserContrast(t *testing.T) {
 	store := collector.NewMemory(collector.MemoryOptions{})
 	failed := spanAt(1, 2, 1, "failed", 2, 5)
@@ -466,7 +464,7 @@ func TestBrowserContrast(t *testing.T) {
 	}
 }
 
-// lowContrast lists the elements with text that is too close to what is behind.
+// lowContrast lists the elements whose text has too little contrast.
 const lowContrast = `(() => {
 	const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
 	const over = (colour, below) => {

@@ -15,7 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// forms are both encodings of both sides.
+// forms are both encodings in both implementations.
 var forms = []struct {
 	name string
 	ours dendropropagation.B3
@@ -25,8 +25,8 @@ var forms = []struct {
 	{"multi", dendropropagation.B3{Multi: true}, b3.New(b3.WithInjectEncoding(b3.B3MultipleHeader))},
 }
 
-// resend returns what OpenTelemetry sends on when it has got header. That shows
-// what it has understood, deferred decisions included.
+// resend returns what OpenTelemetry sends on after it received header. That shows what
+// it has read, including deferred decisions.
 func resend(p propagation.TextMapPropagator, header http.Header) http.Header {
 	out := http.Header{}
 	ctx := p.Extract(context.Background(), propagation.HeaderCarrier(header))
@@ -36,7 +36,7 @@ func resend(p propagation.TextMapPropagator, header http.Header) http.Header {
 	return out
 }
 
-// What dendro writes in B3 OpenTelemetry reads, and the other way round.
+// OpenTelemetry reads the B3 headers that dendro writes, and the other way round.
 func TestOTelB3(t *testing.T) {
 	for _, form := range forms {
 		for _, id := range []dendro.TraceID{{1, 15: 2}, {15: 2}} {
@@ -58,7 +58,7 @@ func TestOTelB3(t *testing.T) {
 	}
 }
 
-// Of random headers dendro reads what OpenTelemetry reads.
+// From random headers, dendro reads the same as OpenTelemetry.
 func TestOTelB3Random(t *testing.T) {
 	const id, span = "80f198ee56343ba864fe8b2a57d3eff7", "05e3ac9a4f6e3b90"
 	ids := []string{id, id[16:], span, span, strings.ToUpper(id), strings.Repeat("0", 32), strings.Repeat("0", 16), id[1:], "", "x"}

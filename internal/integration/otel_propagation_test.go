@@ -14,12 +14,12 @@ import (
 
 var w3c = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 
-// baggageValues are values that have to be encoded, or must not be.
+// baggageValues are values that must be encoded, or must not be.
 var baggageValues = map[string]string{
 	"plain": "1", "spaces": "a b", "signs": `a,b;c="d"\%`, "unicode": "Grüße 🌳", "equals": "a=b==", "percent": "100%", "plus": "a+b", "empty": "",
 }
 
-// What dendro injects OpenTelemetry extracts.
+// OpenTelemetry extracts what dendro injects.
 func TestOTelExtractsDendro(t *testing.T) {
 	for _, c := range []struct {
 		name, state string
@@ -59,7 +59,7 @@ func TestOTelExtractsDendro(t *testing.T) {
 	}
 }
 
-// What OpenTelemetry injects dendro extracts.
+// Dendro extracts what OpenTelemetry injects.
 func TestDendroExtractsOTel(t *testing.T) {
 	for _, flags := range []trace.TraceFlags{0, trace.FlagsSampled, 3} {
 		state, err := trace.ParseTraceState("vendor=a b,t@other=0")

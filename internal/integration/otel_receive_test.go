@@ -44,8 +44,8 @@ func plain(v slog.Value) any {
 	return v.Any()
 }
 
-// What the OpenTelemetry SDK sends, in each of its ways, is in the store exactly
-// as it was recorded.
+// Everything that the OpenTelemetry SDK sends, in each of its formats, is stored
+// exactly as it was recorded.
 func TestOTelSDKSends(t *testing.T) {
 	for name, options := range map[string][]otlptracehttp.Option{
 		"protobuf":       nil,
@@ -170,7 +170,7 @@ func testOTelSDKSends(t *testing.T, store collector.Store, options []otlptraceht
 		"cache miss 2000000 map[key:k] 1", "exception 3000000 map[exception.type:*errors.errorString] 1", "bare 4000000 map[] 0"})
 	testkit.Equal(t, "dropped events", s.DroppedEvents, uint32(1))
 	testkit.Equal(t, "links", len(s.Links), 1)
-	// The exporter leaves out the tracestate of links.
+	// The exporter does not send the tracestate of links.
 	testkit.Equal(t, "link", s.Links[0].SpanContext, dendro.SpanContext{TraceID: s.TraceID, SpanID: s.ParentID, Flags: dendro.FlagSampled})
 	testkit.Equal(t, "link attributes", values(s.Links[0].Attributes), map[string]any{"why": "queued"})
 	testkit.Equal(t, "link dropped attributes", s.Links[0].DroppedAttributes, uint32(1))
@@ -198,7 +198,8 @@ func testOTelSDKSends(t *testing.T, store collector.Store, options []otlptraceht
 	testkit.Equal(t, "attributes over the limit", last.DroppedAttributes, uint32(2))
 }
 
-// refusing is a collector without room for some services, as often as times says.
+// refusing is a collector that refuses the spans of some services a given number of
+// times.
 type refusing struct {
 	service string
 	times   int
@@ -216,8 +217,8 @@ func (c *refusing) Collect(b *dendro.Batch) error {
 	return nil
 }
 
-// The OpenTelemetry exporter understands the answers: it tries again after a 503,
-// reports what was not taken, and shows the message of an error.
+// The OpenTelemetry exporter understands the responses: it tries again after a 503,
+// reports rejected spans, and shows the message of an error.
 func TestOTelExporterUnderstandsAnswers(t *testing.T) {
 	span := func(service, name string) *tracepb.ResourceSpans {
 		r := &tracepb.ResourceSpans{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{Name: name, TraceId: make([]byte, 16), SpanId: make([]byte, 8)}}}}}

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// receiver is an OTLP/HTTP receiver made of the official protocol buffers.
+// receiver is an OTLP/HTTP receiver based on the official protocol buffers.
 type receiver struct {
 	t        *testing.T
 	requests chan *coltracepb.ExportTraceServiceRequest
@@ -85,7 +85,7 @@ func list(values ...*commonpb.AnyValue) *commonpb.AnyValue {
 	return &commonpb.AnyValue{Value: &commonpb.AnyValue_ArrayValue{ArrayValue: &commonpb.ArrayValue{Values: values}}}
 }
 
-// Every field of a span means to the official library what it means here.
+// Every field of a span has the same meaning in the official library.
 func TestSendsToOTel(t *testing.T) {
 	state, err := dendro.ParseTraceState("vendor=1,other=2")
 	testkit.NoError(t, err)
@@ -173,7 +173,7 @@ func TestSendsToOTel(t *testing.T) {
 	}
 }
 
-// The answers of an OpenTelemetry collector are understood.
+// The client understands the responses of an OpenTelemetry collector.
 func TestUnderstandsOTelAnswers(t *testing.T) {
 	const message = "span too old, this store keeps no more than a day"
 	for _, c := range []struct {

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// otlpBatches and otlpRequest say the same.
+// otlpBatches and otlpRequest have the same content.
 func otlpBatches() []*dendro.Batch {
 	resource := &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}, SchemaURL: "https://example.com/resource"}
 	state, _ := dendro.ParseTraceState("vendor=1")
@@ -177,7 +177,7 @@ func TestOTLPProtobuf(t *testing.T) {
 	protoEqual(t, "what dendro decodes", unmarshalRequest(t, otlp.AppendTraces(nil, batches...)), otlpRequest())
 }
 
-// Text that official receivers would refuse does not leave dendro.
+// Dendro does not send text that official receivers would refuse.
 func TestOTLPInvalidUTF8(t *testing.T) {
 	batches := otlpBatches()
 	batches[0].Spans[0].Name = "caf\xe9"
@@ -201,7 +201,7 @@ func TestOTLPKvlist(t *testing.T) {
 }
 
 // recodeIDs returns JSON with the ids in another encoding: the JSON mapping of
-// protobuf has base64 where OTLP has hexadecimal.
+// protobuf uses base64 where OTLP uses hexadecimal.
 func recodeIDs(t *testing.T, data []byte, recode func(string) (string, error)) []byte {
 	var walk func(v any)
 	walk = func(v any) {

@@ -22,8 +22,8 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
-// missing skips the test for want of a program, or fails it if all are
-// required.
+// missing skips the test because a program is missing. If all programs are required,
+// it fails the test.
 func missing(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("DENDRO_REQUIRE_ALL") == "1" {
@@ -32,8 +32,9 @@ func missing(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// program returns the path of a program, "" if there is none: in PATH, in the
-// folders of servers, or in what the patterns match, the last match first.
+// program returns the path of a program, or "" if it is not found. It searches PATH,
+// the directories of servers, and what the patterns match, of which the last match
+// comes first.
 func program(name string, patterns ...string) string {
 	if path, err := exec.LookPath(name); err == nil {
 		return path
@@ -52,8 +53,8 @@ func program(name string, patterns ...string) string {
 	return ""
 }
 
-// startPostgres starts a PostgreSQL server of this test's own and returns the
-// URL of its database.
+// startPostgres starts a PostgreSQL server for this test and returns the URL of its
+// database.
 func startPostgres(t *testing.T) string {
 	t.Helper()
 	const folders = "/usr/lib/postgresql/*/bin"
@@ -70,8 +71,8 @@ func startPostgres(t *testing.T) string {
 	return dsn
 }
 
-// startMariaDB starts a MariaDB server of this test's own and returns the data
-// source name of its database for go-sql-driver/mysql.
+// startMariaDB starts a MariaDB server for this test and returns the data source name
+// of its database for go-sql-driver/mysql.
 func startMariaDB(t *testing.T) string {
 	t.Helper()
 	install, mariadbd := program("mariadb-install-db"), program("mariadbd")
@@ -96,8 +97,8 @@ type server struct {
 	attr   *syscall.SysProcAttr
 }
 
-// newServer makes a folder. Database servers refuse to run as root, then they
-// run as the first of users that there is.
+// newServer makes a directory. Database servers refuse to run as root. In this case
+// the server runs as the first of users that exists.
 func newServer(t *testing.T, users ...string) *server {
 	t.Helper()
 	s := &server{t: t}
@@ -147,7 +148,7 @@ func (s *server) run(name string, args ...string) {
 	}
 }
 
-// start starts the server, waits until it answers, and stops it by the signal
+// start starts the server and waits until it responds. It stops it with the signal
 // when the test ends.
 func (s *server) start(stop os.Signal, driverName, dsn, name string, args ...string) {
 	s.t.Helper()

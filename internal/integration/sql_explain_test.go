@@ -10,9 +10,9 @@ import (
 	"github.com/dendrotrace/dendro/sqldriver"
 )
 
-// testExplain checks the plan of a query and the comment behind statements on a
-// real database. query has one parameter, in the form of the driver; the plan has
-// to contain the words of plan.
+// testExplain checks the plan of a query and the comments on statements with a real
+// database. query has one parameter, in the form of the driver. The plan must contain
+// the words in plan.
 func testExplain(t *testing.T, driver, dsn, query string, plan ...string) {
 	t.Helper()
 	tracer, recorder := testkit.NewTracer(t)
@@ -49,8 +49,8 @@ func testExplain(t *testing.T, driver, dsn, query string, plan ...string) {
 	t.Errorf("no plan: %v", testkit.Names(recorder.Spans()))
 }
 
-// testExplainWrites checks that EXPLAIN of query, which calls a function that writes
-// into the table calls, leaves that as the query did.
+// testExplainWrites checks that EXPLAIN of query leaves the table calls as the query
+// left it. The query calls a function that writes into that table.
 func testExplainWrites(t *testing.T, driver, dsn, query string, setup ...string) {
 	t.Helper()
 	tracer, recorder := testkit.NewTracer(t)

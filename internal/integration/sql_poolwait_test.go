@@ -12,8 +12,8 @@ import (
 	"github.com/dendrotrace/dendro/sqldriver/sqlxdb"
 )
 
-// Every method of sqlxdb.DB that needs a connection tells how long it waited for
-// the only one, and that it did not get it.
+// Every method of sqlxdb.DB that needs a connection records how long it waited for the
+// only one, and that it did not get it.
 func TestSqlxPoolWait(t *testing.T) {
 	const query = "SELECT 1 AS id"
 	named := map[string]any{"id": 1}
@@ -69,7 +69,7 @@ func TestSqlxPoolWait(t *testing.T) {
 			return db.MustBeginTx(ctx, nil).Rollback()
 		},
 	}
-	// Those without a span of their own when they get a connection.
+	// These have no span of their own if they get a connection.
 	silent := map[string]func(ctx context.Context, db *sqlxdb.DB) error{
 		"Conn":  func(ctx context.Context, db *sqlxdb.DB) error { return closed(db.Conn(ctx)) },
 		"Connx": func(ctx context.Context, db *sqlxdb.DB) error { return closed(db.Connx(ctx)) },

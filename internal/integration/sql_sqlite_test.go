@@ -48,8 +48,8 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
-// SQLite has a name for what a span shows in double quotes, in the statements of a table
-// that is about that.
+// What a span shows in double quotes is a name to SQLite. The statements are those of
+// a table about this.
 func TestSQLiteNamesInDoubleQuotes(t *testing.T) {
 	text, err := os.ReadFile("../../sqldriver/testdata/quotes.txt")
 	testkit.NoError(t, err)
@@ -95,7 +95,8 @@ func TestSQLiteNamesInDoubleQuotes(t *testing.T) {
 	testkit.Equal(t, "names", names > 100, true)
 }
 
-// statements are the lines of text that are not indented, and the lines below them.
+// statements returns the lines of text that are not indented, each with the lines
+// below it.
 func statements(text string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		lines := strings.Split(text, "\n")

@@ -33,8 +33,8 @@ const (
 	allItems   = "SELECT * FROM items ORDER BY id"
 )
 
-// sqlxCalls are what sqlx adds to database/sql, with a context and without, what
-// they find where the items are book and pen, and the spans.
+// sqlxCalls are the calls that sqlx adds to database/sql, with and without a context,
+// what they find if the items are book and pen, and their spans.
 var sqlxCalls = []struct {
 	name    string
 	with    func(ctx context.Context, db *sqlx.DB) (any, error)
@@ -311,8 +311,7 @@ func scan(rows *sqlx.Rows, err error) (any, error) {
 	return items, rows.Err()
 }
 
-// testSqlx makes each call below a span, and without a context as a trace of its
-// own.
+// testSqlx makes each call below a span, and without a context as a trace of its own.
 func testSqlx(t *testing.T, c sqlCase, s *sqlTest) {
 	roots, err := sqlxdb.Open(c.driver, c.dsn, sqldriver.Options{Tracer: s.tracer, Roots: true})
 	testkit.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 	"github.com/dendrotrace/dendro/sqldriver/sqlxdb"
 )
 
-// sqlCase is what differs between databases and drivers.
+// sqlCase describes how databases and drivers differ.
 type sqlCase struct {
 	driver, dsn  string
 	system       string // db.system.name
@@ -36,7 +36,7 @@ type sqlTest struct {
 	recorder *testkit.Recorder
 }
 
-// request runs f below a span and returns the spans of what it did.
+// request calls f below a span and returns the spans that it made.
 func (s *sqlTest) request(t *testing.T, f func(ctx context.Context)) []testkit.Span {
 	t.Helper()
 	s.recorder.Reset()
@@ -46,7 +46,7 @@ func (s *sqlTest) request(t *testing.T, f func(ctx context.Context)) []testkit.S
 	return s.recorder.Spans()[1:]
 }
 
-// tree returns names behind those of their parents; the request is "".
+// tree returns names after those of their parents. The name of the request is "".
 func tree(spans []testkit.Span) []string {
 	names := map[dendro.SpanID]string{}
 	for _, s := range spans {
@@ -59,7 +59,7 @@ func tree(spans []testkit.Span) []string {
 	return out
 }
 
-// testSQL uses a database as programs do, through database/sql and sqlx.
+// testSQL uses a database like a program, through database/sql and sqlx.
 func testSQL(t *testing.T, c sqlCase) *sqlTest {
 	tracer, recorder := testkit.NewTracer(t)
 	db, err := sqlxdb.Open(c.driver, c.dsn, sqldriver.Options{Tracer: tracer})

@@ -15,23 +15,23 @@ import (
 	"github.com/dendrotrace/dendro/transport"
 )
 
-// The ids that the requests of TestTraceContext come with.
+// The ids in the requests of TestTraceContext.
 const (
 	w3cTrace  = "12345678901234567890123456789012"
 	w3cParent = "1234567890123456"
 )
 
-// outcome is what has to become of the headers of a request: the trace goes on or a new
-// one begins, and the tracestate that is passed on.
+// outcome is what must become of the headers of a request: whether the trace continues
+// or a new one begins, and the tracestate that is passed on.
 type outcome struct {
 	goesOn bool
 	state  string
 }
 
-// traceContextCases are those of the test suite of W3C Trace Context, test/test.py in
-// https://github.com/w3c/trace-context, by its names. Where Level 2 allows more keys of
-// a tracestate than Level 1, with any number of at signs and 256 characters in all, the
-// keys are those of Level 2.
+// traceContextCases are the cases of the test suite of W3C Trace Context, test/test.py
+// in https://github.com/w3c/trace-context, with their names. Level 2 allows more keys
+// in a tracestate than Level 1: any number of at signs, and 256 characters in all. The
+// keys here are those of Level 2.
 var traceContextCases = map[string]map[string]outcome{
 	"test_both_traceparent_and_tracestate_missing": {"": {}},
 	"test_traceparent_included_tracestate_missing": {parentLine("00", "01"): {true, ""}},
@@ -118,7 +118,7 @@ func parentLine(version, flags string) string {
 	return "traceparent: " + parentValue(version, flags) + "\r\n"
 }
 
-// idLines are traceparents with pairs of ids that are not valid.
+// idLines returns traceparents with pairs of invalid ids.
 func idLines(ids ...string) map[string]outcome {
 	out := map[string]outcome{}
 	for pair := range slices.Chunk(ids, 2) {
@@ -127,7 +127,7 @@ func idLines(ids ...string) map[string]outcome {
 	return out
 }
 
-// states are pairs of tracestate headers, a line each, and what is passed on.
+// states returns pairs of tracestate headers, a line each, and what is passed on.
 func states(pairs ...string) map[string]outcome {
 	out := map[string]outcome{}
 	for pair := range slices.Chunk(pairs, 2) {
@@ -148,7 +148,7 @@ func barMembers(from, to int) string {
 	return strings.Join(list, ",")
 }
 
-// service is a program that calls others while it answers a request.
+// service is a program that calls others while it handles a request.
 type service struct {
 	address string
 	calls   chan http.Header // that arrived elsewhere
@@ -177,8 +177,8 @@ func startService(t *testing.T, calls int) *service {
 	return s
 }
 
-// ask sends a request with these header lines, byte by byte, and returns what arrived
-// elsewhere.
+// ask sends a request with exactly these header lines, and returns the headers that
+// arrive at the other services.
 func (s *service) ask(t *testing.T, lines string) (out []http.Header) {
 	conn, err := net.Dial("tcp", s.address)
 	testkit.NoError(t, err)
@@ -212,7 +212,7 @@ func TestTraceContext(t *testing.T) {
 	}
 }
 
-// The cases of the suite with several calls for one request.
+// The cases of the suite that make several calls for one request.
 func TestTraceContextOfSeveralCalls(t *testing.T) {
 	testkit.NoLeaks(t)
 	s := startService(t, 3)

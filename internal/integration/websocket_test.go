@@ -18,7 +18,7 @@ import (
 	"github.com/dendrotrace/dendro/transport"
 )
 
-// echoes are handlers that send back what they get until the client closes.
+// echoes are handlers that send back what they receive until the client closes.
 var echoes = map[string]http.HandlerFunc{
 	"gorilla": func(w http.ResponseWriter, r *http.Request) {
 		conn, err := new(gorilla.Upgrader).Upgrade(w, r, nil)

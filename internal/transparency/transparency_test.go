@@ -13,13 +13,13 @@ import (
 	"github.com/dendrotrace/dendro/transport"
 )
 
-// known are the differences that dendro has, by case, and why.
+// known are the known differences of dendro by case, with the reason.
 var known = map[string]string{
 	"MaxBytesHandler inside": "net/http does not close the connection: it does not know the writer",
 	"Flush after Hijack":     "net/http logs that a header is written, and names the writer as the caller",
 }
 
-// wrapperOf returns dendro with a tracer; with nil it has none.
+// wrapperOf returns dendro with a tracer. If tracer is nil, it has none.
 func wrapperOf(tracer *dendro.Tracer) transparency.Wrapper {
 	return transparency.Wrapper{
 		Handler: middleware.New(middleware.Options{Tracer: tracer}),
@@ -37,13 +37,13 @@ func around(outer, inner transparency.Wrapper) transparency.Wrapper {
 	}
 }
 
-// discard takes spans and forgets them.
+// discard drops all spans.
 type discard struct{}
 
 func (discard) Collect(*dendro.Batch) error { return nil }
 
-// Clients and handlers notice nothing of dendro, and the cases are
-// deterministic: a second bare exchange is as the first.
+// Clients and handlers do not notice dendro. The cases are deterministic: a second
+// bare exchange is the same as the first.
 func TestDendro(t *testing.T) {
 	dendro.SetDefault(nil)
 	newTracer := func() *dendro.Tracer {
@@ -84,7 +84,7 @@ func TestDendro(t *testing.T) {
 	}
 }
 
-// each runs f for all cases and the protocols they are for.
+// each runs f for all cases and their protocols.
 func each(t *testing.T, f func(*testing.T, transparency.Case, string)) {
 	names := map[string]bool{}
 	for _, c := range all() {
@@ -101,7 +101,7 @@ func each(t *testing.T, f func(*testing.T, transparency.Case, string)) {
 	}
 }
 
-// A wrapper that loses what most wrappers lose is found out.
+// A wrapper that loses what most wrappers lose is detected.
 func TestLossyWrapper(t *testing.T) {
 	lossy := transparency.Wrapper{
 		Handler: func(h http.Handler) http.Handler {
