@@ -7,7 +7,7 @@ import { errors, kinds } from "./waterfall.js";
 /** @typedef {import("./waterfall.js").Fold} Fold */
 /** @typedef {{key: string, type: string, value: string}} Attribute */
 /**
- * A span, as detail.go makes it.
+ * A span, as returned by detail.go.
  * @typedef {object} Detail
  * @property {string} traceId
  * @property {string} spanId
@@ -31,14 +31,14 @@ import { errors, kinds } from "./waterfall.js";
  * @property {number} [droppedLinks]
  */
 
-/** Attributes whose value is worth lines of its own. */
+/** Attributes whose value gets lines of its own. */
 const blocks = new Set(["db.query.text", "db.statement", "exception.stacktrace"]);
 
 /**
- * What the panel shows of a row.
+ * Returns what the panel shows about a row.
  * @param {Skeleton} s
  * @param {number} row
- * @param {Detail[]} spans those with the id of the row, none for a missing parent
+ * @param {Detail[]} spans the spans with the id of the row, or none for a missing parent
  * @param {(row: number) => void} select
  * @returns {HTMLElement[]}
  */
@@ -56,7 +56,7 @@ export function detail(s, row, spans, select) {
 }
 
 /**
- * What the panel shows of a fold.
+ * Returns what the panel shows about a fold.
  * @param {Skeleton} s
  * @param {number} row
  * @param {string} name
@@ -157,7 +157,7 @@ function dropped(n) {
 }
 
 /**
- * A key, which may break behind its dots and underscores.
+ * Returns a key that may wrap after its dots and underscores.
  * @param {string} text
  */
 function key(text) {

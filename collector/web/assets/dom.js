@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * Makes an element. Text can only become text: span data is never trusted.
+ * Makes an element. Strings only become text, because span data is not trusted.
  * @param {string} tag
  * @param {Record<string, string | number | ((e: any) => void)>} [attributes] functions listen to events
  * @param {...(Node | string | null | false)} children
@@ -18,7 +18,7 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * A button that copies text.
+ * Returns a button that copies text.
  * @param {() => string} text
  */
 export function copyButton(text) {
@@ -28,7 +28,7 @@ export function copyButton(text) {
 }
 
 /**
- * Copies text and says so on the button for a moment.
+ * Copies text and briefly shows that on the button.
  * @param {HTMLElement} button
  * @param {string} text
  */

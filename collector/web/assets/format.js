@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * Writes nanoseconds with three digits, as format.go does.
+ * Formats nanoseconds with three digits, like format.go.
  * @param {number} ns
  * @returns {string}
  */
@@ -26,7 +26,7 @@ function two(n) {
 }
 
 /**
- * Writes an offset from the start of something.
+ * Formats an offset from the start of something.
  * @param {number} ns
  */
 export function offset(ns) {
@@ -35,7 +35,7 @@ export function offset(ns) {
 }
 
 /**
- * Writes when something was, for people.
+ * Formats a time relative to now.
  * @param {Date} then
  * @param {Date} now
  */
@@ -50,7 +50,7 @@ export function ago(then, now) {
 }
 
 /**
- * Writes a time of day with milliseconds.
+ * Formats a time of day with milliseconds.
  * @param {Date} t
  */
 export function clock(t) {
@@ -58,7 +58,7 @@ export function clock(t) {
 }
 
 /**
- * Writes date, time and zone of the reader.
+ * Formats a date and time in the reader's time zone.
  * @param {Date} t
  */
 export function exact(t) {

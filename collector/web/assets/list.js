@@ -5,7 +5,7 @@ const period = 2000; // milliseconds between two looks
 const live = /** @type {HTMLButtonElement} */ (document.getElementById("live"));
 const remembered = "dendro.live";
 
-/** Writes all times for the reader's clock and zone. */
+/** Formats all times for the reader's clock and time zone. */
 function tell() {
   const now = new Date();
   for (const t of document.querySelectorAll("time")) {
@@ -17,7 +17,7 @@ function tell() {
 }
 
 /**
- * Gets this page again, parsed but not shown.
+ * Loads this page again and parses it.
  * @returns {Promise<Document>}
  */
 function again() {
@@ -33,8 +33,8 @@ function again() {
 }
 
 /**
- * Makes what is shown like next, and leaves in place what did not change, so
- * that focus, selection and scroll stay.
+ * Changes the page to look like next. It keeps the elements that did not change, so
+ * that focus, selection and scroll position stay.
  * @param {Document} next
  */
 function update(next) {
@@ -86,7 +86,7 @@ function merge(body, want) {
 let timer = 0;
 let looking = false;
 
-/** Looks at once, and again and again while live. */
+/** Reloads at once, and repeatedly while live. */
 async function look() {
   if (looking) return;
   clearTimeout(timer);
@@ -112,7 +112,7 @@ function turn(on) {
   try {
     localStorage.setItem(remembered, String(on));
   } catch {
-    // not remembered then
+    // then it is not remembered
   }
   look();
 }

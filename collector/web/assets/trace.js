@@ -10,7 +10,7 @@ const main = /** @type {HTMLElement} */ (document.getElementById("trace"));
 const api = `../api/dendro/traces/${main.dataset.trace}`;
 
 /**
- * Gets JSON, or throws what the server says is wrong.
+ * Loads JSON. It throws the error message of the server.
  * @param {string} url
  */
 async function get(url) {
@@ -123,8 +123,8 @@ async function start() {
 const young = 60_000; // milliseconds in which late spans are looked for
 
 /**
- * Offers to show spans that arrive after the page was loaded, while the trace
- * is young. It looks ever less often, for a large trace is not small to get.
+ * Offers to show spans that arrive after the page was loaded, while the trace is new.
+ * It checks less and less often, because loading a large trace is expensive.
  * @param {Skeleton} shown
  * @param {number} [wait] milliseconds
  */

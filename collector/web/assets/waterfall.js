@@ -3,9 +3,9 @@ import { el } from "./dom.js";
 import { duration, offset } from "./format.js";
 
 /**
- * A trace, one column per property, as skeleton.go makes it. Times are
- * nanoseconds since its start. Rows are in the order of the tree: a subtree is
- * a row and the size-1 rows after it.
+ * A trace with one column per property, as returned by skeleton.go. Times are
+ * nanoseconds since its start. Rows are in the order of the tree: a subtree is a row
+ * and the size-1 rows after it.
  * @typedef {object} Skeleton
  * @property {string} traceId
  * @property {string} start
@@ -37,7 +37,7 @@ import { duration, offset } from "./format.js";
  */
 
 /**
- * A row that stands for the rows below it, which do the same.
+ * A row that represents the rows below it, which do the same work.
  * @typedef {{spans: number, errors: number, total: number, caller: string}} Fold
  */
 
@@ -49,7 +49,7 @@ const margin = 12; // rows drawn beyond the edges
 const maxIndent = 24; // levels
 const finest = 0.1; // percent of the width: what is closer together is one bar
 
-/** The span tree, of which only the visible rows are in the document. */
+/** The tree of spans. Only the visible rows are in the document. */
 export class Waterfall {
   /**
    * @param {Skeleton} skeleton
@@ -121,7 +121,7 @@ export class Waterfall {
     this.element.focus({ preventScroll: true });
   }
 
-  /** Works out which rows are shown, after one was collapsed or expanded. */
+  /** Computes which rows are shown after one was collapsed or expanded. */
   arrange() {
     this.count = 0;
     for (let i = 0; i < this.total; i += this.collapsed.has(i) ? this.s.size[i] : 1) this.shown[this.count++] = i;
@@ -131,8 +131,8 @@ export class Waterfall {
   }
 
   /**
-   * The place of a row among those shown. If it is hidden, that of the row
-   * that hides it.
+   * Returns the position of a row among the shown rows. If it is hidden, it returns the
+   * position of the row that hides it.
    * @param {number} row
    */
   place(row) {
@@ -146,7 +146,7 @@ export class Waterfall {
     return low;
   }
 
-  /** Draws the rows in view and takes out the others. */
+  /** Draws the rows in view and removes the others. */
   render() {
     const top = this.element.scrollTop;
     const from = Math.max(0, Math.floor(top / rowHeight) - margin);
@@ -228,7 +228,7 @@ export class Waterfall {
   }
 
   /**
-   * The mark of a row below which the same was done many times, in words.
+   * Returns the text that marks a row with repeated work below it.
    * @param {number} i
    */
   repeats(i) {
@@ -251,7 +251,7 @@ export class Waterfall {
   }
 
   /**
-   * The bars of the rows of a fold, which are in the order of their start.
+   * Returns the bars of the rows of a fold, which are ordered by start.
    * @param {number} fold
    */
   barsOf(fold) {
@@ -292,7 +292,7 @@ export class Waterfall {
   }
 
   /**
-   * Selects a row, and opens the ones above it.
+   * Selects a row and expands the rows above it.
    * @param {number} row
    */
   select(row) {
@@ -402,7 +402,7 @@ function clamp(percent) {
 }
 
 /**
- * The first event of each row that has any. Those of a row are neighbours.
+ * Returns the first event of each row that has events. The events of a row are adjacent.
  * @param {Skeleton} s
  * @returns {Map<number, number>}
  */
@@ -414,7 +414,7 @@ function firstEvents(s) {
 }
 
 /**
- * Round times within a duration, about five.
+ * Returns about five round times within a duration.
  * @param {number} total nanoseconds
  */
 function ticksOf(total) {
