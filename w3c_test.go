@@ -78,7 +78,7 @@ func members(n int) string {
 	return strings.Join(s, ",")
 }
 
-// Ids are written as package fmt writes them, whatever their bytes.
+// Ids are formatted like package fmt does, for all bytes.
 func TestHexadecimal(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for n := range 2000 {

@@ -153,7 +153,7 @@ func (x *exchange) converse(s *stream) bool {
 func (c *conversation) look() {
 	now := monotonic.Now()
 	switch {
-	case !c.span.IsRecording(): // ended by somebody else
+	case !c.span.IsRecording(): // it has been ended elsewhere
 		return
 	case !c.isOpen():
 		c.span.EndAt(now)

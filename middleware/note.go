@@ -9,7 +9,7 @@ type note struct {
 	panicked string // the type of the panic that was recorded last
 }
 
-// notes is a note that goroutines share. It allocates nothing until something is told.
+// notes is a note that goroutines share. It allocates nothing until the first change.
 type notes struct{ last atomic.Pointer[note] }
 
 var nothing note

@@ -34,8 +34,8 @@ var errBroken = errors.New("no stock")
 
 func brokenHandler(http.ResponseWriter, *http.Request) { panic(errBroken) }
 
-// A panic is on the span whatever the order of the two, once, and the recoverer answers
-// and logs as without the middleware.
+// A panic is recorded once, in whatever order the two middlewares are, and the recoverer
+// responds and logs as without the middleware.
 func TestRecoverer(t *testing.T) {
 	rethrowing := func(next http.Handler) http.Handler { // as some do, after they have logged
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -101,8 +101,8 @@ func TestRecoverer(t *testing.T) {
 	}
 }
 
-// What is no panic, or not to be recovered, or not traced, is as with the recoverer
-// alone.
+// Without a panic, with one that must not be recovered, and for requests that are not
+// traced, the result is that of the recoverer alone.
 func TestRecovererLeavesTheRest(t *testing.T) {
 	recoverer := middleware.Recoverer(chimiddleware.Recoverer)
 	trace, recorder := traced(t)
@@ -130,7 +130,7 @@ func TestRecovererLeavesTheRest(t *testing.T) {
 	}
 }
 
-// What chi's Recoverer prints begins with the handler that has panicked, as without the
+// What chi's Recoverer prints begins with the handler that panicked, as without the
 // middleware.
 func TestRecovererPrints(t *testing.T) {
 	if which := os.Getenv("DENDRO_TEST_PRINTS"); which != "" {

@@ -189,7 +189,7 @@ func TestNoStreamAfterTheEnd(t *testing.T) {
 	testkit.Equal(t, "spans", testkit.Names(recorder.Wait(t, 1)), []string{"GET"})
 }
 
-// A copy that has nothing to send yet has no status, and its error may still be told.
+// A copy that has nothing to send yet has no status, and its error can still be reported.
 func TestStatusOfAnOpenCopy(t *testing.T) {
 	testkit.NoLeaks(t)
 	tracer, recorder := testkit.NewTracer(t)

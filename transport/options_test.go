@@ -212,10 +212,10 @@ func (e *nilError) Unwrap() error   { return errors.New(e.message) }
 func (e *nilError) Timeout() bool   { return e.message == "timeout" }
 func (e *nilError) Temporary() bool { return e.message == "temporary" }
 
-// Of a URL that cannot be parsed nobody knows where the password is.
+// In a URL that cannot be parsed, the position of the password is not known.
 func TestInvalidProxyURL(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
-	proxy := "http://user:s3/cr3t@proxy.example" // which is no URL
+	proxy := "http://user:s3/cr3t@proxy.example" // not a valid URL
 	base := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return url.Parse(proxy) }}
 	rt := transport.New(base, transport.Options{Tracer: tracer})
 	req, _ := http.NewRequest("GET", "http://b.example", nil)
@@ -237,7 +237,7 @@ func TestRequestOfTheBase(t *testing.T) {
 	testkit.Equal(t, "header", resp.Request.Header.Get("X-Added"), "1")
 }
 
-// An error that tells of another in words alone is redacted too.
+// An error that only contains the text of another one is redacted as well.
 func TestURLsInWords(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	inner := &url.Error{Op: "Get", URL: "http://alice:s3cr3t@a.example/x?token=s3cr3t", Err: io.EOF}

@@ -227,7 +227,7 @@ func TestLateDial(t *testing.T) {
 	recorder.Wait(t, 2)
 }
 
-// A failed dial is told, too.
+// A failed dial is recorded as well.
 func TestFailedDial(t *testing.T) {
 	testkit.NoLeaks(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -336,7 +336,7 @@ func TestRetry(t *testing.T) {
 		if e := &span.Events[i]; e.Name == "http.getconn" {
 			e.Attributes = slices.DeleteFunc(e.Attributes, func(a slog.Attr) bool { return a.Key == "http.conn.idletime_ns" })
 			conns = append(conns, eventAttrs(e))
-			if len(conns) == 2 { // nobody tells when it was asked for
+			if len(conns) == 2 { // the time of the request for it is not known
 				testkit.Equal(t, "a point in time", e.Duration, time.Duration(0))
 			}
 		}

@@ -401,7 +401,7 @@ type pipeBody struct {
 func (b pipeBody) Read([]byte) (int, error) { <-b.closed; return 0, net.ErrClosed }
 func (b pipeBody) Close() error             { close(b.closed); <-b.gone; return nil }
 
-// A Read that Close interrupts is no error.
+// A Read that Close interrupts is not an error.
 func TestCloseInterruptsRead(t *testing.T) {
 	tracer, recorder := testkit.NewTracer(t)
 	body := pipeBody{make(chan struct{}), make(chan struct{})}

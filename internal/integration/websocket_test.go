@@ -112,7 +112,7 @@ func TestWebSocket(t *testing.T) {
 				last := spans[len(spans)-1]
 				testkit.Equal(t, "hijacked", last.Attr("dendro.http.hijacked"), any(true))
 				testkit.Equal(t, "why", last.Attr("http.request.header.upgrade"), any([]string{"websocket"}))
-				if server == "coder" { // by WriteHeader; the other writes on the connection, which nobody sees
+				if server == "coder" { // it uses WriteHeader; the other writes on the connection, which is not visible
 					testkit.Equal(t, "code", last.Attr("http.response.status_code"), any(int64(101)))
 				}
 				testkit.Equal(t, "status", last.Status, dendro.Status{})

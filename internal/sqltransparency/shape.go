@@ -100,7 +100,7 @@ func (s shape) newConn(c *conn) driver.Conn {
 		*conn
 		beginner
 		execer
-		oldExecer // nobody calls it
+		oldExecer // never called
 		oldQueryer
 		pinger
 		checker

@@ -383,7 +383,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// refusing returns an address where nobody listens.
+// refusing returns an address without a listener.
 func refusing() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -147,7 +147,7 @@ var responseCases = []Case{
 		s := x.handle(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "first", 401)
 			http.Error(w, "second", 500)
-			w.WriteHeader(0) // not a status, which nobody checks any more
+			w.WriteHeader(0) // an invalid status, which is no longer checked
 		})
 		x.get(s, "/", "/")
 	}},

@@ -75,7 +75,7 @@ func TestOpen(t *testing.T) {
 	testkit.Equal(t, "rows", spans[2].Attr("db.response.returned_rows"), any(int64(0)))
 }
 
-// An argument that sqlx refuses is no connection that could not be had.
+// A call whose argument sqlx refuses does not count as one without a connection.
 func TestRefusedArguments(t *testing.T) {
 	dsn := fmt.Sprintf("arguments of %p", t)
 	mocked, _, err := sqlmock.NewWithDSN(dsn)
