@@ -30,10 +30,11 @@ import (
 // Options configures a [Client]. The zero value is ready to use. For numbers and
 // durations, zero or less means the default.
 type Options struct {
-	// Header is sent with every request, for example Authorization. It takes
-	// precedence over OTEL_EXPORTER_OTLP_TRACES_HEADERS or, if that is not set,
-	// OTEL_EXPORTER_OTLP_HEADERS. Both are comma-separated lists of key=value with
-	// percent-encoded values.
+	// Header is sent with every request, for example Authorization. Each of its
+	// headers takes precedence over the one in OTEL_EXPORTER_OTLP_TRACES_HEADERS or,
+	// if that is not set, OTEL_EXPORTER_OTLP_HEADERS. Both are comma-separated lists
+	// of key=value with percent-encoded values. Content-Type and, with gzip,
+	// Content-Encoding cannot be changed.
 	Header http.Header
 	// Compression is "gzip" or "none". Without compression a span takes a few hundred
 	// bytes. With gzip it takes a tenth of that, and four times as much CPU time. If

@@ -15,7 +15,8 @@ type Stats struct {
 	// [Options.MaxElapsed], and "shutdown" if they were left at the end. Spans that
 	// Collect refuses are counted in [dendro.Stats.Dropped].
 	Dropped map[string]uint64
-	// LastError is the error of the last request, or nil.
+	// LastError is the error of the last request, or the warning in its response. It
+	// is nil if there was neither.
 	LastError error
 }
 

@@ -29,7 +29,7 @@ var (
 )
 
 func formatOf(r *http.Request) (f *format, ok bool) {
-	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // "" if there is an error
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // "" if it cannot be parsed
 	switch mediaType {
 	case protobuf.contentType:
 		return protobuf, true

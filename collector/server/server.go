@@ -36,7 +36,7 @@ const tracesPath = "/v1/traces"
 //	405  the method is not POST
 //	413  the body is too large
 //	415  the Content-Type is neither application/x-protobuf nor application/json,
-//	     or the Content-Encoding is not gzip
+//	     or the Content-Encoding is neither gzip nor identity
 //	503  c refused all spans for another reason. Retry-After makes senders try again.
 //
 // An error about the content of the body is a google.rpc.Status in the format of the
@@ -59,8 +59,8 @@ type handler struct {
 	large     chan struct{} // holds a token while a large body is decoded
 }
 
-// largeBytes is the size above which bodies are decoded one at a time. Decoded spans
-// may need fifty times the memory of the body.
+// largeBytes is the size above which bodies are decoded one at a time. Decoding may
+// allocate about a hundred times the size of the body.
 const largeBytes = 1 << 20
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

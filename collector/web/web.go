@@ -50,7 +50,7 @@ type handler struct {
 }
 
 // New returns a handler that shows the traces in store. It has no state of its own,
-// starts no goroutine and may be mounted more than once.
+// starts no goroutine and may be mounted more than once. New panics if store is nil.
 func New(store collector.Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")

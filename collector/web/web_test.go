@@ -28,7 +28,7 @@ import (
 
 const traceOne = "00000000000000000000000000000001"
 
-// mounts are the ways to mount h at "/app" + prefix.
+// mounts are the ways to mount h at prefix.
 var mounts = map[string]func(prefix string, h http.Handler) http.Handler{
 	"ServeMux": func(prefix string, h http.Handler) http.Handler {
 		mux := http.NewServeMux()
