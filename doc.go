@@ -5,13 +5,13 @@
 // # The path of a span
 //
 //	http.Request → middleware → Span in ctx → (transport, sqldriver: child spans) → Span.End
-//	  → local trace → Collector ─┬─ in process: collector.Memory ───────────────┐
+//	  → local trace → Collector ─┬─ in process: memory.Store ───────────────────┐
 //	                             └─ remote: client → OTLP → server → Store ─────┴→ query → API, web page
 //
 // A program makes a [Tracer] with [New], gives it a [Collector], and makes it the
 // default:
 //
-//	store := collector.NewMemory(collector.MemoryOptions{})
+//	store := memory.New(memory.Options{})
 //	tracer := dendro.New(dendro.Options{Service: "shop", Collector: store})
 //	defer tracer.Shutdown(context.Background())
 //	dendro.SetDefault(tracer)

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/remote"
 	"github.com/dendrotrace/dendro/middleware"
@@ -20,8 +20,8 @@ import (
 // dendroLibrary is the default tracer of its process, which may be nil.
 type dendroLibrary struct {
 	tracer *dendro.Tracer
-	store  *collector.Memory // or nil
-	sent   *acknowledged     // or nil
+	store  *memory.Store // or nil
+	sent   *acknowledged // or nil
 }
 
 func newDendro(c dendro.Collector, s dendro.Sampler) *dendroLibrary {
@@ -31,7 +31,7 @@ func newDendro(c dendro.Collector, s dendro.Sampler) *dendroLibrary {
 }
 
 func openDendroStore(env environment) (library, error) {
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: env.maxBytes})
+	m := memory.New(memory.Options{MaxBytes: env.maxBytes})
 	l := newDendro(m, nil)
 	l.store = m
 	return storing{l}, nil

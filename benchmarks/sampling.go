@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 )
 
 // samplingRates are those of table 2 of the Dapper paper: one in so many requests is
@@ -18,7 +18,7 @@ func samplingLibrary(rate int) string { return fmt.Sprintf("dendro, 1/%d", rate)
 func init() {
 	for _, rate := range samplingRates {
 		libraries[samplingLibrary(rate)] = func(env environment) (library, error) {
-			m := collector.NewMemory(collector.MemoryOptions{MaxBytes: env.maxBytes})
+			m := memory.New(memory.Options{MaxBytes: env.maxBytes})
 			l := newDendro(m, dendro.ParentSample(dendro.RatioSample(1/float64(rate))))
 			l.store = m
 			return storing{l}, nil

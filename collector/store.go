@@ -1,6 +1,5 @@
-// Package collector keeps spans and finds them again. It defines [Store], the
-// interface of a collector that answers queries, and [Memory], a store in the memory
-// of the program.
+// Package collector defines [Store], the interface of a collector that keeps spans and
+// finds them again. Package collector/memory has a store in the memory of the program.
 package collector
 
 import (

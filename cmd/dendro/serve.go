@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/collector/web"
 )
@@ -64,7 +65,7 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer) error {
 	}
 	debug.SetMemoryLimit(limit)
 	defer debug.SetMemoryLimit(givenLimit)
-	store := collector.NewMemory(collector.MemoryOptions{MaxBytes: share})
+	store := memory.New(memory.Options{MaxBytes: share})
 	receiver := newServer(server.New(store, server.Options{}))
 	page := newServer(web.New(store, web.Options{}))
 	greet(stdout, o.memory, share, otlpListener.Addr().(*net.TCPAddr), webListener.Addr().(*net.TCPAddr))

@@ -496,7 +496,7 @@ func equalJSON(t testing.TB, got, want string) {
 }
 
 func ExampleNew() {
-	store := &fakeStore{} // collector.NewMemory(collector.MemoryOptions{}) in a program
+	store := &fakeStore{} // memory.New(memory.Options{}) in a program
 	r := chi.NewRouter()
 	r.Mount("/debug/traces", web.New(store, web.Options{
 		Authorize: func(r *http.Request) bool {

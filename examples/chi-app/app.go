@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/remote"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/middleware"
@@ -54,9 +54,9 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		}
 	}()
 
-	var store *collector.Memory
+	var store *memory.Store
 	if o.collector == "" {
-		store = collector.NewMemory(collector.MemoryOptions{}) // dendro: keep the spans in this process
+		store = memory.New(memory.Options{}) // dendro: keep the spans in this process
 		a.spans = store
 	} else {
 		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: or send them to another process

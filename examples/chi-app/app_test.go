@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -41,7 +41,7 @@ func startApp(t *testing.T, args ...string) *app {
 // and of the query API.
 func startCollector(t *testing.T) (otlp, api string) {
 	t.Helper()
-	store := collector.NewMemory(collector.MemoryOptions{})
+	store := memory.New(memory.Options{})
 	receiver := httptest.NewServer(server.New(store, server.Options{}))
 	page := httptest.NewServer(web.New(store, web.Options{}))
 	t.Cleanup(receiver.Close)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -181,7 +182,7 @@ var now = time.Now().UnixNano()
 
 // TestBrowserWalk does what a new user does: open the list, a trace, and a span.
 func TestBrowserWalk(t *testing.T) {
-	store := collector.NewMemory(collector.MemoryOptions{})
+	store := memory.New(memory.Options{})
 	insert := spanAt(1, 3, 1, "INSERT orders", 10, 30)
 	insert.Kind, insert.Status = dendro.KindClient, dendro.Status{Code: dendro.StatusError, Message: "duplicate number"}
 	insert.Attributes = []slog.Attr{slog.String("db.query.text", "INSERT INTO orders VALUES (?)"), slog.Int("tries", 2)}
@@ -252,7 +253,7 @@ func TestBrowserWalk(t *testing.T) {
 
 // TestBrowserLive watches the list while traces arrive. The focus stays where it is.
 func TestBrowserLive(t *testing.T) {
-	store := collector.NewMemory(collector.MemoryOptions{})
+	store := memory.New(memory.Options{})
 	b := openBrowser(t, store, "")
 	b.open("/", `document.querySelector("#live").ariaChecked === "true" && document.querySelector(".empty")`)
 	send(t, store, "shop", spanAt(1, 1, 0, "first", 0, 10))
@@ -282,7 +283,7 @@ func TestBrowserLive(t *testing.T) {
 // be interpreted.
 func TestBrowserHostileNames(t *testing.T) {
 	const evil = `"'><img src=x onerror="window.harm=1"><script>window.harm=1</script><a href="javascript:window.harm=1">` + "\u202e${window.harm=1}{{.}}"
-	store := collector.NewMemory(collector.MemoryOptions{})
+	store := memory.New(memory.Options{})
 	attrs := []slog.Attr{slog.String(evil, evil), slog.String("db.query.text", evil), slog.Any("list", []string{evil})}
 	s := spanAt(1, 1, 0, evil, 0, 10)
 	s.Attributes, s.Status = attrs, dendro.Status{Code: dendro.StatusError, Message: evil}
@@ -316,7 +317,7 @@ func TestBrowserHostileNames(t *testing.T) {
 
 // TestBrowserFold opens a row of folded spans.
 func TestBrowserFold(t *testing.T) {
-	store := collector.NewMemory(collector.MemoryOptions{})
+	store := memory.New(memory.Options{})
 	root := spanAt(1, 1, 0, "GET /orders", 0, 100)
 	root.Events = []dendro.Event{{Name: "repeated statement", Time: root.Start + 3e6, Attributes: []slog.Attr{
 		slog.String("db.query.text", "SELECT * FROM items WHERE id = ?"), slog.String("code.function.name", "main.list"),
@@ -380,7 +381,7 @@ func TestBrowserFold(t *testing.T) {
 // TestBrowserManySpans scrolls through ten thousand spans.
 func TestBrowserManySpans(t *testing.T) {
 	const n = 10_000
-	store := collector.NewMemory(collector.MemoryOptions{})
+	store := memory.New(memory.Options{})
 	spans := make([]*dendro.SpanData, n)
 	for i := range spans {
 		spans[i] = spanAt(1, i+1, (i+9)/10, fmt.Sprint("span ", i), int64(i), n+1)
@@ -437,7 +438,7 @@ func TestBrowserManySpans(t *testing.T) {
 // TestBrowserContrast measures the contrast of all text with its background. WCAG 2.1
 // AA requires 4.5.
 func TestBrowserContrast(t *testing.T) {
-	store := collector.NewMemory(collector.MemoryOptions{})
+	store := memory.New(memory.Options{})
 	failed := spanAt(1, 2, 1, "failed", 2, 5)
 	failed.Kind, failed.Status = dendro.KindClient, dendro.Status{Code: dendro.StatusError, Message: "boom"}
 	failed.Attributes = []slog.Attr{slog.String("key", "value"), slog.String("db.query.text", "SELECT 1")}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 	otlpserver "github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/internal/testkit"
 	"go.opentelemetry.io/otel/attribute"
@@ -55,7 +56,7 @@ func TestOTelSDKSends(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			testkit.NoLeaks(t)
-			store := collector.NewMemory(collector.MemoryOptions{})
+			store := memory.New(memory.Options{})
 			handler := otlpserver.New(store, otlpserver.Options{})
 			encodings := make(chan string, 10)
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

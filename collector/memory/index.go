@@ -1,4 +1,8 @@
-package collector
+package memory
+
+import (
+	"github.com/dendrotrace/dendro/collector/internal/block"
+)
 
 // index maps the hash of a trace id to the newest block of the trace. Its entries
 // contain no pointers. It consists of many tables that grow one at a time, so that no
@@ -20,13 +24,13 @@ type table struct {
 	used    int
 }
 
-// entry is a part of a hash and a block. An entry with the zero ref is free.
+// entry is a part of a hash and a block. An entry with the zero block.Ref is free.
 type entry struct {
 	hash  uint32
-	block ref
+	block block.Ref
 }
 
-func (e *entry) free() bool { return e.block == ref{} }
+func (e *entry) free() bool { return e.block == block.Ref{} }
 
 // put stores e at the position where a search for its hash ended.
 func (t *table) put(at int, e entry) {

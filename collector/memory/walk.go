@@ -1,6 +1,6 @@
-package collector
+package memory
 
-import "encoding/binary"
+import "github.com/dendrotrace/dendro/collector/internal/block"
 
 // tracesPerLock bounds how many traces are looked up while the lock is held, for some
 // microseconds.
@@ -11,10 +11,10 @@ const tracesPerLock = 128
 // place whatever is added to the trace.
 type walk struct {
 	p     *partition
-	keys  []uint64 // hashes of attribute keys, see block.keys
-	at    ref      // the next block
-	end   int      // length of its segment when the walk reached it
-	found int      // number of traces that next found
+	keys  []uint64  // hashes of attribute keys, see block.keys
+	at    block.Ref // the next block
+	end   int       // length of its segment when the walk reached it
+	found int       // number of traces that next found
 }
 
 func (p *partition) walk(keys []uint64) *walk {
@@ -22,7 +22,7 @@ func (p *partition) walk(keys []uint64) *walk {
 	defer p.mu.Unlock()
 	w := &walk{p: p, keys: keys}
 	if n := len(p.segments); n > 0 {
-		w.at.segment, w.end = p.first+uint32(n)-1, len(p.segments[n-1].data)
+		w.at.Segment, w.end = p.first+uint32(n)-1, len(p.segments[n-1].data)
 	}
 	return w
 }
@@ -34,19 +34,19 @@ func (w *walk) next(traces []trace, since int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle()
-	for w.found = 0; w.found == 0 && w.at.segment >= p.first && w.at.segment > 0; {
-		if w.at.segment == p.first {
-			w.at.offset = max(w.at.offset, p.drained)
+	for w.found = 0; w.found == 0 && w.at.Segment >= p.first && w.at.Segment > 0; {
+		if w.at.Segment == p.first {
+			w.at.Offset = max(w.at.Offset, p.drained)
 		}
-		if s := &p.segments[w.at.segment-p.first]; s.latest >= since {
+		if s := &p.segments[w.at.Segment-p.first]; s.latest >= since {
 			w.scan(traces)
 		} else {
-			w.at.offset = uint32(w.end)
+			w.at.Offset = uint32(w.end)
 		}
-		if int(w.at.offset) >= w.end {
-			w.at = ref{segment: w.at.segment - 1}
-			if w.at.segment >= p.first {
-				w.end = len(p.segments[w.at.segment-p.first].data)
+		if int(w.at.Offset) >= w.end {
+			w.at = block.Ref{Segment: w.at.Segment - 1}
+			if w.at.Segment >= p.first {
+				w.end = len(p.segments[w.at.Segment-p.first].data)
 			}
 		}
 	}
@@ -55,15 +55,16 @@ func (w *walk) next(traces []trace, since int64) bool {
 
 // scan appends traces of the current segment. p.mu must be held.
 func (w *walk) scan(traces []trace) {
-	for w.found < len(traces) && int(w.at.offset) < w.end {
-		b := w.p.bytesAt(w.at)
-		if b[atContinues] == 0 && b[atMark] != markVoid {
+	b := w.p.block(w.at)
+	for w.found < len(traces) && int(w.at.Offset) < w.end {
+		b.At = int(w.at.Offset)
+		if !b.Continues() && b.Mark() != block.MarkVoid {
 			t := &traces[w.found]
 			t.blocks = t.blocks[:0]
-			table, at := w.p.held(idOf(b))
+			table, at := w.p.held(b.TraceID())
 			w.p.snapshot(t, table.entries[at].block, w.keys)
 			w.found++
 		}
-		w.at.offset += binary.LittleEndian.Uint32(b[atSize:])
+		w.at.Offset += b.Size()
 	}
 }

@@ -1,4 +1,4 @@
-package collector
+package memory
 
 import (
 	"context"
@@ -6,10 +6,13 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
-// Search implements [Store].
-func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
+// Search implements [collector.Store].
+func (m *Store) Search(ctx context.Context, q collector.Query) ([]collector.Summary, error) {
 	q, err := q.Normalize()
 	if err != nil {
 		return nil, err
@@ -41,22 +44,22 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Summary, len(found))
+	out := make([]collector.Summary, len(found))
 	for i := range found {
-		out[i] = found[i].summary(&match.decoder, &match.origins)
+		out[i] = found[i].summary(&match.Decoder, &match.origins)
 	}
-	if match.broken || match.origins.broken {
-		return nil, errBlock
+	if match.Broken || match.origins.Broken {
+		return nil, block.ErrBroken
 	}
 	return out, nil
 }
 
-// Tags implements [Store].
-func (m *Memory) Tags(ctx context.Context) ([]string, error) {
+// Tags implements [collector.Store].
+func (m *Store) Tags(ctx context.Context) ([]string, error) {
 	seen := textSet{}
-	err := m.eachAttribute(ctx, func(d *decoder, start, end int) bool {
-		seen.add(d.data[start:end])
-		d.skipValue()
+	err := m.eachAttribute(ctx, func(r *block.AttrList) bool {
+		seen.add(r.Key())
+		r.Skip()
 		return true
 	})
 	if err != nil {
@@ -65,21 +68,20 @@ func (m *Memory) Tags(ctx context.Context) ([]string, error) {
 	return seen.sorted(), nil
 }
 
-// TagValues implements [Store].
-func (m *Memory) TagValues(ctx context.Context, key string) ([]string, error) {
+// TagValues implements [collector.Store].
+func (m *Store) TagValues(ctx context.Context, key string) ([]string, error) {
 	seen := textSet{}
-	err := m.eachAttribute(ctx, func(d *decoder, start, end int) bool {
-		if string(d.data[start:end]) != key {
-			d.skipValue()
+	err := m.eachAttribute(ctx, func(r *block.AttrList) bool {
+		if string(r.Key()) != key {
+			r.Skip()
 			return true
 		}
-		if n := d.uvarint(); n&(1<<tagBits-1) <= tagReference {
-			start, end := d.placeOf(n)
-			seen.add(d.data[start:end])
+		if text, ok := r.Text(); ok {
+			seen.add(text)
 		} else {
-			seen.add([]byte(d.valueOf(n).String()))
+			seen.add([]byte(r.Value().String()))
 		}
-		return len(seen) < MaxTagValues
+		return len(seen) < collector.MaxTagValues
 	})
 	if err != nil {
 		return nil, err
@@ -88,42 +90,42 @@ func (m *Memory) TagValues(ctx context.Context, key string) ([]string, error) {
 }
 
 // eachAttribute calls visit for each attribute of spans and resources, until visit
-// returns false. The key is at d.data[start:end], and visit must read or skip the
+// returns false. visit must read or skip the
 // value.
-func (m *Memory) eachAttribute(ctx context.Context, visit func(d *decoder, start, end int) bool) error {
+func (m *Store) eachAttribute(ctx context.Context, visit func(r *block.AttrList) bool) error {
 	m.readers.Add(1)
 	defer m.readers.Add(-1)
-	var d, inner decoder
+	var d, inner block.Decoder
 	resources := textSet{}
 	err := m.each(ctx, always, nil, func(t *trace) bool {
 		for _, b := range t.blocks {
-			d.open(b)
-			if resource := d.raw(); resources.add(resource) {
-				inner.use(resource, 0, len(resource))
-				for r := inner.list(); r.next(); {
-					if !visit(&inner, r.start, r.end) {
+			d.Open(b)
+			if resource := d.Raw(); resources.add(resource) {
+				inner.Use(resource)
+				for r := inner.List(); r.Next(); {
+					if !visit(&r) {
 						return false
 					}
 				}
 			}
-			d.raw() // skip the scope
-			var h head
-			for range d.spans {
-				d.next(&h)
-				for r := d.list(); r.next(); {
-					if !visit(&d, r.start, r.end) {
+			d.Raw() // skip the scope
+			var h block.Head
+			for range d.Spans {
+				d.Next(&h)
+				for r := d.List(); r.Next(); {
+					if !visit(&r) {
 						return false
 					}
 				}
-				if h.extra {
-					d.skipExtra()
+				if h.Extra {
+					d.SkipExtra()
 				}
 			}
 		}
 		return true
 	})
-	if err == nil && (d.broken || inner.broken) {
-		return errBlock
+	if err == nil && (d.Broken || inner.Broken) {
+		return block.ErrBroken
 	}
 	return err
 }

@@ -1,4 +1,6 @@
-package collector
+// Package block encodes the spans of a trace as a block of bytes without pointers, and
+// decodes them.
+package block
 
 import (
 	"encoding/binary"
@@ -93,25 +95,25 @@ const (
 
 // Marks of the first block of a trace.
 const (
-	markContinued = 1 // more blocks follow
-	markVoid      = 2 // the trace was held already, and its newest block has these spans
+	MarkContinued = 1 // more blocks follow
+	MarkVoid      = 2 // the trace was held already, and its newest block has these spans
 )
 
 const idSize = len(dendro.SpanID{})
 
-// maxBlockSpans bounds the number of spans in a block.
-const maxBlockSpans = 64
+// MaxSpans bounds the number of spans in a block.
+const MaxSpans = 64
 
-// encoder appends blocks to a segment.
-type encoder struct {
-	data   []byte // the segment
-	number uint32 // number of the segment
-	limit  int    // bound of len(data)
+// Encoder appends blocks to a segment.
+type Encoder struct {
+	Data   []byte // the segment
+	Number uint32 // number of the segment
+	Limit  int    // bound of len(Data)
 	full   bool   // the limit was reached
 
-	keys   *filter                      // attribute keys of the spans in the segment
-	ids    [maxBlockSpans]dendro.SpanID // of the spans in the block
-	recent *recent                      // if nil, texts and attributes are written in full
+	keys   *Filter                 // attribute keys of the spans in the segment
+	ids    [MaxSpans]dendro.SpanID // of the spans in the block
+	recent *recent                 // if nil, texts and attributes are written in full
 }
 
 // recent remembers texts and attributes of the segment that later ones may refer to.
@@ -154,15 +156,18 @@ const minShared = 3
 
 var textSeed = maphash.MakeSeed()
 
-// begin starts a new segment.
-func (e *encoder) begin(data []byte, number uint32, keys *filter) {
-	e.data, e.number, e.keys = data, number, keys
+// NewEncoder returns an encoder without a segment.
+func NewEncoder() Encoder { return Encoder{recent: new(recent)} }
+
+// Begin starts a new segment. The keys of the attributes of its spans are added to keys.
+func (e *Encoder) Begin(data []byte, number uint32, keys *Filter) {
+	e.Data, e.Number, e.keys = data, number, keys
 	*e.recent = recent{}
 }
 
-// origin is an encoded resource and scope, with their offsets in the segment where
+// Origin is an encoded resource and scope, with their offsets in the segment where
 // they were last written.
-type origin struct {
+type Origin struct {
 	resourceOf      *dendro.Resource
 	scopeOf         *dendro.Scope
 	resource, scope string
@@ -171,41 +176,50 @@ type origin struct {
 	scopeAt         int
 }
 
-func newOrigin(r *dendro.Resource, s *dendro.Scope) origin {
-	return origin{resourceOf: r, scopeOf: s, resource: string(appendResource(nil, r)), scope: string(appendScope(nil, s))}
+// NewOrigin encodes a resource and a scope, which may be nil.
+func NewOrigin(r *dendro.Resource, s *dendro.Scope) Origin {
+	return Origin{resourceOf: r, scopeOf: s, resource: string(appendResource(nil, r)), scope: string(appendScope(nil, s))}
 }
 
-// block appends at most maxBlockSpans spans of one trace and fills in f. If a span
-// exceeds the limit, block returns its index and leaves the segment unchanged.
+// Of reports whether o is the encoding of r and s.
+func (o *Origin) Of(r *dendro.Resource, s *dendro.Scope) bool {
+	return o.resourceOf == r && o.scopeOf == s && o.resource != ""
+}
+
+// Size returns the number of encoded bytes.
+func (o *Origin) Size() int { return len(o.resource) + len(o.scope) }
+
+// Append appends a block of at most MaxSpans spans of one trace and fills in f. If a
+// span exceeds the limit, Append returns its index and leaves the segment unchanged.
 // Otherwise it returns -1.
-func (e *encoder) block(f *footer, o *origin, spans []*dendro.SpanData) (tooLarge int) {
+func (e *Encoder) Append(f *Footer, o *Origin, spans []*dendro.SpanData) (tooLarge int) {
 	e.full = false
 	for i, s := range spans {
 		e.ids[i] = s.SpanID
 	}
 	first := spans[0]
-	start := len(e.data)
-	b := append(e.data, make([]byte, prefixBytes)...)
+	start := len(e.Data)
+	b := append(e.Data, make([]byte, prefixBytes)...)
 	copy(b[start+atTraceID:], first.TraceID[:])
 	binary.LittleEndian.PutUint64(b[start+atBase:], uint64(first.Start))
-	if o.segment == e.number {
+	if o.segment == e.Number {
 		b = appendReference(appendReference(b, o.resourceAt), o.scopeAt)
 	} else {
 		b, o.resourceAt = e.textAt(b, o.resource)
 		b, o.scopeAt = e.textAt(b, o.scope)
 	}
-	f.base, f.spans, f.errors, f.first, f.end = first.Start, len(spans), 0, first.Start, first.End
+	f.base, f.Spans, f.Errors, f.First, f.End = first.Start, len(spans), 0, first.Start, first.End
 	before := first
 	for i, s := range spans {
-		if key := rootKeyOf(s); i == 0 || key.before(f.rootKey) {
-			f.rootKey, f.rootAt = key, len(b)-start
+		if key := rootKeyOf(s); i == 0 || key.Before(f.RootKey) {
+			f.RootKey, f.RootAt = key, len(b)-start
 		}
 		if s.Status.Code == dendro.StatusError {
-			f.errors++
+			f.Errors++
 		}
-		f.first, f.end = min(f.first, s.Start), max(f.end, s.End)
+		f.First, f.End = min(f.First, s.Start), max(f.End, s.End)
 		b = e.span(b, s, before, len(spans))
-		if e.full || len(b) > e.limit {
+		if e.full || len(b) > e.Limit {
 			*e.recent = recent{} // it may refer to what was cut off
 			return i
 		}
@@ -213,39 +227,39 @@ func (e *encoder) block(f *footer, o *origin, spans []*dendro.SpanData) (tooLarg
 	}
 	footerAt := len(b) - start
 	b = e.footer(b, f, start)
-	b[start+atContinues] = bit(f.previous != ref{})
+	b[start+atContinues] = bit(f.Previous != Ref{})
 	binary.LittleEndian.PutUint32(b[start+atSize:], uint32(len(b)-start))
 	binary.LittleEndian.PutUint32(b[start+atFooter:], uint32(footerAt))
-	e.data, o.segment = b, e.number
+	e.Data, o.segment = b, e.Number
 	return -1
 }
 
-func (e *encoder) footer(b []byte, f *footer, start int) []byte {
-	b = appendUvarint(b, uint64(f.spans))
-	for i := range f.spans {
+func (e *Encoder) footer(b []byte, f *Footer, start int) []byte {
+	b = appendUvarint(b, uint64(f.Spans))
+	for i := range f.Spans {
 		b = append(b, e.ids[i][:]...)
 	}
-	b = appendUvarint(b, uint64(f.errors))
-	b = appendVarint(b, f.first-f.base)
-	b = appendVarint(b, f.end-f.first)
-	b = appendUvarint(b, uint64(f.rootAt)<<1|uint64(bit(f.rootKey.child)))
-	b = appendVarint(b, f.rootKey.start-f.base)
-	if f.previous != (ref{}) {
-		b = binary.LittleEndian.AppendUint32(b, f.previous.segment)
-		b = binary.LittleEndian.AppendUint32(b, f.previous.offset)
-		f.blocks++
-		b = appendUvarint(b, uint64(f.blocks))
-		f.bytes += len(b) - start
-		b = appendUvarint(b, uint64(f.bytes))
-		f.traceSpans += f.spans
-		b = appendUvarint(b, uint64(f.traceSpans))
+	b = appendUvarint(b, uint64(f.Errors))
+	b = appendVarint(b, f.First-f.base)
+	b = appendVarint(b, f.End-f.First)
+	b = appendUvarint(b, uint64(f.RootAt)<<1|uint64(bit(f.RootKey.Child)))
+	b = appendVarint(b, f.RootKey.Start-f.base)
+	if f.Previous != (Ref{}) {
+		b = binary.LittleEndian.AppendUint32(b, f.Previous.Segment)
+		b = binary.LittleEndian.AppendUint32(b, f.Previous.Offset)
+		f.Blocks++
+		b = appendUvarint(b, uint64(f.Blocks))
+		f.Bytes += len(b) - start
+		b = appendUvarint(b, uint64(f.Bytes))
+		f.TraceSpans += f.Spans
+		b = appendUvarint(b, uint64(f.TraceSpans))
 	}
 	return b
 }
 
 // span appends s, one of n spans of the block. before is the span before it, or s
 // itself if it is the first.
-func (e *encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
+func (e *Encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
 	b = appendVarint(b, s.Start-before.Start)
 	b = appendVarint(b, s.End-s.Start)
 	extra := hasExtra(s)
@@ -274,7 +288,7 @@ func (e *encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
 	return b
 }
 
-func (e *encoder) parent(b []byte, id dendro.SpanID, n int) []byte {
+func (e *Encoder) parent(b []byte, id dendro.SpanID, n int) []byte {
 	for i := range n {
 		if e.ids[i] == id {
 			return appendUvarint(b, uint64(i+parentIndex))
@@ -285,18 +299,18 @@ func (e *encoder) parent(b []byte, id dendro.SpanID, n int) []byte {
 }
 
 // text appends s, or a reference to an earlier copy of s.
-func (e *encoder) text(b []byte, s string) []byte {
+func (e *Encoder) text(b []byte, s string) []byte {
 	b, _ = e.textAt(b, s)
 	return b
 }
 
 // textAt is text, and also returns the offset of s.
-func (e *encoder) textAt(b []byte, s string) ([]byte, int) {
+func (e *Encoder) textAt(b []byte, s string) ([]byte, int) {
 	at := len(b)
 	if len(s) < minShared || e.recent == nil {
 		return appendLiteral(b, s), at
 	}
-	hint := &e.recent.texts[hashText(s)%recentTexts]
+	hint := &e.recent.texts[HashText(s)%recentTexts]
 	if at := int(*hint); at > 0 && literalAt(b, at, s) {
 		return appendReference(b, at), at
 	}
@@ -332,9 +346,9 @@ func literalAt(b []byte, at int, s string) bool {
 	return len(b) >= size+len(s) && string(b[size:size+len(s)]) == s
 }
 
-// hashText hashes a text. For most lengths it is faster than package maphash.
+// HashText hashes a text. For most lengths it is faster than package maphash.
 // Collisions are harmless, as the hash only leads to a hint.
-func hashText(s string) uint64 {
+func HashText(s string) uint64 {
 	n := len(s)
 	var h uint64
 	switch {
@@ -355,12 +369,12 @@ const multiplier = 0x9e3779b97f4a7c15 // 2^64 / the golden ratio
 func word(s string) uint64 { return binary.LittleEndian.Uint64([]byte(s)) }
 
 // fits reports whether n more bytes are within the limit.
-func (e *encoder) fits(b []byte, n int) bool {
-	e.full = e.full || len(b)+n > e.limit
+func (e *Encoder) fits(b []byte, n int) bool {
+	e.full = e.full || len(b)+n > e.Limit
 	return !e.full
 }
 
-func (e *encoder) attrs(b []byte, attrs []slog.Attr) []byte {
+func (e *Encoder) attrs(b []byte, attrs []slog.Attr) []byte {
 	b = appendUvarint(b, uint64(len(attrs))<<1)
 	for i := range attrs {
 		b = e.text(b, attrs[i].Key)
@@ -371,16 +385,16 @@ func (e *encoder) attrs(b []byte, attrs []slog.Attr) []byte {
 
 // spanAttrs appends the attributes of s, if possible as differences to a pattern,
 // which is shorter and faster.
-func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
+func (e *Encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 	attrs := s.Attributes
 	n := len(attrs)
 	if n == 0 || n > maxPattern || e.recent == nil {
 		for i := range attrs {
-			e.keys.add(hashText(attrs[i].Key))
+			e.keys.Add(HashText(attrs[i].Key))
 		}
 		return e.attrs(b, attrs)
 	}
-	p := &e.recent.patterns[(hashText(s.Name)+uint64(n))%recentPatterns]
+	p := &e.recent.patterns[(HashText(s.Name)+uint64(n))%recentPatterns]
 	if same, ok := p.like(b, attrs); ok {
 		b = appendUvarint(b, uint64(p.at)<<1|1)
 		b = appendUvarint(b, same)
@@ -395,7 +409,7 @@ func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 	b = appendUvarint(b, uint64(n)<<1)
 	for i := range attrs {
 		key, v := attrs[i].Key, attrs[i].Value
-		e.keys.add(hashText(key))
+		e.keys.Add(HashText(key))
 		b = e.text(b, key)
 		p.keys[i] = key
 		if v.Kind() == slog.KindString {
@@ -412,7 +426,7 @@ func (e *encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 }
 
 // textPlace is text, and also returns the place of the bytes of s.
-func (e *encoder) textPlace(b []byte, s string) ([]byte, place) {
+func (e *Encoder) textPlace(b []byte, s string) ([]byte, place) {
 	b, at := e.textAt(b, s)
 	if e.full {
 		return b, 0
@@ -457,7 +471,7 @@ func scalar(v slog.Value) uint64 {
 	return 0
 }
 
-func (e *encoder) value(b []byte, v slog.Value) []byte {
+func (e *Encoder) value(b []byte, v slog.Value) []byte {
 	if n := scalar(v); n != 0 {
 		return appendUvarint(b, n)
 	}
@@ -472,7 +486,7 @@ func (e *encoder) value(b []byte, v slog.Value) []byte {
 	return e.anyValue(b, v)
 }
 
-func (e *encoder) anyValue(b []byte, v slog.Value) []byte {
+func (e *Encoder) anyValue(b []byte, v slog.Value) []byte {
 	switch x := v.Any().(type) {
 	case nil:
 		return appendOther(b, valueNil)
@@ -518,7 +532,7 @@ func (e *encoder) anyValue(b []byte, v slog.Value) []byte {
 }
 
 // list appends a list of n elements of at least size bytes each.
-func (e *encoder) list(b []byte, kind uint64, n, size int, elements func([]byte) []byte) []byte {
+func (e *Encoder) list(b []byte, kind uint64, n, size int, elements func([]byte) []byte) []byte {
 	if !e.fits(b, n*size) {
 		return b
 	}
@@ -556,7 +570,7 @@ func hasExtra(s *dendro.SpanData) bool {
 		s.DroppedAttributes|s.DroppedEvents|s.DroppedLinks != 0
 }
 
-func (e *encoder) extra(b []byte, s *dendro.SpanData) []byte {
+func (e *Encoder) extra(b []byte, s *dendro.SpanData) []byte {
 	b = e.text(b, s.State.String())
 	b = e.text(b, s.Status.Message)
 	b = appendUvarint(b, uint64(s.DroppedAttributes))
@@ -597,7 +611,7 @@ func appendScope(b []byte, s *dendro.Scope) []byte {
 	if s == nil {
 		s = &dendro.Scope{}
 	}
-	e := encoder{limit: math.MaxInt}
+	e := Encoder{Limit: math.MaxInt}
 	b = e.attrs(b, s.Attributes)
 	b = e.text(b, s.Name)
 	b = e.text(b, s.Version)

@@ -1,9 +1,10 @@
-package collector
+package memory
 
 import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
 // Looking a trace up in the index takes as long as the rest of Collect, because it
@@ -14,7 +15,7 @@ import (
 // pending is a new trace of one block that is not in the index yet.
 type pending struct {
 	hash  uint64
-	block ref
+	block block.Ref
 }
 
 const (
@@ -37,11 +38,11 @@ func (p *partition) begins(spans []*dendro.SpanData) bool {
 		}
 		return false
 	}
-	return len(spans) <= maxBlockSpans && last.Start > p.partial
+	return len(spans) <= block.MaxSpans && last.Start > p.partial
 }
 
 // postpone adds a new trace to the pending ones.
-func (p *partition) postpone(hash uint64, block ref) {
+func (p *partition) postpone(hash uint64, block block.Ref) {
 	p.pending = append(p.pending, pending{hash, block})
 	if len(p.pending) == maxPending {
 		p.settle()
@@ -61,7 +62,7 @@ func (p *partition) settle() {
 	}
 	var known []pending
 	for _, n := range p.pending {
-		id := idOf(p.bytesAt(n.block))
+		id := p.block(n.block).TraceID()
 		t := p.index.table(n.hash)
 		if at, found := p.find(t, n.hash, &id); found {
 			known = append(known, n)
@@ -86,7 +87,7 @@ func (p *partition) join(n pending) {
 	if err != nil {
 		return // impossible: it was just encoded
 	}
-	p.bytesAt(n.block)[atMark] = markVoid
+	p.block(n.block).SetMark(block.MarkVoid)
 	p.stats.Traces--
 	p.stats.Spans -= len(got.Spans)
 	p.stats.Accepted -= uint64(len(got.Spans))

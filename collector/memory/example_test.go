@@ -1,4 +1,4 @@
-package collector_test
+package memory_test
 
 import (
 	"context"
@@ -7,12 +7,13 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 )
 
 // A program stores its own spans in memory and finds them again.
-func ExampleMemory() {
+func ExampleStore() {
 	ctx := context.Background()
-	store := collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20})
+	store := memory.New(memory.Options{MaxBytes: 64 << 20})
 	tracer := dendro.New(dendro.Options{Service: "shop", Collector: store})
 
 	func() {

@@ -1,7 +1,6 @@
-package collector
+package memory
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -9,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
 // partition holds a share of the traces under a lock of its own, so that requests
@@ -20,23 +21,23 @@ import (
 // first block.
 type partition struct {
 	maxBytes, maxTraceBytes, segmentBytes int
-	readers                               *atomic.Int64 // Memory.readers
+	readers                               *atomic.Int64 // Store.readers
 
 	mu       sync.Mutex // guards the fields below
 	index    index
-	segments []segment // oldest first
-	first    uint32    // number of the oldest segment
-	drained  uint32    // offset up to which the oldest segment is drained
-	encoder  encoder   // appends to the newest segment
-	decoder  decoder
-	origins  [recentOrigins]origin     // encoded resources and scopes of recent batches
-	turn     int                       // the next of origins to replace
-	sets     map[dendro.TraceID]*table // positions of the spans of traces with many blocks
+	segments []segment     // oldest first
+	first    uint32        // number of the oldest segment
+	drained  uint32        // offset up to which the oldest segment is drained
+	encoder  block.Encoder // appends to the newest segment
+	decoder  block.Decoder
+	origins  [recentOrigins]block.Origin // encoded resources and scopes of recent batches
+	turn     int                         // the next of origins to replace
+	sets     map[dendro.TraceID]*table   // positions of the spans of traces with many blocks
 	pending  []pending
 	touched  uint32
 	partial  int64 // see begins
 	bytes    int
-	stats    Stats // except Bytes, MaxBytes and Dropped
+	stats    collector.Stats // except Bytes, MaxBytes and Dropped
 	evicted  uint64
 	overlong uint64 // spans dropped as trace_too_large
 	_        [64]byte
@@ -44,7 +45,7 @@ type partition struct {
 
 func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int, readers *atomic.Int64) {
 	p.maxBytes, p.maxTraceBytes, p.segmentBytes, p.readers = maxBytes, maxTraceBytes, segmentBytes, readers
-	p.encoder.recent = new(recent)
+	p.encoder = block.NewEncoder()
 	p.first = 1
 	p.pending = make([]pending, 0, maxPending)
 	p.partial = math.MinInt64
@@ -53,9 +54,9 @@ func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int, readers *ato
 
 // segment is a piece of memory for blocks.
 type segment struct {
-	data   []byte  // never changes up to its length
-	latest int64   // latest start of the first block of a trace
-	keys   *filter // attribute keys of the spans
+	data   []byte        // never changes up to its length
+	latest int64         // latest start of the first block of a trace
+	keys   *block.Filter // attribute keys of the spans
 }
 
 const (
@@ -83,7 +84,7 @@ func (p *partition) add(b *dendro.Batch, hash uint64, spans []*dendro.SpanData) 
 	tooLarge, held := 0, false
 	isNew := p.begins(spans)
 	for len(spans) > 0 {
-		n := min(len(spans), maxBlockSpans)
+		n := min(len(spans), block.MaxSpans)
 		large, found := p.addBlock(b, hash, spans[:n:n], isNew)
 		tooLarge += large
 		held = held || found
@@ -102,7 +103,7 @@ func (p *partition) refuse(n int) {
 	p.overlong += uint64(n)
 }
 
-// addBlock stores at most maxBlockSpans spans. It returns how many of them are too
+// addBlock stores at most block.MaxSpans spans. It returns how many of them are too
 // large and whether the trace is held. isNew means that the trace is not held yet, as
 // far as begins can tell.
 func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.SpanData, isNew bool) (tooLarge int, held bool) {
@@ -110,31 +111,31 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	p.makeRoom()
 	var t *table // where the trace is, or where it can be inserted
 	var at int
-	var f footer
+	var f block.Footer
 	if !isNew {
 		p.settle()
 		t = p.index.table(hash)
 		at, held = p.find(t, hash, &id)
 	}
 	if held {
-		f.previous = t.entries[at].block
-		before := p.decoder.open(p.block(f.previous))
-		f.blocks, f.bytes, f.traceSpans = before.blocks, before.bytes, before.traceSpans
+		f.Previous = t.entries[at].block
+		before := p.decoder.Open(p.block(f.Previous))
+		f.Blocks, f.Bytes, f.TraceSpans = before.Blocks, before.Bytes, before.TraceSpans
 	}
 	given := spans
 	if !batch.Fresh {
-		spans = p.fresh(f.previous, given)
+		spans = p.fresh(f.Previous, given)
 	}
 	duplicates := len(given) - len(spans)
 
-	start := len(p.encoder.data)
-	p.encoder.limit = start + p.maxTraceBytes - f.bytes
+	start := len(p.encoder.Data)
+	p.encoder.Limit = start + p.maxTraceBytes - f.Bytes
 	if isNew {
-		p.encoder.limit = start + p.segmentBytes/pendingShare
+		p.encoder.Limit = start + p.segmentBytes/pendingShare
 	}
 	origin := p.originOf(batch)
 	for len(spans) > 0 {
-		i := p.encoder.block(&f, origin, spans)
+		i := p.encoder.Append(&f, origin, spans)
 		if i < 0 {
 			break
 		}
@@ -148,19 +149,19 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	if len(spans) == 0 {
 		return tooLarge, held
 	}
-	newest := ref{p.encoder.number, uint32(start)}
+	newest := block.Ref{Segment: p.encoder.Number, Offset: uint32(start)}
 	last := &p.segments[len(p.segments)-1]
-	p.bytes += cap(p.encoder.data) - cap(last.data)
-	last.data = p.encoder.data
+	p.bytes += cap(p.encoder.Data) - cap(last.data)
+	last.data = p.encoder.Data
 	if !held {
 		p.stats.Traces++
-		last.latest = max(last.latest, f.first)
+		last.latest = max(last.latest, f.First)
 	}
 	p.stats.Accepted += uint64(len(spans))
 	p.stats.Spans += len(spans)
 	switch { // from here on the segment may move, because postpone can begin another
 	case held:
-		p.bytesAt(f.previous)[atMark] = markContinued
+		p.block(f.Previous).SetMark(block.MarkContinued)
 		t.entries[at].block = newest
 		p.note(batch, newest, &f, spans)
 	case isNew:
@@ -173,14 +174,14 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 }
 
 // originOf returns the encoded resource and scope of b.
-func (p *partition) originOf(b *dendro.Batch) *origin {
+func (p *partition) originOf(b *dendro.Batch) *block.Origin {
 	for i := range p.origins {
-		if o := &p.origins[i]; o.resourceOf == b.Resource && o.scopeOf == b.Scope && o.resource != "" {
+		if o := &p.origins[i]; o.Of(b.Resource, b.Scope) {
 			return o
 		}
 	}
-	o := newOrigin(b.Resource, b.Scope)
-	if len(o.resource)+len(o.scope) > maxOriginBytes {
+	o := block.NewOrigin(b.Resource, b.Scope)
+	if o.Size() > maxOriginBytes {
 		return &o
 	}
 	kept := &p.origins[p.turn]
@@ -205,14 +206,14 @@ func (p *partition) find(t *table, hash uint64, id *dendro.TraceID) (at int, fou
 			return at, false
 		case p.gone(e.block):
 			gone = at
-		case e.hash == uint32(hash) && idOf(p.bytesAt(e.block)) == *id:
+		case e.hash == uint32(hash) && p.block(e.block).TraceID() == *id:
 			return at, true
 		}
 	}
 }
 
 // insert stores a trace in t. at is the position that find returned.
-func (p *partition) insert(t *table, at int, hash uint64, id *dendro.TraceID, newest ref) {
+func (p *partition) insert(t *table, at int, hash uint64, id *dendro.TraceID, newest block.Ref) {
 	if t.full() {
 		p.enlarge(t)
 		at, _ = p.find(t, hash, id)
@@ -223,8 +224,8 @@ func (p *partition) insert(t *table, at int, hash uint64, id *dendro.TraceID, ne
 // gone reports whether the block at r was dropped. When the only block of a trace is
 // dropped, its entry stays in the index until it is reused, because looking it up
 // would cost more than everything else.
-func (p *partition) gone(r ref) bool {
-	return r.segment < p.first || r.segment == p.first && r.offset < p.drained
+func (p *partition) gone(r block.Ref) bool {
+	return r.Segment < p.first || r.Segment == p.first && r.Offset < p.drained
 }
 
 // enlarge makes room in a table of the index.
@@ -241,14 +242,9 @@ func (p *partition) enlarge(t *table) {
 	}
 }
 
-func (p *partition) block(r ref) block {
-	return block{segment: p.segments[r.segment-p.first].data, at: int(r.offset)}
+func (p *partition) block(r block.Ref) block.Block {
+	return block.Block{Segment: p.segments[r.Segment-p.first].data, At: int(r.Offset)}
 }
-
-// bytesAt returns the segment from r on.
-func (p *partition) bytesAt(r ref) []byte { return p.segments[r.segment-p.first].data[r.offset:] }
-
-func idOf(block []byte) dendro.TraceID { return dendro.TraceID(block[atTraceID:]) }
 
 // hasRoom reports whether the newest segment has room for another block.
 func (p *partition) hasRoom() bool {
@@ -283,11 +279,11 @@ func (p *partition) makeRoom() {
 	if cap(data) != p.segmentBytes || p.readers.Load() > 0 {
 		data = make([]byte, 0, p.segmentBytes)
 	}
-	p.decoder.copied = nil // the copies may be from the previous contents
+	p.decoder.Forget() // the copies may be from the previous contents
 	p.bytes += p.segmentBytes
-	s := segment{data[:0], math.MinInt64, new(filter)}
+	s := segment{data[:0], math.MinInt64, new(block.Filter)}
 	p.segments = append(p.segments, s)
-	p.encoder.begin(s.data, p.first+uint32(len(p.segments))-1, s.keys)
+	p.encoder.Begin(s.data, p.first+uint32(len(p.segments))-1, s.keys)
 }
 
 // shrink drops segments until p is within its bounds.
@@ -323,24 +319,23 @@ func (p *partition) dropOldest() {
 
 // dropBlock drops the oldest block, and its trace if that is still held.
 func (p *partition) dropBlock() {
-	b := p.bytesAt(ref{p.first, p.drained})
+	b := p.block(block.Ref{Segment: p.first, Offset: p.drained})
 	var spans int
 	switch {
-	case b[atContinues] != 0: // the first block was dropped before
-	case b[atMark] == markVoid:
-	case b[atMark] == 0:
-		n, _ := binary.Uvarint(b[binary.LittleEndian.Uint32(b[atFooter:]):])
-		spans = int(n)
+	case b.Continues(): // the first block was dropped before
+	case b.Mark() == block.MarkVoid:
+	case b.Mark() == 0:
+		spans = b.Spans()
 		p.stats.Traces--
 	default:
-		id := idOf(b)
+		id := b.TraceID()
 		t, at := p.held(id)
-		spans = p.decoder.open(p.block(t.entries[at].block)).traceSpans
+		spans = p.decoder.Open(p.block(t.entries[at].block)).TraceSpans
 		t.remove(at)
 		p.forget(id)
 		p.stats.Traces--
 	}
-	p.drained += binary.LittleEndian.Uint32(b[atSize:])
+	p.drained += b.Size()
 	p.stats.Spans -= spans
 	p.evicted += uint64(spans)
 }
@@ -354,18 +349,18 @@ func (p *partition) held(id dendro.TraceID) (t *table, at int) {
 }
 
 // snapshot adds the trace whose newest block is given to t. t must be empty, but may
-// bring memory to reuse. For keys, see [Memory.each].
-func (p *partition) snapshot(t *trace, newest ref, keys []uint64) {
-	t.id = idOf(p.bytesAt(newest))
-	for at := newest; at != (ref{}); {
+// bring memory to reuse. For keys, see [Store.each].
+func (p *partition) snapshot(t *trace, newest block.Ref, keys []uint64) {
+	t.id = p.block(newest).TraceID()
+	for at := newest; at != (block.Ref{}); {
 		b := p.block(at)
 		for i, key := range keys {
-			if p.segments[at.segment-p.first].keys.has(key) {
-				b.keys |= 1 << i
+			if p.segments[at.Segment-p.first].keys.Has(key) {
+				b.Keys |= 1 << i
 			}
 		}
-		f := p.decoder.open(b)
+		f := p.decoder.Open(b)
 		t.add(b, &f)
-		at = f.previous
+		at = f.Previous
 	}
 }

@@ -1,4 +1,4 @@
-package collector
+package memory
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
 // maxScanned bounds the number of blocks that are searched for duplicates. A longer
@@ -14,18 +15,18 @@ import (
 const maxScanned = 32
 
 // fresh returns the spans that the trace does not hold yet. newest is the newest block
-// of the trace, or the zero ref if the trace is not held. There are at most
-// maxBlockSpans spans. fresh does not modify the slice.
-func (p *partition) fresh(newest ref, spans []*dendro.SpanData) []*dendro.SpanData {
-	var ids filter
+// of the trace, or the zero block.Ref if the trace is not held. There are at most
+// block.MaxSpans spans. fresh does not modify the slice.
+func (p *partition) fresh(newest block.Ref, spans []*dendro.SpanData) []*dendro.SpanData {
+	var ids block.Filter
 	twice := false
 	for i, s := range spans {
-		if ids.add(hashSpanID(s.SpanID)) {
+		if ids.Add(hashSpanID(s.SpanID)) {
 			twice = twice || slices.ContainsFunc(spans[:i], func(o *dendro.SpanData) bool { return o.SpanID == s.SpanID })
 		}
 	}
 	var held, given spanSet
-	if newest != (ref{}) {
+	if newest != (block.Ref{}) {
 		held = p.suspects(newest, &ids, spans)
 	}
 	isHeld := func(s *dendro.SpanData) bool { return held.has(s.SpanID, s.Start) }
@@ -42,16 +43,16 @@ func (p *partition) fresh(newest ref, spans []*dendro.SpanData) []*dendro.SpanDa
 
 // suspects returns the spans of all blocks that contain one of the span ids in spans.
 // It finds no block unless a client sent a batch again.
-func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) (found spanSet) {
+func (p *partition) suspects(newest block.Ref, ids *block.Filter, spans []*dendro.SpanData) (found spanSet) {
 	d := &p.decoder
-	add := func(b block) {
+	add := func(b block.Block) {
 		if found == nil {
 			found = spanSet{}
 		}
 		eachSpan(d, b, func(k spanID) { found[k] = struct{}{} })
 	}
 	if t := p.sets[spans[0].TraceID]; t != nil {
-		last := ref{} // usually all of them come again, in the same order
+		last := block.Ref{} // usually all of them come again, in the same order
 		for _, s := range spans {
 			hash := hashSpan(spanID{s.SpanID, s.Start})
 			for at := t.start(hash); !t.entries[at].free(); at = t.after(at) {
@@ -63,17 +64,17 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 		}
 		return found
 	}
-	for at := newest; at != (ref{}); {
+	for at := newest; at != (block.Ref{}); {
 		b := p.block(at)
-		f := d.open(b)
-		for i := range d.spans {
-			id := d.id(i)
-			if ids.has(hashSpanID(id)) && slices.ContainsFunc(spans, func(s *dendro.SpanData) bool { return s.SpanID == id }) {
+		f := d.Open(b)
+		for i := range d.Spans {
+			id := d.ID(i)
+			if ids.Has(hashSpanID(id)) && slices.ContainsFunc(spans, func(s *dendro.SpanData) bool { return s.SpanID == id }) {
 				add(b)
 				break
 			}
 		}
-		at = f.previous
+		at = f.Previous
 	}
 	return found
 }
@@ -81,8 +82,8 @@ func (p *partition) suspects(newest ref, ids *filter, spans []*dendro.SpanData) 
 // note adds the spans of the newest block of a trace to the trace's set, if the trace
 // is long enough to have one. f is the footer of that block, which was encoded from b.
 // Spans of a Fresh batch are left out, as they cannot arrive again.
-func (p *partition) note(b *dendro.Batch, newest ref, f *footer, spans []*dendro.SpanData) {
-	if f.blocks <= maxScanned {
+func (p *partition) note(b *dendro.Batch, newest block.Ref, f *block.Footer, spans []*dendro.SpanData) {
+	if f.Blocks <= maxScanned {
 		return
 	}
 	id := spans[0].TraceID
@@ -103,8 +104,8 @@ func (p *partition) note(b *dendro.Batch, newest ref, f *footer, spans []*dendro
 		t.add(entry{hashSpan(spanID{s.SpanID, s.Start}), newest})
 	}
 	if isNew {
-		for at := f.previous; at != (ref{}); {
-			at = eachSpan(&p.decoder, p.block(at), func(k spanID) { t.add(entry{hashSpan(k), at}) }).previous
+		for at := f.Previous; at != (block.Ref{}); {
+			at = eachSpan(&p.decoder, p.block(at), func(k spanID) { t.add(entry{hashSpan(k), at}) }).Previous
 		}
 	}
 	p.bytes += t.bytes()
@@ -164,18 +165,18 @@ func (s spanSet) add(id dendro.SpanID, start int64) bool {
 }
 
 // eachSpan calls visit for each span of b and returns the footer of b.
-func eachSpan(d *decoder, b block, visit func(spanID)) footer {
-	f := d.open(b)
-	d.raw()
-	d.raw()
-	h := head{start: d.base}
-	for i := range d.spans {
-		d.next(&h)
-		d.skip(&h)
-		if d.failed {
+func eachSpan(d *block.Decoder, b block.Block, visit func(spanID)) block.Footer {
+	f := d.Open(b)
+	d.Raw()
+	d.Raw()
+	h := d.First()
+	for i := range d.Spans {
+		d.Next(&h)
+		d.Skip(&h)
+		if d.Failed {
 			break
 		}
-		visit(spanID{d.id(i), h.start})
+		visit(spanID{d.ID(i), h.Start})
 	}
 	return f
 }

@@ -1,4 +1,4 @@
-package collector_test
+package memory_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 )
 
 // request returns the batch of request n of a program: a server span, a client span
@@ -138,7 +139,7 @@ func (nothing) Collect(*dendro.Batch) error { return nil }
 func BenchmarkRequest(b *testing.B) {
 	for name, c := range map[string]dendro.Collector{
 		"made": nothing{},
-		"kept": collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20}),
+		"kept": memory.New(memory.Options{MaxBytes: 64 << 20}),
 	} {
 		b.Run(name, func(b *testing.B) {
 			t := dendro.New(dendro.Options{Collector: c, Resource: shop.Attributes})
@@ -174,7 +175,7 @@ var (
 )
 
 func BenchmarkCollect(b *testing.B) {
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20})
+	m := memory.New(memory.Options{MaxBytes: 64 << 20})
 	batches := make([]*dendro.Batch, 1<<13)
 	for i := range batches {
 		batches[i] = request(i)
@@ -197,7 +198,7 @@ func BenchmarkCollect(b *testing.B) {
 }
 
 func BenchmarkTraceOf100kSpans(b *testing.B) {
-	m := collector.NewMemory(collector.MemoryOptions{})
+	m := memory.New(memory.Options{})
 	for i := range 200 {
 		batch := &dendro.Batch{Resource: shop, Scope: scope}
 		for n := range 100 {
@@ -220,7 +221,7 @@ func BenchmarkTraceOf100kSpans(b *testing.B) {
 }
 
 func BenchmarkSearch(b *testing.B) {
-	m := collector.NewMemory(collector.MemoryOptions{})
+	m := memory.New(memory.Options{})
 	for i := range 20_000 {
 		if err := m.Collect(request(i)); err != nil {
 			b.Fatal(err)

@@ -1,4 +1,4 @@
-package collector
+package memory
 
 import (
 	"context"
@@ -12,20 +12,23 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
 // encode returns a block of spans in a segment of its own.
-func encode(spans ...*dendro.SpanData) block {
-	e := encoder{recent: new(recent), limit: 1 << 30}
-	e.begin(nil, 1, new(filter))
-	o := newOrigin(&dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, nil)
-	e.block(&footer{}, &o, spans)
-	return block{segment: e.data, keys: math.MaxUint64}
+func encode(spans ...*dendro.SpanData) block.Block {
+	e := block.NewEncoder()
+	e.Limit = 1 << 30
+	e.Begin(nil, 1, new(block.Filter))
+	o := block.NewOrigin(&dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, nil)
+	e.Append(&block.Footer{}, &o, spans)
+	return block.Block{Segment: e.Data, Keys: math.MaxUint64}
 }
 
-func decode(b block) ([]Span, error) {
-	t := trace{blocks: []block{b}}
+func decode(b block.Block) ([]collector.Span, error) {
+	t := trace{blocks: []block.Block{b}}
 	got, err := t.decode()
 	if err != nil {
 		return nil, err
@@ -49,36 +52,36 @@ func FuzzBlock(f *testing.F) {
 		Links:  []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1}, SpanID: dendro.SpanID{1}}}},
 	}
 	child := &dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "child"}
-	f.Add(encode(full).segment)
-	f.Add(encode(child, full).segment)
-	f.Add(encode(full, child, child).segment)
+	f.Add(encode(full).Segment)
+	f.Add(encode(child, full).Segment)
+	f.Add(encode(full, child, child).Segment)
 
 	f.Fuzz(func(t *testing.T, data []byte) {
-		b := block{segment: data, keys: math.MaxUint64}
-		q := newMatcher(Query{Name: "name", Tags: []slog.Attr{slog.String("text", "value"), slog.Int("int", -1)}})
+		b := block.Block{Segment: data, Keys: math.MaxUint64}
+		q := newMatcher(collector.Query{Name: "name", Tags: []slog.Attr{slog.String("text", "value"), slog.Int("int", -1)}})
 		_, _ = q.block(b, true, true)
-		var d decoder
+		var d block.Decoder
 		eachSpan(&d, b, func(spanID) {})
 		var tr trace
-		f := d.open(b)
+		f := d.Open(b)
 		tr.add(b, &f)
-		_ = tr.summary(&d, &origins{})
+		_ = tr.summary(&d, &block.Origins{})
 
 		spans, err := decode(b)
-		if err != nil || len(spans) == 0 || len(spans) > maxBlockSpans {
+		if err != nil || len(spans) == 0 || len(spans) > block.MaxSpans {
 			return
 		}
 		// What can be read can be written and read again.
 		once := encode(pointers(spans)...)
 		spans, err = decode(once)
 		testkit.NoError(t, err)
-		if twice := encode(pointers(spans)...); string(twice.segment) != string(once.segment) {
-			t.Errorf("not the same again:\n%q\n%q", once.segment, twice.segment)
+		if twice := encode(pointers(spans)...); string(twice.Segment) != string(once.Segment) {
+			t.Errorf("not the same again:\n%q\n%q", once.Segment, twice.Segment)
 		}
 	})
 }
 
-func pointers(spans []Span) (out []*dendro.SpanData) {
+func pointers(spans []collector.Span) (out []*dendro.SpanData) {
 	for i := range spans {
 		out = append(out, &spans[i].SpanData)
 	}
@@ -88,9 +91,9 @@ func pointers(spans []Span) (out []*dendro.SpanData) {
 func TestBrokenBlock(t *testing.T) {
 	data := encode(
 		&dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{1}}, Name: "name", Attributes: []slog.Attr{slog.String("key", "name")}},
-		&dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "other"}).segment
+		&dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "other"}).Segment
 	for n := range data {
-		if _, err := decode(block{segment: data[:n]}); err == nil {
+		if _, err := decode(block.Block{Segment: data[:n]}); err == nil {
 			t.Errorf("%d of %d bytes make a block", n, len(data))
 		}
 	}
@@ -98,24 +101,25 @@ func TestBrokenBlock(t *testing.T) {
 
 // A store that cannot read a block returns an error and not zeros.
 func TestBrokenStore(t *testing.T) {
-	for _, broken := range []int{atFooter, prefixBytes + 2} { // the size of the block, and a size in the resource
-		m := NewMemory(MemoryOptions{})
+	const footer, resource = 6, 34                       // offsets in a block, see package block
+	for _, broken := range []int{footer, resource + 2} { // a position, and a size in the resource
+		m := New(Options{})
 		s := &dendro.SpanData{Name: "span", Attributes: []slog.Attr{slog.String("key", "value")}}
 		s.TraceID = dendro.TraceID{1}
 		testkit.NoError(t, m.Collect(&dendro.Batch{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.Int("n", 1)}}, Spans: []*dendro.SpanData{s}}))
 		m.partition(hashOf(s.TraceID)).segments[0].data[broken] = 0xff
 		_, traceErr := m.Trace(t.Context(), s.TraceID)
-		_, searchErr := m.Search(t.Context(), Query{})
+		_, searchErr := m.Search(t.Context(), collector.Query{})
 		_, tagsErr := m.Tags(t.Context())
 		_, valuesErr := m.TagValues(t.Context(), "key")
-		testkit.Equal(t, "errors", []error{traceErr, searchErr, tagsErr, valuesErr}, []error{errBlock, errBlock, errBlock, errBlock})
+		testkit.Equal(t, "errors", []error{traceErr, searchErr, tagsErr, valuesErr}, []error{block.ErrBroken, block.ErrBroken, block.ErrBroken, block.ErrBroken})
 	}
 }
 
 // A single span that ends in the far future does not slow Collect down for good: new
 // traces are still put into the index many at a time.
 func TestSpanOfTheFuture(t *testing.T) {
-	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
+	m := New(Options{MaxBytes: 1 << 20})
 	give := func(trace byte, s dendro.SpanData) {
 		s.TraceID, s.SpanID = dendro.TraceID{trace}, dendro.SpanID{1}
 		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{&s}}))
@@ -147,7 +151,7 @@ func TestKnownTracesAreDropped(t *testing.T) {
 // Spans that are sent again are recognized, even in memory that held something else
 // before.
 func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
-	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
+	m := New(Options{MaxBytes: 1 << 20})
 	p := &m.partitions[0]
 	give := func(n int, s dendro.SpanData) {
 		s.TraceID, s.SpanID, s.ParentID = dendro.TraceID{1, byte(n), byte(n >> 8)}, dendro.SpanID{1}, dendro.SpanID{9}
@@ -177,7 +181,7 @@ func TestDuplicatesInMemoryThatIsUsedAgain(t *testing.T) {
 // Fresh spans are not checked for duplicates. Spans that come again are recognized
 // nevertheless, before and after the trace has a set of its spans.
 func TestDuplicatesAmongFreshSpans(t *testing.T) {
-	m := NewMemory(MemoryOptions{})
+	m := New(Options{})
 	n := 0
 	batch := func(fresh bool) *dendro.Batch {
 		n++
@@ -216,7 +220,7 @@ func TestDuplicatesAmongFreshSpans(t *testing.T) {
 
 // A trace that is evicted during a search may begin again in another segment.
 func TestSearchFindsATraceOnce(t *testing.T) {
-	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
+	m := New(Options{MaxBytes: 1 << 20})
 	give := func(n int) {
 		s := &dendro.SpanData{Name: "span", Start: int64(n)}
 		s.TraceID, s.SpanID = dendro.TraceID{byte(n), byte(n >> 8), 1}, dendro.SpanID{byte(m.Stats().Accepted), byte(m.Stats().Accepted >> 8)}
@@ -243,7 +247,7 @@ func TestSearchFindsATraceOnce(t *testing.T) {
 			give(0)
 		}
 	}}
-	found, err := m.Search(ctx, Query{Limit: MaxLimit})
+	found, err := m.Search(ctx, collector.Query{Limit: collector.MaxLimit})
 	testkit.NoError(t, err)
 	ids := map[dendro.TraceID]int{}
 	for _, s := range found {
@@ -271,21 +275,30 @@ func (h *hook) Err() error {
 
 // The index agrees with a map after any sequence of insertions, removals and drops.
 func TestIndex(t *testing.T) {
-	const ids, blocks = 5000, 100_000
+	const traces, blocks = 5000, 100_000
+	type ids struct {
+		trace int
+		block block.Ref
+	}
 	var p partition
 	p.init(1<<30, 1<<30, 1<<20, new(atomic.Int64))
-	p.segments = []segment{{data: make([]byte, blocks*prefixBytes)}} // blocks that consist of an id
+	e := block.NewEncoder()
+	e.Limit = math.MaxInt
+	e.Begin(make([]byte, 0, blocks*64), 1, new(block.Filter))
+	origin := block.NewOrigin(nil, nil)
 	r := rand.New(rand.NewPCG(1, 2))
-	held := map[int]ref{}
-	var order []int // of the blocks
+	held := map[int]block.Ref{}
+	var order []ids // of the blocks
+	dropped := 0
 	for n := range blocks {
-		id := r.IntN(ids)
-		order = append(order, id)
-		at := ref{1, uint32(n * prefixBytes)}
-		binary.LittleEndian.PutUint64(p.bytesAt(at)[atTraceID:], uint64(id))
+		id := r.IntN(traces)
+		at := block.Ref{Segment: 1, Offset: uint32(len(e.Data))}
+		order = append(order, ids{id, at})
+		trace := dendro.TraceID{byte(id), byte(id >> 8), 1}
+		e.Append(&block.Footer{}, &origin, []*dendro.SpanData{{SpanContext: dendro.SpanContext{TraceID: trace}}})
+		p.segments = []segment{{data: e.Data}}
 
 		hash := uint64(id % 997) // few values, so that entries collide
-		trace := idOf(p.bytesAt(at))
 		tab := p.index.table(hash)
 		i, found := p.find(tab, hash, &trace)
 		if _, want := held[id]; found != want || found && tab.entries[i].block != held[id] {
@@ -302,24 +315,25 @@ func TestIndex(t *testing.T) {
 		}
 		tab.put(i, entry{uint32(hash), at})
 		held[id] = at
-		for r.IntN(30) == 0 && int(p.drained) < n*prefixBytes { // drop some of the oldest
-			for range min(1500, n-int(p.drained)/prefixBytes) {
-				if old := order[p.drained/prefixBytes]; held[old] == (ref{1, p.drained}) {
-					delete(held, old)
+		for r.IntN(30) == 0 && dropped < n { // drop some of the oldest
+			for range min(1500, n-dropped) {
+				if old := order[dropped]; held[old.trace] == old.block {
+					delete(held, old.trace)
 				}
-				p.drained += prefixBytes
+				dropped++
+				p.drained = order[dropped].block.Offset
 			}
 		}
 	}
 	if n := len(p.index[0].entries); n > 1<<13 {
-		t.Errorf("%d entries for at most %d traces", n, ids)
+		t.Errorf("%d entries for at most %d traces", n, traces)
 	}
 }
 
 // The counts agree with what is held after any sequence of small and large spans,
 // traces of many blocks, and traces that grow while they are evicted.
 func TestPartitionAddsUp(t *testing.T) {
-	m := NewMemory(MemoryOptions{MaxBytes: 1 << 20})
+	m := New(Options{MaxBytes: 1 << 20})
 	p := &m.partitions[0]
 	r := rand.New(rand.NewPCG(3, 4))
 	sets, given := 0, uint64(0)

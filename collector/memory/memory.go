@@ -1,4 +1,5 @@
-package collector
+// Package memory has a [collector.Store] in the memory of the program.
+package memory
 
 import (
 	"bytes"
@@ -11,10 +12,11 @@ import (
 	"sync/atomic"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 )
 
-// MemoryOptions configures a [Memory]. The zero value is ready to use.
-type MemoryOptions struct {
+// Options configures a [Store]. The zero value is ready to use.
+type Options struct {
 	// MaxBytes bounds the memory that the store keeps in use, in bytes: encoded spans,
 	// the index and all other bookkeeping. If it is zero, the bound is 256 MiB. Less
 	// than 1 MiB means 1 MiB. MaxBytes does not bound the process: by default
@@ -48,7 +50,7 @@ const (
 // traceShare.
 const traceShare = 8
 
-// Memory is a [Store] in the memory of the program. Its size in bytes is bounded. When
+// Store is a [collector.Store] in the memory of the program. Its size in bytes is bounded. When
 // it is full, new spans evict whole traces, the oldest first: the age of a trace is
 // when its first span arrived. One trace may use an eighth of the store. Further spans
 // of that trace are dropped and counted as "trace_too_large", so that an endless trace
@@ -56,13 +58,13 @@ const traceShare = 8
 //
 // Collect copies what it keeps. It takes a few hundred nanoseconds per span and holds
 // a lock that it shares with up to a quarter of the traces. It returns a
-// [dendro.DropError] with the reason [DropTooLarge] if no span of a batch can ever be
+// [dendro.DropError] with the reason [collector.DropTooLarge] if no span of a batch can ever be
 // held. A span that a client sends again is stored and counted once, as long as its
 // trace is held. Collect does not look for duplicates in batches that are Fresh.
 //
 // Queries read snapshots and block nobody. The garbage collector does not scan the
 // stored spans, however many there are.
-type Memory struct {
+type Store struct {
 	max        int64
 	partitions []partition
 	sorted     sync.Pool // of *[]*dendro.SpanData
@@ -71,11 +73,11 @@ type Memory struct {
 	readers atomic.Int64
 }
 
-var _ Store = (*Memory)(nil)
+var _ collector.Store = (*Store)(nil)
 
-// NewMemory returns an empty store.
-func NewMemory(o MemoryOptions) *Memory {
-	m := &Memory{max: max(o.MaxBytes, minMaxBytes)}
+// New returns an empty store.
+func New(o Options) *Store {
+	m := &Store{max: max(o.MaxBytes, minMaxBytes)}
 	if o.MaxBytes == 0 {
 		m.max = defaultMaxBytes
 	}
@@ -93,13 +95,13 @@ func NewMemory(o MemoryOptions) *Memory {
 }
 
 // partition returns the partition of the traces whose id has this hash.
-func (m *Memory) partition(hash uint64) *partition {
+func (m *Store) partition(hash uint64) *partition {
 	const shift = 48 // to bits that neither index nor table uses
 	return &m.partitions[int(hash>>shift)&(len(m.partitions)-1)]
 }
 
 // Collect implements [dendro.Collector].
-func (m *Memory) Collect(b *dendro.Batch) error {
+func (m *Store) Collect(b *dendro.Batch) error {
 	if len(b.Spans) == 0 {
 		return nil
 	}
@@ -116,12 +118,12 @@ func (m *Memory) Collect(b *dendro.Batch) error {
 	return nil
 }
 
-func (m *Memory) tooLarge(b *dendro.Batch) error {
-	return &dendro.DropError{Reason: DropTooLarge, Err: fmt.Errorf("%d spans exceed the %d bytes of a trace", len(b.Spans), m.max/traceShare)}
+func (m *Store) tooLarge(b *dendro.Batch) error {
+	return &dendro.DropError{Reason: collector.DropTooLarge, Err: fmt.Errorf("%d spans exceed the %d bytes of a trace", len(b.Spans), m.max/traceShare)}
 }
 
 // collectTraces is Collect for batches with spans of several traces.
-func (m *Memory) collectTraces(b *dendro.Batch) error {
+func (m *Store) collectTraces(b *dendro.Batch) error {
 	sorted := m.sorted.Get().(*[]*dendro.SpanData)
 	defer m.sorted.Put(sorted)
 	spans := append((*sorted)[:0], b.Spans...)
@@ -158,9 +160,9 @@ func (m *Memory) collectTraces(b *dendro.Batch) error {
 	return nil
 }
 
-// Stats implements [Store].
-func (m *Memory) Stats() Stats {
-	s := Stats{MaxBytes: m.max}
+// Stats implements [collector.Store].
+func (m *Store) Stats() collector.Stats {
+	s := collector.Stats{MaxBytes: m.max}
 	drop := func(reason string, n uint64) {
 		if n > 0 {
 			if s.Dropped == nil {
@@ -185,8 +187,8 @@ func (m *Memory) Stats() Stats {
 	return s
 }
 
-// Trace implements [Store].
-func (m *Memory) Trace(ctx context.Context, id dendro.TraceID) (*Trace, error) {
+// Trace implements [collector.Store].
+func (m *Store) Trace(ctx context.Context, id dendro.TraceID) (*collector.Trace, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -214,7 +216,7 @@ func (m *Memory) Trace(ctx context.Context, id dendro.TraceID) (*Trace, error) {
 // that begin before the time that since returns. In each block, it sets a bit of keys
 // for every hash in keys that an attribute key in the block's segment may have. It
 // returns ctx.Err(). The caller must be counted in m.readers.
-func (m *Memory) each(ctx context.Context, since func() int64, keys []uint64, visit func(t *trace) bool) error {
+func (m *Store) each(ctx context.Context, since func() int64, keys []uint64, visit func(t *trace) bool) error {
 	traces := make([]trace, tracesPerLock)
 	for i := range m.partitions {
 		for w := m.partitions[i].walk(keys); w.next(traces, since()); {

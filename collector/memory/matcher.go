@@ -1,18 +1,21 @@
-package collector
+package memory
 
 import (
 	"log/slog"
 	"strconv"
 	"time"
+
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
 // matcher decides whether traces match a query. It is not safe for concurrent use.
 type matcher struct {
-	Query
+	collector.Query
 	hashes  []uint64 // hashes of the keys of Query.Tags
 	values  []string // values of Query.Tags, as text
-	origins origins
-	decoder
+	origins block.Origins
+	block.Decoder
 
 	// What is known about the resource that was decoded last.
 	resource       []byte
@@ -20,10 +23,10 @@ type matcher struct {
 	common, needed uint64 // bits of the tags that it has, and that spans must have
 }
 
-func newMatcher(q Query) *matcher {
+func newMatcher(q collector.Query) *matcher {
 	m := &matcher{Query: q}
 	for _, tag := range q.Tags {
-		m.hashes = append(m.hashes, hashText(tag.Key))
+		m.hashes = append(m.hashes, block.HashText(tag.Key))
 		m.values = append(m.values, tag.Value.Resolve().String())
 	}
 	return m
@@ -37,7 +40,7 @@ func (m *matcher) matches(t *trace) bool {
 		!m.Start.IsZero() && start.Before(m.Start) || !m.End.IsZero() && !start.Before(m.End) {
 		return false
 	}
-	named := m.Service == "" && m.Name == ""
+	named := m.Service == "" && m.Query.Name == ""
 	tagged := len(m.Tags) == 0
 	for _, b := range t.blocks {
 		if named && tagged {
@@ -51,37 +54,37 @@ func (m *matcher) matches(t *trace) bool {
 
 // block reports whether b has a span of the service and the name, if name is true, and
 // a span with all tags, if tags is true.
-func (m *matcher) block(b block, name, tags bool) (named, tagged bool) {
-	m.open(b)
-	m.know(m.raw())
-	m.raw() // skip the scope
+func (m *matcher) block(b block.Block, name, tags bool) (named, tagged bool) {
+	m.Open(b)
+	m.know(m.Raw())
+	m.Raw() // skip the scope
 	if name {
 		name = m.Service == "" || m.Service == m.service
-		named = name && m.Name == ""
+		named = name && m.Query.Name == ""
 		name = name && !named
 	}
 	if tags {
 		tagged = m.needed == 0
-		tags = !tagged && m.needed&^b.keys == 0
+		tags = !tagged && m.needed&^b.Keys == 0
 	}
-	var h head
-	for range m.spans {
-		if m.failed || !name && !tags {
+	var h block.Head
+	for range m.Spans {
+		if m.Failed || !name && !tags {
 			break
 		}
-		m.next(&h)
-		if name && string(m.data[h.name.start:h.name.end]) == m.Name {
+		m.Next(&h)
+		if name && m.HasName(&h, m.Query.Name) {
 			named, name = true, false
 		}
 		if !tags {
-			m.skip(&h)
+			m.Skip(&h)
 			continue
 		}
 		if m.needed&^m.found() == 0 {
 			tagged, tags = true, false
 		}
-		if h.extra {
-			m.skipExtra()
+		if h.Extra {
+			m.SkipExtra()
 		}
 	}
 	return named, tagged
@@ -93,7 +96,7 @@ func (m *matcher) know(resource []byte) {
 		return
 	}
 	m.resource = resource
-	r := m.origins.resource(resource)
+	r := m.origins.Resource(resource)
 	m.service, m.common = r.Service(), 0
 	for _, a := range r.Attributes {
 		for i, tag := range m.Tags {
@@ -109,18 +112,18 @@ func (m *matcher) know(resource []byte) {
 // found reads the attributes of a span and returns a bit for each tag that is among
 // them.
 func (m *matcher) found() (tags uint64) {
-	for r := m.list(); r.next(); {
+	for r := m.List(); r.Next(); {
 		candidates := uint64(0)
 		for i := range m.Tags {
-			if string(m.data[r.start:r.end]) == m.Tags[i].Key {
+			if string(r.Key()) == m.Tags[i].Key {
 				candidates |= 1 << i
 			}
 		}
 		if candidates == 0 {
-			m.skipValue()
+			r.Skip()
 			continue
 		}
-		v := m.value()
+		v := r.Value()
 		for i := range m.Tags {
 			if candidates&(1<<i) != 0 && textIs(v, m.values[i]) {
 				tags |= 1 << i

@@ -1,4 +1,4 @@
-package collector_test
+package memory_test
 
 import (
 	"encoding/binary"
@@ -15,25 +15,26 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/storetest"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
 func TestMemory(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) collector.Store {
-		return collector.NewMemory(collector.MemoryOptions{MaxBytes: 16 << 20})
+		return memory.New(memory.Options{MaxBytes: 16 << 20})
 	})
 }
 
 func TestMaxBytes(t *testing.T) {
 	for given, want := range map[int64]int64{0: 256 << 20, 1: 1 << 20, -1: 1 << 20, 2 << 20: 2 << 20} {
-		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: given})
+		m := memory.New(memory.Options{MaxBytes: given})
 		testkit.Equal(t, fmt.Sprint(given), m.Stats().MaxBytes, want)
 	}
 }
 
 // collect stores a batch in m and checks invariants of m.
-func collect(t *testing.T, m *collector.Memory, b *dendro.Batch) {
+func collect(t *testing.T, m *memory.Store, b *dendro.Batch) {
 	t.Helper()
 	testkit.NoError(t, m.Collect(b))
 	s := m.Stats()
@@ -46,7 +47,7 @@ func collect(t *testing.T, m *collector.Memory, b *dendro.Batch) {
 }
 
 func TestOldestTracesAreEvicted(t *testing.T) {
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	m := memory.New(memory.Options{MaxBytes: 1 << 20})
 	has := func(b *dendro.Batch) int {
 		trace, err := m.Trace(t.Context(), b.Spans[0].TraceID)
 		testkit.NoError(t, err)
@@ -106,7 +107,7 @@ func sized(trace dendro.TraceID, spans, n int) *dendro.Batch {
 
 // A batch of which no span can ever be held is refused and leaves nothing behind.
 func TestTooLarge(t *testing.T) {
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	m := memory.New(memory.Options{MaxBytes: 1 << 20})
 	collect(t, m, request(1))
 	before := m.Stats()
 
@@ -168,7 +169,7 @@ func TestTooLarge(t *testing.T) {
 
 // An endless trace keeps its beginning and does not evict other traces.
 func TestTraceLargerThanItsShare(t *testing.T) {
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	m := memory.New(memory.Options{MaxBytes: 1 << 20})
 	other := request(1)
 	collect(t, m, other)
 	id := dendro.TraceID{1}
@@ -195,7 +196,7 @@ func TestTraceLargerThanItsShare(t *testing.T) {
 // Pending traces that turn out to be held leave no empty segment behind.
 func TestKnownTracesTakeNoMoreRoom(t *testing.T) {
 	held := func(known bool) int {
-		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+		m := memory.New(memory.Options{MaxBytes: 1 << 20})
 		for n := 0; ; n++ {
 			b := request(n)
 			b.Spans = b.Spans[4:] // the root
@@ -222,7 +223,7 @@ func TestSearchByStart(t *testing.T) {
 	const traces = 70
 	began := time.Unix(1_700_000_000, 0)
 	for size := 400; size < 500; size += 2 { // some of these sizes just fill a segment
-		m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+		m := memory.New(memory.Options{MaxBytes: 1 << 20})
 		give := func(trace, n int) { // adds span n
 			b := sized(dendro.TraceID{1, byte(trace)}, 1, size)
 			s := b.Spans[0]
@@ -260,7 +261,7 @@ func TestSpansHaveNoPointers(t *testing.T) {
 		return s[0].Value.Uint64()
 	}
 	before := scannable()
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 64 << 20})
+	m := memory.New(memory.Options{MaxBytes: 64 << 20})
 	for n := 0; m.Stats().Bytes < 60<<20; n++ {
 		testkit.NoError(t, m.Collect(request(n)))
 	}
@@ -316,7 +317,7 @@ func TestBytesAreThoseOfTheHeap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := heap()
-			m := collector.NewMemory(collector.MemoryOptions{MaxBytes: maxBytes})
+			m := memory.New(memory.Options{MaxBytes: maxBytes})
 			for n := 0; ; n++ {
 				collect(t, m, workload(n))
 				if s := m.Stats(); s.Dropped["evicted"] > uint64(s.Spans) {
@@ -344,7 +345,7 @@ func TestBytesAreThoseOfTheHeapWithLargeResources(t *testing.T) {
 	for name, size := range map[string]int{"held": 1 << 20, "refused": 4 << 20} {
 		t.Run(name, func(t *testing.T) {
 			before := heap()
-			m := collector.NewMemory(collector.MemoryOptions{MaxBytes: maxBytes})
+			m := memory.New(memory.Options{MaxBytes: maxBytes})
 			for n := range 30 {
 				b := request(n)
 				b.Resource = &dendro.Resource{Attributes: []slog.Attr{slog.String("large", strings.Repeat(fmt.Sprint(n%10), size))}}
@@ -369,7 +370,7 @@ func TestBytesAreThoseOfTheHeapAfterAnotherWorkload(t *testing.T) {
 	}
 	const maxBytes = 16 << 20
 	before := heap()
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: maxBytes})
+	m := memory.New(memory.Options{MaxBytes: maxBytes})
 	n := 0
 	for ; m.Stats().Dropped["evicted"] == 0; n++ {
 		b := request(n)
@@ -393,7 +394,7 @@ func TestBytesAreThoseOfTheHeapAfterAnotherWorkload(t *testing.T) {
 // traces, whatever the span ids are.
 func TestCollectDoesNotSearchTheWholeTrace(t *testing.T) {
 	spend := func(change func(s *dendro.SpanData, n int)) time.Duration {
-		m := collector.NewMemory(collector.MemoryOptions{})
+		m := memory.New(memory.Options{})
 		var batches []*dendro.Batch
 		for n := range 20_000 {
 			b := request(n)
@@ -443,7 +444,7 @@ func TestCollectAllocatesLittle(t *testing.T) {
 	if testkit.Race {
 		t.Skip("with the race detector sync.Pool forgets what it was given")
 	}
-	m := collector.NewMemory(collector.MemoryOptions{})
+	m := memory.New(memory.Options{})
 	var batches []*dendro.Batch
 	for n := range 2000 {
 		batches = append(batches, request(n))
@@ -464,7 +465,7 @@ func TestCollectAllocatesLittle(t *testing.T) {
 // A reader sees whole and correct traces even while a full store reuses the memory of
 // dropped segments.
 func TestReadersOfAFullStore(t *testing.T) {
-	m := collector.NewMemory(collector.MemoryOptions{MaxBytes: 1 << 20})
+	m := memory.New(memory.Options{MaxBytes: 1 << 20})
 	var writing, reading sync.WaitGroup
 	done := make(chan struct{})
 	for w := range 2 {
