@@ -1,56 +1,88 @@
 // Package collector defines [Store], the interface of a collector that keeps spans and
-// finds them again. Package collector/memory has a store in the memory of the program.
+// finds them again. Package collector/memory has a store in the memory of the program, and
+// package collector/traceql a query language for every store.
 package collector
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dendrotrace/dendro"
 )
 
-// ErrInvalidQuery is returned for a [Query] that cannot be answered. It is wrapped
-// with the reason.
-var ErrInvalidQuery = errors.New("collector: invalid query")
-
-// DropTooLarge is the reason of the [dendro.DropError] for a batch that a store can
-// never hold. Sending the batch again does not help.
+// DropTooLarge is the reason of the [dendro.DropError] for a batch that a store can never
+// hold. Sending the batch again does not help.
 const DropTooLarge = "too_large"
 
-// Store is a collector that answers queries. Its methods are safe for concurrent use.
+// Store is a collector whose spans can be read. Its methods are safe for concurrent use.
 type Store interface {
 	dendro.Collector
+	Reader
+}
 
+// Reader reads the spans of a store. Package collector/traceql answers queries with it. A
+// store only decides what it can skip: it need not know what a query means.
+type Reader interface {
 	// Trace returns the spans of a trace that have arrived so far. If there are none,
 	// it returns nil, nil. The caller owns the result.
 	Trace(ctx context.Context, id dendro.TraceID) (*Trace, error)
 
-	// Search returns summaries of the traces that match q, the most recent first. The
-	// caller owns the slice.
-	Search(ctx context.Context, q Query) ([]Summary, error)
-
-	// Tags returns the attribute keys of all spans and resources, sorted.
-	Tags(ctx context.Context) ([]string, error)
-
-	// TagValues returns the values of an attribute key, formatted by
-	// [slog.Value.String] and sorted. It returns at most MaxTagValues.
-	TagValues(ctx context.Context, key string) ([]string, error)
+	// Scan calls visit for the traces that s selects, by descending [Trace.Start] and
+	// then by ascending id, until visit returns false. The trace, with everything in it,
+	// is valid only until visit returns, and must not be modified. Scan returns the
+	// error of ctx if that is done. A trace that arrives, grows or is evicted during a
+	// scan is visited once or not at all.
+	Scan(ctx context.Context, s Scan, visit func(*Trace) bool) error
 
 	// Stats returns what the store holds and what it dropped.
 	Stats() Stats
 }
 
+// Scan selects what a [Reader] reads. The zero value selects all traces, without
+// attributes and details.
+type Scan struct {
+	// Start and End bound the start of a trace: Start <= t.Start() < End. A zero time is
+	// no bound.
+	Start, End time.Time
+
+	// Hints describe the wanted traces. A store may skip traces that do not agree with
+	// them, and need not.
+	Hints Hints
+
+	// Attributes are the keys of the wanted attributes of spans. AllAttributes wants them
+	// all. A store may leave out others. Resources always have all attributes.
+	Attributes    []string
+	AllAttributes bool
+	// Details wants events, links, messages of the status, tracestates and the counts of
+	// what was dropped. A store may leave them out otherwise.
+	Details bool
+}
+
+// Hints are properties of the wanted traces. The zero value is no hint.
+type Hints struct {
+	// A wanted trace has a span of each of these services, with each of these names, and
+	// with each of these attribute keys, on the span or on its resource.
+	Services, Names, Keys []string
+	// Errors: a wanted trace has a span with an error.
+	Errors bool
+	// A wanted trace takes at least MinDuration, and if MaxDuration is not zero at most
+	// that long.
+	MinDuration, MaxDuration time.Duration
+}
+
 // Trace holds the spans of one trace that have arrived so far.
 type Trace struct {
 	ID    dendro.TraceID
-	Spans []Span // ordered by Start, then by arrival
+	Spans []Span // ordered by Start, then by arrival; at least one
 }
 
-// Span is a stored span with its resource and scope. Within one [Trace], spans of the
-// same resource or scope share the pointer. Neither pointer is nil.
+// Start returns the earliest start of a span, in nanoseconds since the Unix epoch.
+func (t *Trace) Start() int64 { return t.Spans[0].Start }
+
+// Span is a stored span with its resource and scope. Within one [Trace], spans of the same
+// resource or scope share the pointer. Neither pointer is nil.
 type Span struct {
 	dendro.SpanData
 	Resource *dendro.Resource
@@ -60,11 +92,11 @@ type Span struct {
 // Summary describes a trace in a list.
 type Summary struct {
 	TraceID dendro.TraceID
-	// RootService and RootName are the service and the name of the root span. If the
-	// root span has not arrived, they describe the earliest span and RootMissing is
-	// set.
-	RootService, RootName string
-	RootMissing           bool
+	// RootService and RootName are the service and the name of the root span. If the root
+	// span has not arrived, they describe the earliest span and RootMissing is set.
+	RootService string
+	RootName    string
+	RootMissing bool
 	// Start is the earliest start of a span, in nanoseconds since the Unix epoch.
 	// Duration is the time from Start to the latest end of a span.
 	Start    int64
@@ -81,64 +113,30 @@ type ServiceSummary struct {
 	Spans, Errors int
 }
 
-// Query selects traces. The zero value selects all traces.
-type Query struct {
-	// Start and End bound the start of the trace: Start <= Summary.Start < End. A zero
-	// time is no bound.
-	Start, End time.Time
-	// MinDuration and MaxDuration bound the duration of the trace, inclusive. Zero is
-	// no bound.
-	MinDuration, MaxDuration time.Duration
-	// Service and Name select traces with a span of this service and with this name.
-	// If both are set, one span must match both.
-	Service, Name string
-	// ErrorsOnly selects traces with at least one span whose status is an error.
-	ErrorsOnly bool
-	// Tags select traces with a span that has all of these attributes, either on the
-	// span or on its resource. It need not be the span that matches Service and Name.
-	// Values are compared as text, formatted by [slog.Value.String]: "200" matches the
-	// number 200. At most 64 tags are allowed.
-	Tags []slog.Attr
-	// Limit is the largest number of results. If it is zero, the limit is 20. Values
-	// above 1000 mean 1000.
-	Limit int
-}
-
-// Bounds of the fields of [Query].
-const (
-	DefaultLimit = 20
-	MaxLimit     = 1000
-	MaxTags      = 64
-)
-
-// MaxTagValues bounds the number of results of [Store.TagValues].
-const MaxTagValues = 1000
-
-// Normalize returns q with Limit set to a value within its bounds. If q is invalid, it
-// returns an error that wraps [ErrInvalidQuery]: too many tags, a negative limit or
-// duration, or an upper bound below the lower one. Stores call Normalize first.
-func (q Query) Normalize() (Query, error) {
-	wrong := ""
-	switch {
-	case q.Limit < 0:
-		wrong = "negative limit"
-	case q.MinDuration < 0 || q.MaxDuration < 0:
-		wrong = "negative duration"
-	case q.MaxDuration > 0 && q.MaxDuration < q.MinDuration:
-		wrong = "maximum duration is less than the minimum"
-	case !q.Start.IsZero() && !q.End.IsZero() && q.End.Before(q.Start):
-		wrong = "end before start"
-	case len(q.Tags) > MaxTags:
-		wrong = fmt.Sprintf("more than %d tags", MaxTags)
+// Summary describes t. The caller owns the result.
+func (t *Trace) Summary() Summary {
+	sum := Summary{TraceID: t.ID, Start: t.Start(), Spans: len(t.Spans)}
+	root, end := &t.Spans[0], t.Start()
+	for i := range t.Spans {
+		s := &t.Spans[i]
+		end = max(end, s.End)
+		if root.ParentID.IsValid() && !s.ParentID.IsValid() {
+			root = s
+		}
+		service := s.Resource.Service()
+		at, found := slices.BinarySearchFunc(sum.Services, service, func(a ServiceSummary, name string) int { return strings.Compare(a.Service, name) })
+		if !found {
+			sum.Services = slices.Insert(sum.Services, at, ServiceSummary{Service: strings.Clone(service)})
+		}
+		sum.Services[at].Spans++
+		if s.Status.Code == dendro.StatusError {
+			sum.Services[at].Errors++
+			sum.Errors++
+		}
 	}
-	if wrong != "" {
-		return Query{}, fmt.Errorf("%w: %s", ErrInvalidQuery, wrong)
-	}
-	if q.Limit == 0 {
-		q.Limit = DefaultLimit
-	}
-	q.Limit = min(q.Limit, MaxLimit)
-	return q, nil
+	sum.Duration = time.Duration(end - sum.Start)
+	sum.RootService, sum.RootName, sum.RootMissing = strings.Clone(root.Resource.Service()), strings.Clone(root.Name), root.ParentID.IsValid()
+	return sum
 }
 
 // Stats counts what a store holds and what it dropped. The page shows it.
@@ -151,8 +149,8 @@ type Stats struct {
 	// Duplicates counts spans that arrived again while a span with the same trace id,
 	// span id and start was held. They are not stored twice.
 	Duplicates uint64
-	// Dropped counts accepted spans that are no longer held, by reason: "evicted" to
-	// make room for newer spans, or "trace_too_large" because their trace had used its
-	// share of the store.
+	// Dropped counts accepted spans that are no longer held, by reason: "evicted" to make
+	// room for newer spans, or "trace_too_large" because their trace had used its share of
+	// the store.
 	Dropped map[string]uint64
 }

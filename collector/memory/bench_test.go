@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/collector/traceql"
 )
 
 // request returns the batch of request n of a program: a server span, a client span
@@ -227,16 +227,56 @@ func BenchmarkSearch(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	for name, q := range map[string]collector.Query{
-		"newest":  {},
-		"service": {Service: "shop", Name: "GET"},
-		"tag":     {Tags: []slog.Attr{slog.String("url.path", "/orders/77")}},
-		"absent":  {Tags: []slog.Attr{slog.String("absent", "")}},
+	for name, query := range map[string]string{
+		"newest":  `{ }`,
+		"service": `{ resource.service.name = "shop" && name = "GET" }`,
+		"tag":     `{ span.url.path = "/orders/77" }`,
+		"absent":  `{ span.absent = "" }`,
 	} {
+		q, err := traceql.Parse(query)
+		if err != nil {
+			b.Fatal(err)
+		}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := m.Search(b.Context(), q); err != nil {
+				if _, _, err := q.Search(b.Context(), m, traceql.SearchOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkQuery asks a store of two million spans. "first" stops at twenty traces; the
+// others read whatever may match.
+func BenchmarkQuery(b *testing.B) {
+	m := memory.New(memory.Options{MaxBytes: 1 << 30})
+	for i := range 400_000 {
+		if err := m.Collect(request(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ name, query string }{
+		{"first", `{ }`},
+		{"rare value", `{ span.url.path = "/orders/77" && span.client.address = "absent" }`},
+		{"rare key", `{ span.absent = 1 }`},
+		{"rare key of any scope", `{ .absent = 1 }`},
+		{"service, operation and duration", `{ resource.service.name = "shop" && name = "GET" && duration > 1h }`},
+		{"trace duration", `{ traceDuration > 1h }`},
+		{"errors", `{ status = error && name = "absent" }`},
+		{"structure", `{ kind = server } >> { span.db.operation.name = "absent" }`},
+		{"descendants", `{ kind = server } >> { kind = server }`},
+		{"count", `{ kind = client } | count() > 100`},
+	} {
+		q, err := traceql.Parse(c.query)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := q.Search(b.Context(), m, traceql.SearchOptions{}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/collector/traceql"
 )
 
 // A program stores its own spans in memory and finds them again.
@@ -23,13 +23,17 @@ func ExampleStore() {
 		defer charge.End()
 	}()
 
-	traces, err := store.Search(ctx, collector.Query{Tags: []slog.Attr{slog.String("card.brand", "visa")}})
+	query, err := traceql.Parse(`{ span.card.brand = "visa" }`)
 	if err != nil {
 		panic(err)
 	}
-	for _, summary := range traces {
-		fmt.Println(summary.RootService, summary.RootName, summary.Spans)
-		trace, err := store.Trace(ctx, summary.TraceID)
+	found, _, err := query.Search(ctx, store, traceql.SearchOptions{})
+	if err != nil {
+		panic(err)
+	}
+	for _, result := range found {
+		fmt.Println(result.RootService, result.RootName, result.Spans)
+		trace, err := store.Trace(ctx, result.TraceID)
 		if err != nil {
 			panic(err)
 		}

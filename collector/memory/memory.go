@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -210,28 +209,3 @@ func (m *Store) Trace(ctx context.Context, id dendro.TraceID) (*collector.Trace,
 	}
 	return t.decode()
 }
-
-// each calls visit once with a snapshot of every trace, until visit returns false. The
-// blocks of a snapshot are valid only until visit returns. each may leave out traces
-// that begin before the time that since returns. In each block, it sets a bit of keys
-// for every hash in keys that an attribute key in the block's segment may have. It
-// returns ctx.Err(). The caller must be counted in m.readers.
-func (m *Store) each(ctx context.Context, since func() int64, keys []uint64, visit func(t *trace) bool) error {
-	traces := make([]trace, tracesPerLock)
-	for i := range m.partitions {
-		for w := m.partitions[i].walk(keys); w.next(traces, since()); {
-			for i := range w.found {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if !visit(&traces[i]) {
-					return nil
-				}
-			}
-		}
-	}
-	return ctx.Err()
-}
-
-// always is the since argument of each that leaves out no trace.
-func always() int64 { return math.MinInt64 }

@@ -58,14 +58,14 @@ func FuzzBlock(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := block.Block{Segment: data, Keys: math.MaxUint64}
-		q := newMatcher(collector.Query{Name: "name", Tags: []slog.Attr{slog.String("text", "value"), slog.Int("int", -1)}})
-		_, _ = q.block(b, true, true)
+		v := newView(collector.Scan{Attributes: []string{"text", "int"}, Hints: collector.Hints{Names: []string{"name"}, Keys: []string{"text"}}})
+		_ = v.agrees(&trace{blocks: []block.Block{b}})
+		_ = v.decode(&trace{blocks: []block.Block{b}})
 		var d block.Decoder
 		eachSpan(&d, b, func(spanID) {})
 		var tr trace
 		f := d.Open(b)
 		tr.add(b, &f)
-		_ = tr.summary(&d, &block.Origins{})
 
 		spans, err := decode(b)
 		if err != nil || len(spans) == 0 || len(spans) > block.MaxSpans {
@@ -109,10 +109,8 @@ func TestBrokenStore(t *testing.T) {
 		testkit.NoError(t, m.Collect(&dendro.Batch{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.Int("n", 1)}}, Spans: []*dendro.SpanData{s}}))
 		m.partition(hashOf(s.TraceID)).segments[0].data[broken] = 0xff
 		_, traceErr := m.Trace(t.Context(), s.TraceID)
-		_, searchErr := m.Search(t.Context(), collector.Query{})
-		_, tagsErr := m.Tags(t.Context())
-		_, valuesErr := m.TagValues(t.Context(), "key")
-		testkit.Equal(t, "errors", []error{traceErr, searchErr, tagsErr, valuesErr}, []error{block.ErrBroken, block.ErrBroken, block.ErrBroken, block.ErrBroken})
+		scanErr := m.Scan(t.Context(), collector.Scan{}, func(*collector.Trace) bool { return true })
+		testkit.Equal(t, "errors", []error{traceErr, scanErr}, []error{block.ErrBroken, block.ErrBroken})
 	}
 }
 
@@ -218,8 +216,8 @@ func TestDuplicatesAmongFreshSpans(t *testing.T) {
 	}
 }
 
-// A trace that is evicted during a search may begin again in another segment.
-func TestSearchFindsATraceOnce(t *testing.T) {
+// A trace that is evicted during a scan may begin again in another segment.
+func TestScanVisitsATraceOnce(t *testing.T) {
 	m := New(Options{MaxBytes: 1 << 20})
 	give := func(n int) {
 		s := &dendro.SpanData{Name: "span", Start: int64(n)}
@@ -247,18 +245,44 @@ func TestSearchFindsATraceOnce(t *testing.T) {
 			give(0)
 		}
 	}}
-	found, err := m.Search(ctx, collector.Query{Limit: collector.MaxLimit})
-	testkit.NoError(t, err)
 	ids := map[dendro.TraceID]int{}
-	for _, s := range found {
-		if ids[s.TraceID]++; ids[s.TraceID] > 1 {
-			t.Errorf("trace %s is found twice", s.TraceID)
+	testkit.NoError(t, m.Scan(ctx, collector.Scan{}, func(got *collector.Trace) bool {
+		if ids[got.ID]++; ids[got.ID] > 1 {
+			t.Errorf("trace %s is visited twice", got.ID)
 		}
-	}
+		return true
+	}))
 	for n := 10; n < traces; n++ {
 		if ids[dendro.TraceID{byte(n), byte(n >> 8), 1}] == 0 {
-			t.Errorf("trace %d is not found", n)
+			t.Errorf("trace %d is not visited", n)
 		}
+	}
+}
+
+// A scan ends when what it has not visited yet is evicted.
+func TestScanOfAnEvictedStore(t *testing.T) {
+	m := New(Options{MaxBytes: 1 << 20})
+	p := &m.partitions[0]
+	for n := range 5000 {
+		s := &dendro.SpanData{Name: "span", Start: int64(n)}
+		s.TraceID, s.SpanID = dendro.TraceID{byte(n), byte(n >> 8), 1}, dendro.SpanID{1}
+		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{s}}))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	visited := 0
+	testkit.NoError(t, m.Scan(ctx, collector.Scan{}, func(*collector.Trace) bool {
+		if visited++; visited == 1 {
+			p.mu.Lock()
+			for len(p.segments) > 1 {
+				p.dropOldest()
+			}
+			p.mu.Unlock()
+		}
+		return true
+	}))
+	if visited == 0 || visited == 5000 {
+		t.Errorf("visited %d traces", visited)
 	}
 }
 
@@ -361,13 +385,13 @@ func TestPartitionAddsUp(t *testing.T) {
 			t.Errorf("%d sets: %+v", len(p.sets), stats)
 		}
 		traces, spans := 0, 0
-		testkit.NoError(t, m.each(t.Context(), always, nil, func(tr *trace) bool {
+		testkit.NoError(t, m.Scan(t.Context(), collector.Scan{}, func(tr *collector.Trace) bool {
 			traces++
-			spans += tr.spans
-			got, err := m.Trace(t.Context(), tr.id)
+			spans += len(tr.Spans)
+			got, err := m.Trace(t.Context(), tr.ID)
 			testkit.NoError(t, err)
-			if got == nil || len(got.Spans) != tr.spans {
-				t.Errorf("trace %s cannot be read", tr.id)
+			if got == nil || len(got.Spans) != len(tr.Spans) {
+				t.Errorf("trace %s cannot be read", tr.ID)
 			}
 			return true
 		}))

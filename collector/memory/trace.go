@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -25,17 +24,12 @@ type totals struct {
 	first, end int64 // earliest start and latest end
 	spans      int
 	errors     int
-	root       int // index of the block with the root span, or else the earliest span
-	rootKey    block.RootKey
-	rootAt     int // its offset in that block
 }
 
 // add adds b, which is older than the blocks that t has, and its footer f.
 func (t *trace) add(b block.Block, f *block.Footer) {
-	if n := len(t.blocks); n == 0 {
-		t.totals = totals{first: f.First, end: f.End, rootKey: f.RootKey, rootAt: f.RootAt}
-	} else if !t.rootKey.Before(f.RootKey) { // of two roots, the one that arrived first
-		t.root, t.rootKey, t.rootAt = n, f.RootKey, f.RootAt
+	if len(t.blocks) == 0 {
+		t.totals = totals{first: f.First, end: f.End}
 	}
 	t.blocks = append(t.blocks, b)
 	t.first, t.end = min(t.first, f.First), max(t.end, f.End)
@@ -53,29 +47,6 @@ func (t *trace) newestFirst(other *trace) int {
 	return bytes.Compare(t.id[:], other.id[:])
 }
 
-// summary returns the [collector.Summary] of t.
-func (t *trace) summary(d *block.Decoder, o *block.Origins) collector.Summary {
-	s := collector.Summary{TraceID: t.id, Start: t.first, Duration: t.duration(), Spans: t.spans, Errors: t.errors, RootMissing: t.rootKey.Child}
-	for i, b := range t.blocks {
-		f := d.Open(b)
-		service := o.Resource(d.Raw()).Service()
-		if i == t.root {
-			s.RootService = service
-			h := d.Root(b, t.rootAt)
-			s.RootName = d.Name(&h)
-		}
-		at, found := slices.BinarySearchFunc(s.Services, service, func(a collector.ServiceSummary, name string) int {
-			return strings.Compare(a.Service, name)
-		})
-		if !found {
-			s.Services = slices.Insert(s.Services, at, collector.ServiceSummary{Service: service})
-		}
-		s.Services[at].Spans += f.Spans
-		s.Services[at].Errors += f.Errors
-	}
-	return s
-}
-
 // decode returns the spans of t. They share no memory with the store.
 func (t *trace) decode() (*collector.Trace, error) {
 	var d block.Decoder
@@ -91,6 +62,7 @@ func (t *trace) decode() (*collector.Trace, error) {
 			s := collector.Span{Resource: resource, Scope: scope}
 			s.TraceID = t.id
 			d.Span(i, &h, &s.SpanData)
+			d.Rest(&h, &s.SpanData)
 			if d.Failed {
 				break
 			}
@@ -100,23 +72,31 @@ func (t *trace) decode() (*collector.Trace, error) {
 			return nil, block.ErrBroken
 		}
 	}
-	out.Spans = sorted(out.Spans)
+	var order sorter
+	out.Spans = order.sort(out.Spans)
 	return out, nil
 }
 
-// sorted returns spans ordered by start. Spans with the same start keep their order. A
-// span is large, so each is moved once.
-func sorted(spans []collector.Span) []collector.Span {
-	order := make([]int32, len(spans))
-	for i := range order {
-		order[i] = int32(i)
+// sorter orders spans by start. Spans with the same start keep their order. A span is large,
+// so each is moved once. The result is valid until the next call.
+type sorter struct {
+	order []int32
+	spans []collector.Span
+}
+
+func (o *sorter) sort(spans []collector.Span) []collector.Span {
+	if slices.IsSortedFunc(spans, func(a, b collector.Span) int { return cmp.Compare(a.Start, b.Start) }) {
+		return spans
 	}
-	slices.SortFunc(order, func(a, b int32) int {
+	o.order, o.spans = o.order[:0], o.spans[:0]
+	for i := range spans {
+		o.order = append(o.order, int32(i))
+	}
+	slices.SortFunc(o.order, func(a, b int32) int {
 		return cmp.Or(cmp.Compare(spans[a].Start, spans[b].Start), cmp.Compare(a, b))
 	})
-	out := make([]collector.Span, len(spans))
-	for i, n := range order {
-		out[i] = spans[n]
+	for _, n := range o.order {
+		o.spans = append(o.spans, spans[n])
 	}
-	return out
+	return o.spans
 }

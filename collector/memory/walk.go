@@ -1,6 +1,10 @@
 package memory
 
-import "github.com/dendrotrace/dendro/collector/internal/block"
+import (
+	"math"
+
+	"github.com/dendrotrace/dendro/collector/internal/block"
+)
 
 // tracesPerLock bounds how many traces are looked up while the lock is held, for some
 // microseconds.
@@ -15,21 +19,40 @@ type walk struct {
 	at    block.Ref // the next block
 	end   int       // length of its segment when the walk reached it
 	found int       // number of traces that next found
+	first uint32    // number of the oldest segment when the walk began
+	// latest has for each segment, beginning with the oldest, the latest start of a trace
+	// in it and the segments before it.
+	latest []int64
 }
 
 func (p *partition) walk(keys []uint64) *walk {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := &walk{p: p, keys: keys}
+	p.settle()
+	w := &walk{p: p, keys: keys, first: p.first, latest: make([]int64, len(p.segments))}
+	latest := int64(math.MinInt64)
+	for i := range p.segments {
+		latest = max(latest, p.segments[i].latest)
+		w.latest[i] = latest
+	}
 	if n := len(p.segments); n > 0 {
 		w.at.Segment, w.end = p.first+uint32(n)-1, len(p.segments[n-1].data)
 	}
 	return w
 }
 
-// next sets traces[:w.found] to the next traces and reports whether there were any. It
-// skips segments in which all traces begin before since.
-func (w *walk) next(traces []trace, since int64) bool {
+// bound returns the latest start of the traces that next has not found yet. It returns
+// false if there are none.
+func (w *walk) bound() (latest int64, ok bool) {
+	if w.at.Segment < w.first || w.at.Segment == 0 {
+		return 0, false
+	}
+	return w.latest[w.at.Segment-w.first], true
+}
+
+// next sets traces[:w.found] to the next traces, of which there may be none. It skips
+// segments in which all traces begin before since.
+func (w *walk) next(traces []trace, since int64) {
 	p := w.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +73,9 @@ func (w *walk) next(traces []trace, since int64) bool {
 			}
 		}
 	}
-	return w.found > 0
+	if w.at.Segment < p.first { // the rest was dropped
+		w.at = block.Ref{}
+	}
 }
 
 // scan appends traces of the current segment. p.mu must be held.

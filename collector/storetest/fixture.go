@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,23 +76,40 @@ func trace(t testing.TB, s collector.Store, n int) *collector.Trace {
 	return got
 }
 
-func search(t testing.TB, s collector.Store, q collector.Query) []collector.Summary {
+// scan returns the traces that s visits, each as [collector.Reader.Trace] would.
+func scan(t testing.TB, s collector.Store, q collector.Scan) (out []collector.Trace) {
 	t.Helper()
-	got, err := s.Search(t.Context(), q)
+	err := s.Scan(t.Context(), q, func(t *collector.Trace) bool {
+		out = append(out, collector.Trace{ID: t.ID, Spans: cloned(t.Spans)})
+		return true
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return got
+	return out
 }
 
-// found fails the test unless q finds exactly the traces in want, in that order.
-func found(t testing.TB, s collector.Store, what string, q collector.Query, want ...int) {
-	t.Helper()
-	var got []int
-	for _, summary := range search(t, s, q) {
-		got = append(got, int(binary.BigEndian.Uint64(summary.TraceID[8:])))
+// cloned returns a copy of spans that is valid after a scan.
+func cloned(spans []collector.Span) []collector.Span {
+	out := slices.Clone(spans)
+	for i := range out {
+		out[i].SpanData = *out[i].SpanData.Clone()
 	}
-	equal(t, what, got, want)
+	return out
+}
+
+// found fails the test unless q visits exactly the traces in want, in that order.
+func found(t testing.TB, s collector.Store, what string, q collector.Scan, want ...int) {
+	t.Helper()
+	equal(t, what, numbers(scan(t, s, q)), want)
+}
+
+// numbers returns the numbers of traces.
+func numbers(traces []collector.Trace) (out []int) {
+	for _, t := range traces {
+		out = append(out, int(binary.BigEndian.Uint64(t.ID[8:])))
+	}
+	return out
 }
 
 func names(trace *collector.Trace) []string {

@@ -26,8 +26,15 @@ func agreesWithModel(t *testing.T, s collector.Store) {
 			m.collect(b)
 		}
 		for range 40 {
-			q := randomQuery(r)
-			equal(t, fmt.Sprintf("%+v", q), search(t, s, q), m.search(q))
+			q := randomScan(r)
+			got := scan(t, s, q)
+			visited := numbers(got)
+			must, may := m.scan(q)
+			equal(t, fmt.Sprintf("%+v: in order", q), visited, common(may, visited))
+			equal(t, fmt.Sprintf("%+v: not lost", q), common(visited, must), must)
+			for i := range got {
+				equal(t, "summary", got[i].Summary(), summarize(got[i].ID, m[got[i].ID]))
+			}
 		}
 		for id, want := range m {
 			slices.SortStableFunc(want, func(a, b collector.Span) int { return cmp.Compare(a.Start, b.Start) })
@@ -41,6 +48,16 @@ func agreesWithModel(t *testing.T, s collector.Store) {
 			t.FailNow()
 		}
 	}
+}
+
+// common returns the elements of a that are in b.
+func common(a, b []int) (out []int) {
+	for _, n := range a {
+		if slices.Contains(b, n) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func texts(spans []collector.Span) (out []string) {
@@ -72,36 +89,37 @@ func randomBatch(r *rand.Rand) *dendro.Batch {
 	return batch(fmt.Sprint(service), spans...)
 }
 
-func randomQuery(r *rand.Rand) (q collector.Query) {
+func randomScan(r *rand.Rand) (q collector.Scan) {
 	often := func() bool { return r.IntN(3) == 0 }
 	if often() {
 		q.Start = time.Unix(0, epoch+r.Int64N(4)*ms)
 	}
 	if often() {
-		q.End = q.Start.Add(time.Duration(r.Int64N(3) * ms))
-		if q.Start.IsZero() {
-			q.End = time.Unix(0, epoch+r.Int64N(4)*ms)
+		q.End = time.Unix(0, epoch+r.Int64N(5)*ms)
+	}
+	h := &q.Hints
+	if often() {
+		h.MinDuration = time.Duration(r.Int64N(9) * ms)
+	}
+	if often() {
+		h.MaxDuration = h.MinDuration + time.Duration(1+r.Int64N(4)*ms)
+	}
+	h.Errors = often()
+	for range 2 {
+		if often() {
+			h.Services = append(h.Services, fmt.Sprint(r.IntN(4)))
+		}
+		if often() {
+			h.Names = append(h.Names, fmt.Sprint("name ", r.IntN(5)))
+		}
+		if often() {
+			h.Keys = append(h.Keys, []string{"n", "s", "b", "host.name", "absent"}[r.IntN(5)])
 		}
 	}
 	if often() {
-		q.MinDuration = time.Duration(r.Int64N(9) * ms)
+		q.Attributes = []string{"n"}
 	}
-	if often() {
-		q.MaxDuration = q.MinDuration + time.Duration(r.Int64N(4)*ms)
-	}
-	if often() {
-		q.Service = fmt.Sprint(r.IntN(4))
-	}
-	if often() {
-		q.Name = fmt.Sprint("name ", r.IntN(5))
-	}
-	q.ErrorsOnly = often()
-	for _, tag := range []slog.Attr{slog.Int("n", r.IntN(5)), slog.Int("s", r.IntN(3)), slog.String("b", "true"), slog.String("host.name", "host of 1")} {
-		if r.IntN(5) == 0 {
-			q.Tags = append(q.Tags, tag)
-		}
-	}
-	q.Limit = r.IntN(5)
+	q.AllAttributes, q.Details = often(), often()
 	return q
 }
 
@@ -116,18 +134,28 @@ func (m model) collect(b *dendro.Batch) {
 	}
 }
 
-func (m model) search(q collector.Query) []collector.Summary {
-	q, _ = q.Normalize()
-	out := []collector.Summary{}
+// scan returns the traces that q must visit, and those that it may visit as well because
+// hints need not be heeded, both in order.
+func (m model) scan(q collector.Scan) (must, may []int) {
+	var all []collector.Summary
 	for id, spans := range m {
-		if sum := summarize(id, spans); matches(q, sum, spans) {
-			out = append(out, sum)
+		sum := summarize(id, spans)
+		start := time.Unix(0, sum.Start)
+		if (q.Start.IsZero() || !start.Before(q.Start)) && (q.End.IsZero() || start.Before(q.End)) {
+			all = append(all, sum)
 		}
 	}
-	slices.SortFunc(out, func(a, b collector.Summary) int {
+	slices.SortFunc(all, func(a, b collector.Summary) int {
 		return cmp.Or(cmp.Compare(b.Start, a.Start), bytes.Compare(a.TraceID[:], b.TraceID[:]))
 	})
-	return out[:min(len(out), q.Limit)]
+	for _, sum := range all {
+		n := numbers([]collector.Trace{{ID: sum.TraceID}})[0]
+		may = append(may, n)
+		if agrees(q.Hints, sum, m[sum.TraceID]) {
+			must = append(must, n)
+		}
+	}
+	return must, may
 }
 
 func summarize(id dendro.TraceID, spans []collector.Span) collector.Summary {
@@ -157,23 +185,19 @@ func summarize(id dendro.TraceID, spans []collector.Span) collector.Summary {
 	return sum
 }
 
-func matches(q collector.Query, sum collector.Summary, spans []collector.Span) bool {
-	start := time.Unix(0, sum.Start)
-	named := func(s collector.Span) bool {
-		return (q.Service == "" || s.Resource.Service() == q.Service) && (q.Name == "" || s.Name == q.Name)
-	}
-	tagged := func(s collector.Span) bool {
-		for _, tag := range q.Tags {
-			if !slices.ContainsFunc(slices.Concat(s.Attributes, s.Resource.Attributes), func(a slog.Attr) bool {
-				return a.Key == tag.Key && a.Value.String() == tag.Value.String()
-			}) {
+func agrees(h collector.Hints, sum collector.Summary, spans []collector.Span) bool {
+	each := func(list []string, has func(s collector.Span, text string) bool) bool {
+		for _, text := range list {
+			if !slices.ContainsFunc(spans, func(s collector.Span) bool { return has(s, text) }) {
 				return false
 			}
 		}
 		return true
 	}
-	return (q.Start.IsZero() || !start.Before(q.Start)) && (q.End.IsZero() || start.Before(q.End)) &&
-		sum.Duration >= q.MinDuration && (q.MaxDuration == 0 || sum.Duration <= q.MaxDuration) &&
-		(!q.ErrorsOnly || sum.Errors > 0) &&
-		slices.ContainsFunc(spans, named) && slices.ContainsFunc(spans, tagged)
+	return sum.Duration >= h.MinDuration && (h.MaxDuration == 0 || sum.Duration <= h.MaxDuration) && (!h.Errors || sum.Errors > 0) &&
+		each(h.Services, func(s collector.Span, text string) bool { return s.Resource.Service() == text }) &&
+		each(h.Names, func(s collector.Span, text string) bool { return s.Name == text }) &&
+		each(h.Keys, func(s collector.Span, text string) bool {
+			return value(s.Attributes, text) != "absent" || value(s.Resource.Attributes, text) != "absent"
+		})
 }

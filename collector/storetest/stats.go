@@ -69,10 +69,9 @@ func concurrency(t *testing.T, s collector.Store) {
 				} else if got != nil && (len(got.Spans) == 0 || len(got.Spans) > writers) {
 					t.Errorf("a trace of %d spans", len(got.Spans))
 				}
-				if _, err := s.Search(ctx, collector.Query{Service: "service 1", Tags: []slog.Attr{slog.Int("n", n%traces)}}); err != nil {
-					t.Error(err)
-				}
-				if _, err := s.TagValues(ctx, "n"); err != nil {
+				q := collector.Scan{Hints: collector.Hints{Services: []string{"service 1"}, Keys: []string{"n"}}, Attributes: []string{"n"}}
+				err = s.Scan(ctx, q, func(t *collector.Trace) bool { return len(t.Spans) > 0 })
+				if err != nil {
 					t.Error(err)
 				}
 				sum(t, s.Stats())

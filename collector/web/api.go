@@ -3,11 +3,9 @@ package web
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/dendrotrace/dendro"
@@ -26,181 +24,6 @@ func (h *handler) echo(w http.ResponseWriter, _ *http.Request, _ []string) {
 // buildInfo serves api/status/buildinfo.
 func (h *handler) buildInfo(w http.ResponseWriter, _ *http.Request, _ []string) {
 	writeJSON(w, map[string]string{"version": dendro.Version, "goVersion": runtime.Version(), "application": "dendro"})
-}
-
-// foundTrace is a trace in the response of api/search. Tempo does not have the fields
-// after ServiceStats.
-type foundTrace struct {
-	TraceID           dendro.TraceID          `json:"traceID"`
-	RootServiceName   string                  `json:"rootServiceName"`
-	RootTraceName     string                  `json:"rootTraceName"`
-	StartTimeUnixNano int64                   `json:"startTimeUnixNano,string"`
-	DurationMs        int64                   `json:"durationMs"`
-	ServiceStats      map[string]serviceStats `json:"serviceStats"`
-	DurationNanos     int64                   `json:"durationNanos,string"`
-	SpanCount         int                     `json:"spanCount"`
-	ErrorCount        int                     `json:"errorCount"`
-}
-
-type serviceStats struct {
-	SpanCount  int `json:"spanCount"`
-	ErrorCount int `json:"errorCount,omitempty"`
-}
-
-// rootMissing is Tempo's name of a trace whose root span has not arrived.
-const rootMissing = "<root span not yet received>"
-
-// search serves api/search.
-func (h *handler) search(w http.ResponseWriter, r *http.Request, _ []string) {
-	q, err := parseQuery(r.URL.Query())
-	if err != nil {
-		fail(w, http.StatusBadRequest, err)
-		return
-	}
-	found, err := h.store.Search(r.Context(), q)
-	if err != nil {
-		fail(w, statusOf(err), err)
-		return
-	}
-	answer := struct {
-		Traces  []foundTrace   `json:"traces"`
-		Metrics map[string]int `json:"metrics"`
-	}{make([]foundTrace, len(found)), map[string]int{"inspectedTraces": h.store.Stats().Traces}}
-	for i, s := range found {
-		t := foundTrace{
-			TraceID: s.TraceID, RootServiceName: s.RootService, RootTraceName: s.RootName,
-			StartTimeUnixNano: s.Start, DurationMs: s.Duration.Milliseconds(), DurationNanos: int64(s.Duration),
-			SpanCount: s.Spans, ErrorCount: s.Errors, ServiceStats: make(map[string]serviceStats, len(s.Services)),
-		}
-		if s.RootMissing {
-			t.RootTraceName = rootMissing
-		}
-		for _, of := range s.Services {
-			t.ServiceStats[of.Service] = serviceStats{of.Spans, of.Errors}
-		}
-		answer.Traces[i] = t
-	}
-	writeJSON(w, answer)
-}
-
-// statusOf returns the HTTP status for an error of the store.
-func statusOf(err error) int {
-	if errors.Is(err, collector.ErrInvalidQuery) {
-		return http.StatusBadRequest
-	}
-	return http.StatusInternalServerError
-}
-
-// intrinsics can be searched for besides attributes.
-var intrinsics = []string{"duration", "name", "status"}
-
-// statuses are the values of the intrinsic status that can be searched for.
-var statuses = []string{dendro.StatusError.String()}
-
-// resourceScopes are prefixes of keys that describe a resource and not a span. A
-// search does not distinguish the two.
-var resourceScopes = []string{"service.", "telemetry.", "process.", "host.", "os.", "container.", "k8s.", "cloud.", "deployment."}
-
-// scopedTags returns the tag names of each requested scope.
-func (h *handler) scopedTags(r *http.Request) (map[string][]string, error) {
-	keys, err := h.store.Tags(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	scopes := map[string][]string{"resource": {}, "span": {}, "intrinsic": intrinsics}
-	for _, key := range keys {
-		scope := "span"
-		if slices.ContainsFunc(resourceScopes, func(p string) bool { return strings.HasPrefix(key, p) }) {
-			scope = "resource"
-		}
-		scopes[scope] = append(scopes[scope], key)
-	}
-	if only := r.URL.Query().Get("scope"); only != "" && only != "all" && only != "none" {
-		scopes = map[string][]string{only: scopes[only]}
-	}
-	return scopes, nil
-}
-
-// tags serves api/search/tags.
-func (h *handler) tags(w http.ResponseWriter, r *http.Request, _ []string) {
-	scopes, err := h.scopedTags(r)
-	if err != nil {
-		fail(w, statusOf(err), err)
-		return
-	}
-	names := []string{}
-	for _, tags := range scopes {
-		names = append(names, tags...)
-	}
-	slices.Sort(names)
-	writeJSON(w, map[string]any{"tagNames": slices.Compact(names), "metrics": struct{}{}})
-}
-
-// tagScopes serves api/v2/search/tags.
-func (h *handler) tagScopes(w http.ResponseWriter, r *http.Request, _ []string) {
-	scopes, err := h.scopedTags(r)
-	if err != nil {
-		fail(w, statusOf(err), err)
-		return
-	}
-	type scope struct {
-		Name string   `json:"name"`
-		Tags []string `json:"tags"`
-	}
-	out := []scope{}
-	for _, name := range []string{"resource", "span", "intrinsic"} {
-		if tags := scopes[name]; len(tags) > 0 {
-			out = append(out, scope{name, tags})
-		}
-	}
-	writeJSON(w, map[string]any{"scopes": out, "metrics": struct{}{}})
-}
-
-// valuesOf returns the values of a tag and their TraceQL type. For name, it returns
-// the names of the roots of recent traces.
-func (h *handler) valuesOf(r *http.Request, tag string) (values []string, kind string, err error) {
-	switch tag {
-	case "status", "span:status":
-		return statuses, "keyword", nil
-	case "name", "span:name":
-		recent, err := h.store.Search(r.Context(), collector.Query{Limit: collector.MaxLimit})
-		for _, t := range recent {
-			values = append(values, t.RootName)
-		}
-		slices.Sort(values)
-		return slices.Compact(values), "string", err
-	}
-	key, _ := cutScope(tag)
-	values, err = h.store.TagValues(r.Context(), key)
-	return values, "string", err
-}
-
-// tagValues serves api/search/tag/{tag}/values.
-func (h *handler) tagValues(w http.ResponseWriter, r *http.Request, args []string) {
-	values, _, err := h.valuesOf(r, args[0])
-	if err != nil {
-		fail(w, statusOf(err), err)
-		return
-	}
-	writeJSON(w, map[string]any{"tagValues": append([]string{}, values...), "metrics": struct{}{}})
-}
-
-// typedTagValues serves api/v2/search/tag/{tag}/values.
-func (h *handler) typedTagValues(w http.ResponseWriter, r *http.Request, args []string) {
-	values, kind, err := h.valuesOf(r, args[0])
-	if err != nil {
-		fail(w, statusOf(err), err)
-		return
-	}
-	type typed struct {
-		Type  string `json:"type"`
-		Value string `json:"value"`
-	}
-	out := make([]typed, len(values))
-	for i, v := range values {
-		out[i] = typed{kind, v}
-	}
-	writeJSON(w, map[string]any{"tagValues": out, "metrics": struct{}{}})
 }
 
 // find returns the trace with the given id. If there is none, it sends an error
@@ -223,7 +46,7 @@ func (h *handler) lookUp(r *http.Request, text string) (*collector.Trace, int, e
 	t, err := h.store.Trace(r.Context(), id)
 	switch {
 	case err != nil:
-		return nil, statusOf(err), err
+		return nil, http.StatusInternalServerError, err
 	case t == nil || len(t.Spans) == 0:
 		return nil, http.StatusNotFound, fmt.Errorf("no trace %s: it has not arrived yet, was not sampled, or made room for newer ones", id)
 	}

@@ -2,15 +2,18 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
-	"github.com/dendrotrace/dendro/internal/semconv"
+	"github.com/dendrotrace/dendro/collector/traceql"
 )
 
 // frame has what both pages share.
@@ -55,7 +58,7 @@ type listPage struct {
 	Limit    int
 	Problem  string // error in the form
 	Services []string
-	Traces   []collector.Summary
+	Traces   []traceql.Result
 	Longest  time.Duration
 	Now      time.Time
 }
@@ -86,7 +89,7 @@ const pageLimit = 50
 // list serves the list of traces.
 func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	form := r.URL.Query()
-	q, err := parseQuery(form)
+	q, err := parseSearch(form)
 	if q.Limit == 0 {
 		q.Limit = pageLimit
 	}
@@ -96,8 +99,8 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	}
 	status := http.StatusOK
 	if err == nil {
-		if p.Traces, err = h.store.Search(r.Context(), q); err != nil {
-			status = statusOf(err)
+		if p.Traces, _, err = q.Search(r.Context(), h.store, q.SearchOptions); err != nil {
+			status = http.StatusInternalServerError
 		}
 	} else {
 		status = http.StatusBadRequest
@@ -108,9 +111,28 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	for _, t := range p.Traces {
 		p.Longest = max(p.Longest, t.Duration)
 	}
-	// If this fails, the filter works without suggestions.
-	p.Services, _ = h.store.TagValues(r.Context(), semconv.ServiceName)
+	p.Services = h.services(r.Context())
 	render(w, status, "list.html", p)
+}
+
+// suggestTraces is how many traces the services are taken from that the form suggests.
+const suggestTraces = 1000
+
+// services returns the services of the newest traces, sorted. It returns what it has found
+// if there is an error: the filter also works without suggestions.
+func (h *handler) services(ctx context.Context) []string {
+	seen := map[string]bool{}
+	traces := 0
+	_ = h.store.Scan(ctx, collector.Scan{}, func(t *collector.Trace) bool {
+		for i := range t.Spans {
+			if name := t.Spans[i].Resource.Service(); name != "" && !seen[name] {
+				seen[strings.Clone(name)] = true
+			}
+		}
+		traces++
+		return traces < suggestTraces
+	})
+	return slices.Sorted(maps.Keys(seen))
 }
 
 type tracePage struct {

@@ -3,60 +3,96 @@ package web
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/traceql"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// parseQuery parses the parameters of api/search and of the list page. They are those
-// of Tempo (q or tags, minDuration, maxDuration, start, end, limit) and, for the form,
+// search is what api/search and the list page look for.
+type search struct {
+	*traceql.Query
+	traceql.SearchOptions
+}
+
+// conditions gathers the conditions of a form. They become a query.
+type conditions struct {
+	service, name string
+	tags          []string // about one span
+	trace         []string // each about any span
+	query         *traceql.Query
+}
+
+// parseSearch parses the parameters of api/search and of the list page. They are those of
+// Tempo (q or tags, minDuration, maxDuration, start, end, limit, spss) and, for the form,
 // service, name and error.
-func parseQuery(v url.Values) (collector.Query, error) {
-	var q collector.Query
+func parseSearch(v url.Values) (search, error) {
+	var s search
+	var c conditions
+	var least, most time.Duration
 	for _, part := range []struct {
 		name string
 		set  func(string) error
 	}{
-		{"limit", func(s string) (err error) {
-			if q.Limit, err = strconv.Atoi(s); err != nil || q.Limit < 1 || q.Limit > collector.MaxLimit {
-				return fmt.Errorf("%q is not a number from 1 to %d", s, collector.MaxLimit)
-			}
-			return nil
-		}},
-		{"start", func(s string) (err error) { q.Start, err = parseUnix(s); return err }},
-		{"end", func(s string) (err error) {
-			q.End, err = parseUnix(s)
-			q.End = q.End.Add(time.Second) // includes traces that began in that second
+		{"limit", func(text string) (err error) { s.Limit, err = parseCount(text, traceql.MaxLimit); return err }},
+		{"spss", func(text string) (err error) { s.Spans, err = parseCount(text, traceql.MaxSpans); return err }},
+		{"start", func(text string) (err error) { s.Start, err = parseUnix(text); return err }},
+		{"end", func(text string) (err error) {
+			s.End, err = parseUnix(text)
+			s.End = s.End.Add(time.Second) // includes traces that began in that second
 			return err
 		}},
-		{"minDuration", func(s string) (err error) { q.MinDuration, err = parseDuration(s); return err }},
-		{"maxDuration", func(s string) (err error) { q.MaxDuration, err = parseDuration(s); return err }},
-		{"service", func(s string) error { q.Service = s; return nil }},
-		{"name", func(s string) error { q.Name = s; return nil }},
-		{"error", func(s string) (err error) {
-			if q.ErrorsOnly, err = strconv.ParseBool(s); err != nil {
-				return fmt.Errorf("%q is not true or false", s)
+		{"minDuration", func(text string) (err error) {
+			least, err = parseDuration(text)
+			c.trace = append(c.trace, "traceDuration >= "+least.String())
+			return err
+		}},
+		{"maxDuration", func(text string) (err error) {
+			most, err = parseDuration(text)
+			if most > 0 {
+				c.trace = append(c.trace, "traceDuration <= "+most.String())
+			}
+			return err
+		}},
+		{"service", func(text string) error { c.service = text; return nil }},
+		{"name", func(text string) error { c.name = text; return nil }},
+		{"error", func(text string) error {
+			yes, err := strconv.ParseBool(text)
+			if err != nil {
+				return fmt.Errorf("%q is not true or false", text)
+			}
+			if yes {
+				c.trace = append(c.trace, "status = error")
 			}
 			return nil
 		}},
-		{"tags", func(s string) error { return parseTags(&q, s) }},
-		{"q", func(s string) error { return parseTraceQL(&q, s) }},
+		{"tags", c.parseTags},
+		{"q", func(text string) (err error) { c.query, err = traceql.Parse(text); return err }},
 	} {
-		if s := strings.TrimSpace(v.Get(part.name)); s != "" {
-			if err := part.set(s); err != nil {
-				return q, fmt.Errorf("%s: %w", part.name, err)
+		if text := strings.TrimSpace(v.Get(part.name)); text != "" {
+			if err := part.set(text); err != nil {
+				return s, fmt.Errorf("%s: %w", part.name, err)
 			}
 		}
 	}
-	if q.MaxDuration > 0 && q.MinDuration > q.MaxDuration {
-		return q, errors.New("minDuration is longer than maxDuration")
+	if most > 0 && least > most {
+		return s, errors.New("minDuration is longer than maxDuration")
 	}
-	return q, nil
+	var err error
+	s.Query, err = c.all()
+	return s, err
+}
+
+func parseCount(s string, most int) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("%q is not a number from 1 to %d", s, most)
+	}
+	return n, nil
 }
 
 func parseUnix(s string) (time.Time, error) {
@@ -75,9 +111,44 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// parseTags parses logfmt: key=value pairs, separated by spaces. A value with spaces
-// is in double quotes.
-func parseTags(q *collector.Query, s string) error {
+// all returns the query for traces that satisfy all conditions.
+func (c *conditions) all() (*traceql.Query, error) {
+	var sets []string
+	var origin []string
+	if c.service != "" {
+		origin = append(origin, "resource.service.name = "+strconv.Quote(c.service))
+	}
+	if c.name != "" {
+		origin = append(origin, "name = "+strconv.Quote(c.name))
+	}
+	for _, conditions := range [][]string{origin, c.tags} {
+		if len(conditions) > 0 {
+			sets = append(sets, "{ "+strings.Join(conditions, " && ")+" }")
+		}
+	}
+	for _, condition := range c.trace {
+		sets = append(sets, "{ "+condition+" }")
+	}
+	q := c.query
+	if len(sets) > 0 {
+		form, err := traceql.Parse(strings.Join(sets, " && "))
+		if err != nil {
+			return nil, err
+		}
+		if q == nil {
+			return form, nil
+		}
+		return q.And(form), nil
+	}
+	if q == nil {
+		q = traceql.All()
+	}
+	return q, nil
+}
+
+// parseTags parses logfmt: key=value pairs, separated by spaces. A value with spaces is in
+// double quotes.
+func (c *conditions) parseTags(s string) error {
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
 		i := strings.IndexAny(s, "= \t\n")
 		if i < 1 || s[i] != '=' {
@@ -101,35 +172,29 @@ func parseTags(q *collector.Query, s string) error {
 		} else {
 			value, s = s, ""
 		}
-		if err := addTag(q, key, value); err != nil {
+		if err := c.addTag(key, value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// addTag adds a logfmt condition. Its key may be an attribute or one of the intrinsics
-// name and status.
-func addTag(q *collector.Query, key, value string) error {
+// addTag adds a logfmt condition. Its key may be an attribute or one of the intrinsics name
+// and status. Values are compared as text: 200 matches the number 200.
+func (c *conditions) addTag(key, value string) error {
 	switch key {
 	case "name":
-		return setOnce(&q.Name, key, value)
+		return setOnce(&c.name, key, value)
+	case semconv.ServiceName:
+		return setOnce(&c.service, key, value)
 	case "error", "status":
 		if value != "error" && value != "true" {
 			return fmt.Errorf("%s=%s cannot be searched for, only %[1]s=error can", key, value)
 		}
-		q.ErrorsOnly = true
+		c.trace = append(c.trace, "status = error")
 		return nil
 	}
-	return addAttribute(q, key, value)
-}
-
-// addAttribute adds the condition that an attribute has the given value.
-func addAttribute(q *collector.Query, key, value string) error {
-	if key == semconv.ServiceName {
-		return setOnce(&q.Service, key, value)
-	}
-	q.Tags = append(q.Tags, slog.String(key, value))
+	c.tags = append(c.tags, "."+strconv.Quote(key)+" =~ "+strconv.Quote(regexp.QuoteMeta(value)))
 	return nil
 }
 

@@ -1,78 +1,63 @@
 package web
 
 import (
-	"fmt"
-	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/traceql"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-func TestParseQuery(t *testing.T) {
+func TestParseSearch(t *testing.T) {
 	for _, test := range []struct {
-		query string
-		want  collector.Query
+		form, query string
+		options     traceql.SearchOptions
 	}{
-		{"", collector.Query{}},
-		{"limit=7&start=10&end=20&minDuration=5ms&maxDuration=1.5s", collector.Query{
-			Limit: 7, Start: time.Unix(10, 0), End: time.Unix(21, 0), MinDuration: 5 * time.Millisecond, MaxDuration: 1500 * time.Millisecond}},
-		{"service=shop&name=GET /&error=true&minDuration=&tags= ", collector.Query{Service: "shop", Name: "GET /", ErrorsOnly: true}},
-		{`tags=service.name=shop http.response.status_code=500 name="GET /" error=true`, collector.Query{
-			Service: "shop", Name: "GET /", ErrorsOnly: true, Tags: []slog.Attr{slog.String("http.response.status_code", "500")}}},
-		{`tags=a="say \"hi\" = now"  status=error b=`, collector.Query{
-			ErrorsOnly: true, Tags: []slog.Attr{slog.String("a", `say "hi" = now`), slog.String("b", "")}}},
-		{"q={}", collector.Query{}},
-		{`q={ .status = "x" && span.name = "y" }`, collector.Query{Tags: []slog.Attr{slog.String("status", "x"), slog.String("name", "y")}}},
-		{"q={ true }", collector.Query{}},
-		{`q={ resource.service.name = "x" && name = "y z" && duration > 100ms && status = error && .http.route = "/x" }`, collector.Query{
-			Service: "x", Name: "y z", ErrorsOnly: true, MinDuration: 100*time.Millisecond + 1, Tags: []slog.Attr{slog.String("http.route", "/x")}}},
-		{"q={span.n=5&&span.ok=true&&trace:duration<=2s&&duration>=1s&&span.s=`a\"b`}", collector.Query{
-			MinDuration: time.Second, MaxDuration: 2 * time.Second,
-			Tags: []slog.Attr{slog.String("n", "5"), slog.String("ok", "true"), slog.String("s", `a"b`)}}},
+		{"", "{ }", traceql.SearchOptions{}},
+		{"limit=7&spss=5&start=10&end=20", "{ }", traceql.SearchOptions{Limit: 7, Spans: 5, Start: time.Unix(10, 0), End: time.Unix(21, 0)}},
+		{"minDuration=5ms&maxDuration=1.5s", "{ traceDuration >= 5ms } && { traceDuration <= 1.5s }", traceql.SearchOptions{}},
+		{"maxDuration=0s", "{ }", traceql.SearchOptions{}},
+		{"service=shop&name=GET /&error=true&minDuration=&tags= ", `{ resource.service.name = "shop" && name = "GET /" } && { status = error }`, traceql.SearchOptions{}},
+		{"error=false", "{ }", traceql.SearchOptions{}},
+		{`tags=service.name=shop http.response.status_code=500 name="GET /" error=true`,
+			`{ resource.service.name = "shop" && name = "GET /" } && { .http.response.status_code =~ "500" } && { status = error }`, traceql.SearchOptions{}},
+		{`tags=a="say \"hi\" = now"  status=error b=`, `{ .a =~ "say \"hi\" = now" && .b =~ "" } && { status = error }`, traceql.SearchOptions{}},
+		{`tags=a.b(c)=[x.*]`, `{ ."a.b(c)" =~ "\\[x\\.\\*\\]" }`, traceql.SearchOptions{}},
+		{"q={}", "{ }", traceql.SearchOptions{}},
+		{"q={ kind = server } | count() > 2&error=true", "({ kind = server } | count() > 2) && { status = error }", traceql.SearchOptions{}},
+		{"q={span.n=5&&span.ok=true||duration<=2s}", "{ span.n = 5 && span.ok = true || duration <= 2s }", traceql.SearchOptions{}},
 	} {
-		got, err := parseQuery(valuesOf(test.query))
+		got, err := parseSearch(valuesOf(test.form))
 		testkit.NoError(t, err)
-		testkit.Equal(t, test.query, fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", test.want))
+		testkit.Equal(t, test.form, got.Query.String(), test.query)
+		testkit.Equal(t, test.form, got.SearchOptions, test.options)
 	}
 }
 
-func TestParseQueryErrors(t *testing.T) {
+func TestParseSearchErrors(t *testing.T) {
 	for query, want := range map[string]string{
-		"limit=0":                                 "limit: ",
-		"limit=1001":                              "from 1 to 1000",
-		"limit=many":                              "limit: ",
-		"start=yesterday":                         "Unix seconds",
-		"end=-1":                                  "Unix seconds",
-		"minDuration=5":                           "such as 100ms",
-		"maxDuration=-5s":                         "such as 100ms",
-		"minDuration=2s&maxDuration=1s":           "longer than",
-		"error=perhaps":                           "true or false",
-		"tags=shop":                               "key=value",
-		"tags==x":                                 "key=value",
-		`tags=a="b`:                               "closing quote",
-		`tags=a="b"c=d`:                           "space is missing",
-		"tags=status=ok":                          "status=ok cannot be searched for",
-		"tags=service.name=a service.name=b":      "given twice",
-		"q=status=error":                          "begin with {",
-		"q={ status=error":                        "&& or }",
-		"q={ status=error || name=`x` }":          "only conditions joined by &&",
-		"q={ status=error } | count() > 2":        "only one span set",
-		"q={ name=~`a.*` }":                       "only = is supported",
-		"q={ name= }":                             "value is missing",
-		"q={ name=\"x }":                          "closing quote",
-		"q={ kind=server }":                       "kind is not supported",
-		"q={ nestedSetParent<0 }":                 "only = is supported",
-		"q={ duration>2s && duration<1s }":        "no duration",
-		"q={ duration!=1s }":                      "not supported",
-		"q={ status=ok }":                         "only status=error can",
-		"q={ && }":                                "expected a condition",
-		"service=a&q={resource.service.name=`b`}": "given twice",
+		"limit=0":                            "limit: ",
+		"limit=1001":                         "from 1 to 1000",
+		"limit=many":                         "limit: ",
+		"spss=0":                             "spss: ",
+		"start=yesterday":                    "Unix seconds",
+		"end=-1":                             "Unix seconds",
+		"minDuration=5":                      "such as 100ms",
+		"maxDuration=-5s":                    "such as 100ms",
+		"minDuration=2s&maxDuration=1s":      "longer than",
+		"error=perhaps":                      "true or false",
+		"tags=shop":                          "key=value",
+		"tags==x":                            "key=value",
+		`tags=a="b`:                          "closing quote",
+		`tags=a="b"c=d`:                      "space is missing",
+		"tags=status=ok":                     "status=ok cannot be searched for",
+		"tags=service.name=a service.name=b": "given twice",
+		"q=status=error":                     "q: 1:1: a condition must be in braces",
+		"q={ name= }":                        `q: 1:9: expected a value after "="`,
 	} {
-		if _, err := parseQuery(valuesOf(query)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseSearch(valuesOf(query)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q in it", query, err, want)
 		}
 	}
@@ -88,14 +73,14 @@ func valuesOf(query string) url.Values {
 	return v
 }
 
-func FuzzParseQuery(f *testing.F) {
+func FuzzParseSearch(f *testing.F) {
 	f.Add(`{ resource.service.name = "x" && duration > 100ms }`, `a=b c="d e"`)
 	f.Add("{", `a="`)
 	f.Fuzz(func(t *testing.T, q, tags string) {
 		for _, v := range []url.Values{{"q": {q}}, {"tags": {tags}}} {
-			query, err := parseQuery(v)
-			if err == nil && (query.MinDuration < 0 || query.MaxDuration < 0) {
-				t.Errorf("%q: %+v", v, query)
+			s, err := parseSearch(v)
+			if err == nil && s.Query == nil {
+				t.Errorf("%q: neither a query nor an error", v)
 			}
 		}
 	})

@@ -17,7 +17,7 @@ import (
 type fakeStore struct {
 	mu     sync.Mutex
 	traces []*collector.Trace // guarded by mu
-	asked  collector.Query    // the last query; guarded by mu
+	asked  collector.Scan     // the last scan; guarded by mu
 	err    error              // returned by every method if it is not nil
 }
 
@@ -42,68 +42,21 @@ func (f *fakeStore) Trace(_ context.Context, id dendro.TraceID) (*collector.Trac
 	return nil, f.err
 }
 
-func (f *fakeStore) Search(_ context.Context, q collector.Query) ([]collector.Summary, error) {
+func (f *fakeStore) Scan(ctx context.Context, q collector.Scan, visit func(*collector.Trace) bool) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	traces := slices.Clone(f.traces)
 	f.asked = q
-	var out []collector.Summary
-	for _, t := range slices.Backward(f.traces) {
-		s := summarize(t)
-		named := func(of collector.Span) bool {
-			return (q.Service == "" || of.Resource.Service() == q.Service) && (q.Name == "" || of.Name == q.Name)
+	f.mu.Unlock()
+	for _, t := range slices.Backward(traces) {
+		start := time.Unix(0, t.Start())
+		if !q.Start.IsZero() && start.Before(q.Start) || !q.End.IsZero() && !start.Before(q.End) {
+			continue
 		}
-		if s.Duration >= q.MinDuration && (!q.ErrorsOnly || s.Errors > 0) && slices.ContainsFunc(t.Spans, named) {
-			out = append(out, s)
-		}
-	}
-	return out[:min(len(out), cmp.Or(q.Limit, collector.DefaultLimit))], f.err
-}
-
-func summarize(t *collector.Trace) collector.Summary {
-	s := collector.Summary{TraceID: t.ID, RootMissing: true, Spans: len(t.Spans), Start: t.Spans[0].Start}
-	s.RootName, s.RootService = t.Spans[0].Name, t.Spans[0].Resource.Service()
-	end := s.Start
-	for _, span := range t.Spans {
-		end = max(end, span.End)
-		if !span.ParentID.IsValid() {
-			s.RootName, s.RootService, s.RootMissing = span.Name, span.Resource.Service(), false
-		}
-		i := slices.IndexFunc(s.Services, func(of collector.ServiceSummary) bool { return of.Service == span.Resource.Service() })
-		if i < 0 {
-			i = len(s.Services)
-			s.Services = append(s.Services, collector.ServiceSummary{Service: span.Resource.Service()})
-		}
-		s.Services[i].Spans++
-		if span.Status.Code == dendro.StatusError {
-			s.Services[i].Errors++
-			s.Errors++
+		if f.err != nil || ctx.Err() != nil || !visit(t) {
+			break
 		}
 	}
-	s.Duration = time.Duration(end - s.Start)
-	return s
-}
-
-func (f *fakeStore) Tags(context.Context) ([]string, error) {
-	return []string{"http.route", "service.name"}, f.err
-}
-
-func (f *fakeStore) TagValues(_ context.Context, key string) ([]string, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	values := map[string]bool{}
-	for _, t := range f.traces {
-		for _, s := range t.Spans {
-			if v := s.Resource.Get(key); v != "" {
-				values[v] = true
-			}
-		}
-	}
-	var out []string
-	for v := range values {
-		out = append(out, v)
-	}
-	slices.Sort(out)
-	return out, f.err
+	return cmp.Or(f.err, ctx.Err())
 }
 
 func (f *fakeStore) Stats() collector.Stats {

@@ -249,6 +249,11 @@ func TestAssets(t *testing.T) {
 }
 
 func TestTempoSearch(t *testing.T) {
+	const mailed = `{"matched":1,"spans":[{"spanID":"0000000000000007","name":"send","startTimeUnixNano":"1700000000005000000","durationNanos":"2000000"}]}`
+	const shopped = `{"matched":7,"spans":[
+		{"spanID":"0000000000000001","name":"GET /","startTimeUnixNano":"1700000000000000000","durationNanos":"640000000"},
+		{"spanID":"0000000000000002","name":"GET","startTimeUnixNano":"1700000000002000000","durationNanos":"203000000"},
+		{"spanID":"0000000000000003","name":"GET /work","startTimeUnixNano":"1700000000003000000","durationNanos":"201000000"}]}`
 	store := &fakeStore{}
 	store.add(threeCalls(1)...)
 	failed := span(2, 7, 9, "mailer", "send", 5, 7)
@@ -262,22 +267,31 @@ func TestTempoSearch(t *testing.T) {
 	equalJSON(t, got.body, `{"traces":[
 		{"traceID":"00000000000000000000000000000002","rootServiceName":"mailer","rootTraceName":"<root span not yet received>",
 		 "startTimeUnixNano":"1700000000005000000","durationMs":2,"durationNanos":"2000000","spanCount":1,"errorCount":1,
+		 "spanSet":`+mailed+`,"spanSets":[`+mailed+`],
 		 "serviceStats":{"mailer":{"spanCount":1,"errorCount":1}}},
 		{"traceID":"`+traceOne+`","rootServiceName":"shop","rootTraceName":"GET /",
 		 "startTimeUnixNano":"1700000000000000000","durationMs":640,"durationNanos":"640000000","spanCount":7,"errorCount":0,
+		 "spanSet":`+shopped+`,"spanSets":[`+shopped+`],
 		 "serviceStats":{"shop":{"spanCount":4},"service1":{"spanCount":1},"service2":{"spanCount":1},"service3":{"spanCount":1}}}],
-		"metrics":{"inspectedTraces":2}}`)
-	equalJSON(t, followed(t, server.URL+"/api/search?minDuration=10s").body, `{"traces":[],"metrics":{"inspectedTraces":2}}`)
+		"metrics":{"inspectedTraces":2,"inspectedSpans":"8"}}`)
+	equalJSON(t, followed(t, server.URL+"/api/search?minDuration=10s").body, `{"traces":[],"metrics":{"inspectedTraces":2,"inspectedSpans":"8"}}`)
 
 	followed(t, server.URL+"/api/search?q="+url.QueryEscape(`{ span.http.route = "/x" && status = error }`))
-	testkit.Equal(t, "the store is asked", fmt.Sprint(store.asked.Tags, store.asked.ErrorsOnly), "[http.route=/x] true")
+	testkit.Equal(t, "the store is asked", fmt.Sprintf("%+v", store.asked.Hints), fmt.Sprintf("%+v", collector.Hints{Keys: []string{"http.route"}, Errors: true}))
+
+	var found struct {
+		Traces []struct{ SpanSets []json.RawMessage }
+	}
+	body := followed(t, server.URL+"/api/search?q="+url.QueryEscape(`{ .service.name =~ "service.*" } | by(resource.service.name) | count() > 0 | select(kind)`)).body
+	testkit.NoError(t, json.Unmarshal([]byte(body), &found))
+	equalJSON(t, string(found.Traces[0].SpanSets[0]), `{"matched":1,"spans":[{"spanID":"0000000000000003","name":"GET /work","startTimeUnixNano":"1700000000003000000",
+		"durationNanos":"201000000","attributes":[{"key":"service.name","value":{"stringValue":"service1"}},{"key":"kind","value":{"stringValue":"server"}}]}],
+		"attributes":[{"key":"by(resource.service.name)","value":{"stringValue":"service1"}},{"key":"count()","value":{"intValue":"1"}}]}`)
 
 	for _, query := range []string{"limit=none", "q={", "tags=x", "start=a"} {
 		got := followed(t, server.URL+"/api/search?"+query)
 		testkit.Equal(t, query, []any{got.status, got.header.Get("Content-Type")}, []any{400, "text/plain; charset=utf-8"})
 	}
-	store.err = fmt.Errorf("%w: too wide", collector.ErrInvalidQuery)
-	testkit.Equal(t, "an invalid query", followed(t, server.URL+"/api/search").status, 400)
 	store.err = errors.New("disk on fire")
 	for _, path := range []string{"/", "/api/search", "/api/search/tags", "/api/v2/search/tags", "/api/search/tag/x/values", "/api/v2/search/tag/x/values", "/api/traces/1", "/trace/1"} {
 		got := followed(t, server.URL+path)
@@ -288,20 +302,39 @@ func TestTempoSearch(t *testing.T) {
 }
 
 func TestTempoTags(t *testing.T) {
+	const intrinsics = `"childCount","duration","event:name","event:timeSinceStart","instrumentation:name","instrumentation:version","kind",
+		"link:spanID","link:traceID","name","nestedSetLeft","nestedSetParent","nestedSetRight","rootName","rootServiceName"`
+	const scoped = `"span:childCount","span:duration","span:id","span:kind","span:name","span:parentID","span:status","span:statusMessage",
+		"status","statusMessage","trace:duration","trace:id","trace:rootName","trace:rootService","traceDuration"`
 	store := &fakeStore{}
-	store.add(threeCalls(1)...)
+	spans := threeCalls(1)
+	spans[0].Attributes = []slog.Attr{slog.String("http.route", "/"), slog.Int("n", 7), slog.Float64("half", 0.5), slog.Bool("yes", true), slog.Any("list", []int64{1, 2})}
+	spans[0].Events = []dendro.Event{{Name: "e", Attributes: []slog.Attr{slog.Int("attempt", 1)}}}
+	store.add(spans...)
 	server := serve(t, store, web.Options{})
 	for path, want := range map[string]string{
-		"/api/search/tags":                                 `{"tagNames":["duration","http.route","name","service.name","status"],"metrics":{}}`,
-		"/api/search/tags?scope=span":                      `{"tagNames":["http.route"],"metrics":{}}`,
-		"/api/v2/search/tags":                              `{"scopes":[{"name":"resource","tags":["service.name"]},{"name":"span","tags":["http.route"]},{"name":"intrinsic","tags":["duration","name","status"]}],"metrics":{}}`,
-		"/api/v2/search/tags?scope=event":                  `{"scopes":[],"metrics":{}}`,
-		"/api/search/tag/service.name/values":              `{"tagValues":["service1","service2","service3","shop"],"metrics":{}}`,
-		"/api/search/tag/no%2Fsuch/values":                 `{"tagValues":[],"metrics":{}}`,
-		"/api/v2/search/tag/name/values":                   `{"tagValues":[{"type":"string","value":"GET /"}],"metrics":{}}`,
-		"/api/v2/search/tag/status/values":                 `{"tagValues":[{"type":"keyword","value":"error"}],"metrics":{}}`,
-		"/api/v2/search/tag/resource.service.name/values":  `{"tagValues":[{"type":"string","value":"service1"},{"type":"string","value":"service2"},{"type":"string","value":"service3"},{"type":"string","value":"shop"}],"metrics":{}}`,
-		"/api/v2/search/tag/.service.name/values?q=%7B%7D": `{"tagValues":[{"type":"string","value":"service1"},{"type":"string","value":"service2"},{"type":"string","value":"service3"},{"type":"string","value":"shop"}],"metrics":{}}`,
+		"/api/search/tags":            strings.NewReplacer(`"instrumentation:name"`, `"half","http.route","instrumentation:name"`, `"name"`, `"list","n","name"`).Replace(`{"tagNames":["attempt",` + intrinsics + `,"service.name",` + scoped + `,"yes"],"metrics":{}}`),
+		"/api/search/tags?scope=span": `{"tagNames":["half","http.route","list","n","yes"],"metrics":{}}`,
+		"/api/v2/search/tags": `{"scopes":[{"name":"resource","tags":["service.name"]},{"name":"span","tags":["half","http.route","list","n","yes"]},{"name":"event","tags":["attempt"]},
+			{"name":"intrinsic","tags":[` + intrinsics + `,` + scoped + `]}],"metrics":{}}`,
+		"/api/v2/search/tags?scope=event":                                                               `{"scopes":[{"name":"event","tags":["attempt"]}],"metrics":{}}`,
+		"/api/v2/search/tags?scope=link":                                                                `{"scopes":[],"metrics":{}}`,
+		"/api/v2/search/tags?scope=span&q=" + url.QueryEscape(`{ kind = client }`):                      `{"scopes":[],"metrics":{}}`,
+		"/api/v2/search/tags?scope=span&start=1&end=2":                                                  `{"scopes":[],"metrics":{}}`,
+		"/api/v2/search/tag/span.n/values":                                                              `{"tagValues":[{"type":"int","value":"7"}],"metrics":{}}`,
+		"/api/v2/search/tag/span.half/values":                                                           `{"tagValues":[{"type":"float","value":"0.5"}],"metrics":{}}`,
+		"/api/v2/search/tag/.yes/values":                                                                `{"tagValues":[{"type":"bool","value":"true"}],"metrics":{}}`,
+		"/api/v2/search/tag/span.list/values":                                                           `{"tagValues":[{"type":"int","value":"1"},{"type":"int","value":"2"}],"metrics":{}}`,
+		"/api/v2/search/tag/event.attempt/values":                                                       `{"tagValues":[{"type":"int","value":"1"}],"metrics":{}}`,
+		"/api/v2/search/tag/span:duration/values":                                                       `{"tagValues":[],"metrics":{}}`,
+		"/api/v2/search/tag/kind/values":                                                                `{"tagValues":[{"type":"keyword","value":"internal"},{"type":"keyword","value":"server"},{"type":"keyword","value":"client"},{"type":"keyword","value":"producer"},{"type":"keyword","value":"consumer"}],"metrics":{}}`,
+		"/api/v2/search/tag/name/values?q=" + url.QueryEscape(`{ resource.service.name = "service1" }`): `{"tagValues":[{"type":"string","value":"GET /work"}],"metrics":{}}`,
+		"/api/search/tag/service.name/values":                                                           `{"tagValues":["service1","service2","service3","shop"],"metrics":{}}`,
+		"/api/search/tag/no%2Fsuch/values":                                                              `{"tagValues":[],"metrics":{}}`,
+		"/api/v2/search/tag/name/values":                                                                `{"tagValues":[{"type":"string","value":"GET"},{"type":"string","value":"GET /"},{"type":"string","value":"GET /work"}],"metrics":{}}`,
+		"/api/v2/search/tag/status/values":                                                              `{"tagValues":[{"type":"keyword","value":"error"},{"type":"keyword","value":"ok"},{"type":"keyword","value":"unset"}],"metrics":{}}`,
+		"/api/v2/search/tag/resource.service.name/values":                                               `{"tagValues":[{"type":"string","value":"service1"},{"type":"string","value":"service2"},{"type":"string","value":"service3"},{"type":"string","value":"shop"}],"metrics":{}}`,
+		"/api/v2/search/tag/.service.name/values?q=%7B%7D":                                              `{"tagValues":[{"type":"string","value":"service1"},{"type":"string","value":"service2"},{"type":"string","value":"service3"},{"type":"string","value":"shop"}],"metrics":{}}`,
 	} {
 		got := followed(t, server.URL+path)
 		testkit.Equal(t, path, got.status, 200)

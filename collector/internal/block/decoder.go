@@ -109,9 +109,6 @@ func (d *Decoder) footer(continues bool, size int) (f Footer) {
 	f.Spans, f.Errors = d.Spans, int(d.uvarint())
 	f.First = f.base + d.varint()
 	f.End = f.First + d.varint()
-	root := d.uvarint()
-	f.RootAt, f.RootKey.Child = int(root>>1), root&1 != 0
-	f.RootKey.Start = f.base + d.varint()
 	f.Blocks, f.Bytes, f.TraceSpans = 1, size, f.Spans
 	if continues {
 		if b := d.take(8); len(b) == 8 {
@@ -261,14 +258,6 @@ type Head struct {
 // First returns the head to pass to the first call of Next for a block.
 func (d *Decoder) First() Head { return Head{Start: d.base} }
 
-// Root reads the head of the span at an offset in the block: [Footer.RootAt]. The start
-// and the end of the head are not valid.
-func (d *Decoder) Root(b Block, at int) (h Head) {
-	d.move(min(b.At+at, d.end))
-	d.Next(&h)
-	return h
-}
-
 // Name returns a copy of the name.
 func (d *Decoder) Name(h *Head) string { return d.copy(h.name.start, h.name.end) }
 
@@ -300,12 +289,21 @@ func (d *Decoder) Next(h *Head) {
 	h.name.start, h.name.end = d.place()
 }
 
-// Span reads the rest of span i after its head h into s, whose TraceID it leaves.
+// Span sets the fields of s, span i with head h, that are in the head. It leaves TraceID.
 func (d *Decoder) Span(i int, h *Head, s *dendro.SpanData) {
 	s.SpanID, s.Flags = d.ID(i), h.Flags
 	s.ParentID, s.Remote, s.Kind, s.Name = h.Parent, h.Remote, h.Kind, d.Name(h)
 	s.Start, s.End, s.Status.Code = h.Start, h.End, h.Code
+}
+
+// Rest reads the rest of a span with head h into s.
+func (d *Decoder) Rest(h *Head, s *dendro.SpanData) {
 	s.Attributes = d.attrs()
+	d.Details(h, s)
+}
+
+// Details reads what few spans have into s. The attributes must have been read.
+func (d *Decoder) Details(h *Head, s *dendro.SpanData) {
 	if h.Extra {
 		d.extra(s)
 	}
@@ -314,9 +312,7 @@ func (d *Decoder) Span(i int, h *Head, s *dendro.SpanData) {
 // Skip skips the rest of a span after its head h.
 func (d *Decoder) Skip(h *Head) {
 	d.skipAttrs()
-	if h.Extra {
-		d.SkipExtra()
-	}
+	d.SkipDetails(h)
 }
 
 func (d *Decoder) skipAttrs() {
@@ -336,9 +332,14 @@ func (d *Decoder) skipValue() {
 	d.other(n >> tagBits)
 }
 
-// SkipExtra skips what few spans have, if Head.Extra is set and the attributes were
-// read.
-func (d *Decoder) SkipExtra() {
+// SkipDetails skips what few spans have. The attributes must have been read.
+func (d *Decoder) SkipDetails(h *Head) {
+	if h.Extra {
+		d.skipExtra()
+	}
+}
+
+func (d *Decoder) skipExtra() {
 	var s dendro.SpanData
 	d.extra(&s)
 }
@@ -425,21 +426,11 @@ func (r *AttrList) Next() bool {
 // Key returns the key in the segment.
 func (r *AttrList) Key() []byte { return r.d.data[r.start:r.end] }
 
+// KeyText returns a copy of the key.
+func (r *AttrList) KeyText() string { return r.d.copy(r.start, r.end) }
+
 // Value reads the value.
 func (r *AttrList) Value() slog.Value { return r.d.value() }
-
-// Text reads the value if it is a text and returns its bytes in the segment. Otherwise it
-// returns false, and the value must still be read or skipped.
-func (r *AttrList) Text() (text []byte, ok bool) {
-	d, at := r.d, r.d.at
-	n := d.uvarint()
-	if n&(1<<tagBits-1) > tagReference {
-		d.at = at
-		return nil, false
-	}
-	start, end := d.placeOf(n)
-	return d.data[start:end], true
-}
 
 // Skip skips the value.
 func (r *AttrList) Skip() { r.d.skipValue() }

@@ -31,10 +31,9 @@ import (
 //	extra   = what few spans have: tracestate, status message, numbers of dropped
 //	          attributes, events and links, events, links
 //	footer  = n, n * span id (8), number of errors, earliest start (relative to base),
-//	          latest end (relative to that start), offset of the root, start of the root
-//	          (relative to base), and if the block continues a trace: position of the
-//	          block before (8), and the number of blocks, bytes and spans of the trace
-//	          so far
+//	          latest end (relative to that start), and if the block continues a trace:
+//	          position of the block before (8), and the number of blocks, bytes and
+//	          spans of the trace so far
 //
 // Numbers are varints unless a size is given, zigzag encoded if they can be negative.
 // The low two bits of a text's first varint are its tag: 0 if the rest is the length
@@ -211,9 +210,6 @@ func (e *Encoder) Append(f *Footer, o *Origin, spans []*dendro.SpanData) (tooLar
 	f.base, f.Spans, f.Errors, f.First, f.End = first.Start, len(spans), 0, first.Start, first.End
 	before := first
 	for i, s := range spans {
-		if key := rootKeyOf(s); i == 0 || key.Before(f.RootKey) {
-			f.RootKey, f.RootAt = key, len(b)-start
-		}
 		if s.Status.Code == dendro.StatusError {
 			f.Errors++
 		}
@@ -242,8 +238,6 @@ func (e *Encoder) footer(b []byte, f *Footer, start int) []byte {
 	b = appendUvarint(b, uint64(f.Errors))
 	b = appendVarint(b, f.First-f.base)
 	b = appendVarint(b, f.End-f.First)
-	b = appendUvarint(b, uint64(f.RootAt)<<1|uint64(bit(f.RootKey.Child)))
-	b = appendVarint(b, f.RootKey.Start-f.base)
 	if f.Previous != (Ref{}) {
 		b = binary.LittleEndian.AppendUint32(b, f.Previous.Segment)
 		b = binary.LittleEndian.AppendUint32(b, f.Previous.Offset)

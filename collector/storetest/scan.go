@@ -1,0 +1,168 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+func newestFirst(t *testing.T, s collector.Store) {
+	for _, n := range []int{3, 1, 5, 2, 4} { // arrives in a different order
+		collect(t, s, batch("a", span(n, n, 0, "root", int64(100*n))))
+	}
+	found(t, s, "by start", collector.Scan{}, 5, 4, 3, 2, 1)
+	collect(t, s, batch("a", span(2, 20, 2, "late", 900), span(4, 40, 4, "early", 50)))
+	found(t, s, "by the earliest span", collector.Scan{}, 5, 3, 2, 1, 4)
+}
+
+// sameStart has many traces with the same start. They are ordered by id.
+func sameStart(t *testing.T, s collector.Store) {
+	const n = 10_000
+	for i := range n {
+		collect(t, s, batch("a", span(n-i, 1, 0, "root", 0)))
+	}
+	for i := range n {
+		collect(t, s, batch("a", span(n+1+i, 1, 0, "root", 0)))
+	}
+	next := 1
+	err := s.Scan(t.Context(), collector.Scan{}, func(got *collector.Trace) bool {
+		if got.ID != traceID(next) {
+			t.Fatalf("visited %s, want trace %d", got.ID, next)
+		}
+		next++
+		return true
+	})
+	equal(t, "error", err, error(nil))
+	equal(t, "traces", next-1, 2*n)
+}
+
+func manyTraces(t *testing.T, s collector.Store) {
+	const n = 20_000
+	for i := 1; i <= n; i++ {
+		collect(t, s, batch("a", span(i, i, 0, "root", int64(i*7919%n), slog.Int("n", i))))
+	}
+	visited, before := map[dendro.TraceID]bool{}, int64(0)
+	err := s.Scan(t.Context(), collector.Scan{Attributes: []string{"n"}}, func(got *collector.Trace) bool {
+		if start := got.Start(); len(visited) > 0 && start > before {
+			t.Fatalf("visited a trace of %d after one of %d", start, before)
+		}
+		before = got.Start()
+		visited[got.ID] = true
+		n := int(got.Spans[0].Attributes[0].Value.Int64())
+		if got.ID != traceID(n) || len(got.Spans) != 1 || got.Spans[0].SpanID != spanID(n) {
+			t.Fatalf("trace %s is not that of %d", got.ID, n)
+		}
+		return true
+	})
+	equal(t, "error", err, error(nil))
+	equal(t, "traces", len(visited), n)
+}
+
+func stopsEarly(t *testing.T, s collector.Store) {
+	for n := 1; n <= 5; n++ {
+		collect(t, s, batch("a", span(n, n, 0, "root", int64(n))))
+	}
+	var got []collector.Trace
+	err := s.Scan(t.Context(), collector.Scan{}, func(t *collector.Trace) bool {
+		got = append(got, collector.Trace{ID: t.ID})
+		return len(got) < 2
+	})
+	equal(t, "error", err, error(nil))
+	equal(t, "visited", numbers(got), []int{5, 4})
+}
+
+func timeRange(t *testing.T, s collector.Store) {
+	for n := 1; n <= 4; n++ {
+		collect(t, s, batch("a", lasting(span(n, n, 0, "root", int64(100*n)), 1000)))
+	}
+	at := func(millis int64) time.Time { return time.Unix(0, epoch+millis*ms) }
+	found(t, s, "start is inclusive", collector.Scan{Start: at(200)}, 4, 3, 2)
+	found(t, s, "a nanosecond later", collector.Scan{Start: at(200).Add(1)}, 4, 3)
+	found(t, s, "end is exclusive", collector.Scan{End: at(300)}, 2, 1)
+	found(t, s, "a nanosecond more", collector.Scan{End: at(300).Add(1)}, 3, 2, 1)
+	found(t, s, "both", collector.Scan{Start: at(200), End: at(400)}, 3, 2)
+	found(t, s, "another zone", collector.Scan{Start: at(400).In(time.FixedZone("", 3600))}, 4)
+	found(t, s, "nothing in between", collector.Scan{Start: at(250), End: at(250)})
+	found(t, s, "inverted", collector.Scan{Start: at(300), End: at(200)})
+	found(t, s, "beyond 64 bits of nanoseconds", collector.Scan{Start: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), End: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}, 4, 3, 2, 1)
+	found(t, s, "after everything", collector.Scan{Start: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)})
+}
+
+// wanted has what was asked for. A store may give more.
+func wanted(t *testing.T, s collector.Store) {
+	root := failed(span(1, 1, 0, "root", 0, slog.String("a", "1"), slog.Int("b", 2), slog.Any("c", []string{"x", "y"})))
+	root.Kind, root.Remote = dendro.KindServer, true
+	root.Events = []dendro.Event{{Name: "event", Time: root.Start + 1, Attributes: []slog.Attr{slog.String("a", "of an event")}}}
+	root.Links = []dendro.Link{{SpanContext: root.SpanContext}}
+	root.DroppedEvents = 3
+	collect(t, s, batch("shop", root, span(1, 2, 1, "child", 5, slog.Int("b", 3))))
+	whole := trace(t, s, 1)
+	for what, q := range map[string]collector.Scan{
+		"nothing": {}, "one key": {Attributes: []string{"b"}}, "a key that is not there": {Attributes: []string{"z"}},
+		"all keys": {AllAttributes: true}, "details": {Details: true}, "everything": {AllAttributes: true, Details: true},
+	} {
+		got := scan(t, s, q)
+		if len(got) != 1 || len(got[0].Spans) != 2 {
+			t.Fatalf("%s: visited %v", what, got)
+		}
+		for i, span := range got[0].Spans {
+			want := whole.Spans[i]
+			equal(t, what+": head", []any{span.TraceID, span.SpanID, span.ParentID, span.Flags, span.Remote, span.Name, span.Kind, span.Start, span.End, span.Status.Code},
+				[]any{want.TraceID, want.SpanID, want.ParentID, want.Flags, want.Remote, want.Name, want.Kind, want.Start, want.End, want.Status.Code})
+			equal(t, what+": resource", renderResource(span.Resource), renderResource(want.Resource))
+			equal(t, what+": scope", span.Scope.Name, want.Scope.Name)
+			for _, a := range want.Attributes {
+				if q.AllAttributes || len(q.Attributes) > 0 && a.Key == q.Attributes[0] {
+					equal(t, what+": attribute "+a.Key, value(span.Attributes, a.Key), a.Value.String())
+				}
+			}
+			if q.Details {
+				want.Attributes, span.Attributes = nil, nil
+				equal(t, what+": details", render(&span.SpanData), render(&want.SpanData))
+			}
+		}
+		equal(t, what+": shared", got[0].Spans[0].Resource == got[0].Spans[1].Resource, true)
+	}
+}
+
+func value(attrs []slog.Attr, key string) string {
+	for _, a := range attrs {
+		if a.Key == key {
+			return a.Value.String()
+		}
+	}
+	return "absent"
+}
+
+func canceled(t *testing.T, s collector.Store) {
+	for range 2 { // first empty, then with spans
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		calls := map[string]func() error{
+			"Trace": func() error { _, err := s.Trace(ctx, traceID(1)); return err },
+			"Scan":  func() error { return s.Scan(ctx, collector.Scan{}, func(*collector.Trace) bool { return true }) },
+		}
+		for name, call := range calls {
+			if err := call(); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: got %v, want context.Canceled", name, err)
+			}
+		}
+		collect(t, s, batch("a", span(1, 1, 0, "root", 0)))
+	}
+	collect(t, s, batch("a", span(2, 2, 0, "root", 0)))
+	ctx, cancel := context.WithCancel(t.Context())
+	visited := 0
+	err := s.Scan(ctx, collector.Scan{}, func(*collector.Trace) bool {
+		visited++
+		cancel()
+		return true
+	})
+	if visited != 1 || !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled while it visits: %d traces, error %v", visited, err)
+	}
+}

@@ -1,0 +1,213 @@
+package traceql
+
+import (
+	"slices"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// Fields returns the fields that q mentions, each once, in their order.
+func (q *Query) Fields() []Field {
+	var f fields
+	f.stages(q.stages)
+	return f
+}
+
+// fields is a list of different fields.
+type fields []Field
+
+func (f *fields) add(field Field) {
+	if !slices.Contains(*f, field) {
+		*f = append(*f, field)
+	}
+}
+
+func (f *fields) stages(stages []stage) {
+	for _, s := range stages {
+		switch s := s.(type) {
+		case spansetStage:
+			f.spansets(s.spansets)
+		case scalarFilter:
+			f.scalar(s.x)
+			f.scalar(s.y)
+		case groupBy:
+			for _, x := range s.by {
+				f.expr(x)
+			}
+		case selects:
+			for _, field := range s.fields {
+				f.add(field)
+			}
+		}
+	}
+}
+
+func (f *fields) spansets(s spansets) {
+	switch s := s.(type) {
+	case filter:
+		f.expr(s.condition)
+	case combined:
+		f.spansets(s.x)
+		f.spansets(s.y)
+	case nested:
+		f.stages(s.stages)
+	}
+}
+
+func (f *fields) scalar(s scalar) {
+	switch s := s.(type) {
+	case aggregate:
+		f.expr(s.x)
+	case scalarBinary:
+		f.scalar(s.x)
+		f.scalar(s.y)
+	case scalarNegate:
+		f.scalar(s.x)
+	}
+}
+
+func (f *fields) expr(x expr) {
+	switch x := x.(type) {
+	case Field:
+		f.add(x)
+	case binary:
+		f.expr(x.x)
+		f.expr(x.y)
+	case not:
+		f.expr(x.x)
+	case negate:
+		f.expr(x.x)
+	}
+}
+
+// Scan returns what a store has to read to evaluate q.
+func (q *Query) Scan() collector.Scan {
+	var s collector.Scan
+	for _, f := range q.Fields() {
+		switch f.Intrinsic {
+		case noIntrinsic:
+			switch f.Scope {
+			case ScopeEvent, ScopeLink:
+				s.Details = true
+			case scopeAny, ScopeSpan:
+				if !slices.Contains(s.Attributes, f.Key) {
+					s.Attributes = append(s.Attributes, f.Key)
+				}
+			}
+		case SpanStatusMessage, EventName, EventTimeSinceStart, LinkTraceID, LinkSpanID:
+			s.Details = true
+		}
+	}
+	h := hints{&s.Hints}
+	h.stages(q.stages)
+	return s
+}
+
+// hints adds to a collector.Hints what every trace has that an expression selects spans of.
+type hints struct{ *collector.Hints }
+
+func (h hints) stages(stages []stage) {
+	for _, s := range stages {
+		if s, ok := s.(spansetStage); ok {
+			h.spansets(s.spansets)
+		}
+	}
+}
+
+func (h hints) spansets(s spansets) {
+	switch s := s.(type) {
+	case filter:
+		h.expr(s.condition)
+	case combined:
+		switch {
+		case s.op.or:
+		case s.op.negated:
+			h.spansets(s.y)
+		default:
+			h.spansets(s.x)
+			h.spansets(s.y)
+		}
+	case nested:
+		h.stages(s.stages)
+	}
+}
+
+// mirrored has the operator for the same comparison with its sides exchanged.
+var mirrored = map[Op]Op{
+	OpEqual: OpEqual, OpNotEqual: OpNotEqual, OpLess: OpGreater, OpLessEqual: OpGreaterEqual, OpGreater: OpLess, OpGreaterEqual: OpLessEqual,
+}
+
+func (h hints) expr(x expr) {
+	b, ok := x.(binary)
+	if !ok {
+		return
+	}
+	if b.op == OpAnd {
+		h.expr(b.x)
+		h.expr(b.y)
+		return
+	}
+	f, isField := b.x.(Field)
+	v, isLiteral := b.y.(literal)
+	op := b.op
+	if !isField || !isLiteral {
+		f, isField = b.y.(Field)
+		v, isLiteral = b.x.(literal)
+		op = mirrored[b.op]
+	}
+	if !op.isComparison() || !isField || !isLiteral || v.IsNil() && op == OpEqual {
+		return
+	}
+	equal := op == OpEqual
+	switch f.Intrinsic {
+	case noIntrinsic:
+		switch f.Scope {
+		case ScopeResource:
+			if f.Key == "service.name" && equal && v.typ == TypeString {
+				h.Services = append(h.Services, v.s)
+				return
+			}
+			fallthrough
+		case scopeAny, ScopeSpan:
+			h.Keys = append(h.Keys, f.Key)
+		}
+	case SpanName, TraceRootName:
+		if equal && v.typ == TypeString {
+			h.Names = append(h.Names, v.s)
+		}
+	case TraceRootService:
+		if equal && v.typ == TypeString && v.s != "" {
+			h.Services = append(h.Services, v.s)
+		}
+	case SpanStatus:
+		h.Errors = h.Errors || equal && v.n == int64(dendro.StatusError)
+	case SpanDuration, TraceDuration:
+		h.duration(f.Intrinsic, op, v.Value)
+	}
+}
+
+// duration adds what a comparison of a duration says about the duration of the trace, which
+// is no less than that of a span.
+func (h hints) duration(i Intrinsic, op Op, v Value) {
+	if !v.isNumber() || v.float() < 0 || v.float() >= 1<<62 {
+		return
+	}
+	d := time.Duration(v.float()) // rounded down
+	if v.typ != TypeFloat {
+		d = time.Duration(v.n)
+	}
+	switch op {
+	case OpEqual, OpGreater, OpGreaterEqual:
+		h.MinDuration = max(h.MinDuration, d)
+	}
+	if i == TraceDuration && d > 0 && (op == OpEqual || op == OpLess || op == OpLessEqual) {
+		if v.typ == TypeFloat {
+			d++ // rounded up
+		}
+		if h.MaxDuration == 0 || d < h.MaxDuration {
+			h.MaxDuration = d
+		}
+	}
+}

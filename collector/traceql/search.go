@@ -1,0 +1,263 @@
+package traceql
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// Bounds of [SearchOptions].
+const (
+	DefaultLimit = 20
+	MaxLimit     = 1000
+	DefaultSpans = 3
+	MaxSpans     = 1000
+)
+
+// SearchOptions bounds a search. The zero value is ready to use.
+type SearchOptions struct {
+	// Start and End bound the start of a trace: Start <= start < End. A zero time is no
+	// bound.
+	Start, End time.Time
+	// Limit bounds the number of traces. If it is zero, the limit is DefaultLimit. Values
+	// above MaxLimit mean MaxLimit.
+	Limit int
+	// Spans bounds the number of spans of each span set, in the same way by DefaultSpans
+	// and MaxSpans.
+	Spans int
+}
+
+// Result is a trace that a query found.
+type Result struct {
+	collector.Summary
+	Sets []ResultSet
+}
+
+// ResultSet is a span set of a trace that a query found.
+type ResultSet struct {
+	Matched    int          // number of spans in the set
+	Spans      []ResultSpan // the earliest of them
+	Attributes []Attribute  // of the set: see Spanset
+}
+
+// ResultSpan is a span that a query found.
+type ResultSpan struct {
+	SpanID     dendro.SpanID
+	Name       string
+	Service    string
+	Start      int64 // in nanoseconds since the Unix epoch
+	Duration   time.Duration
+	Attributes []Attribute // the fields that the query mentions
+}
+
+// Stats counts what a query has read.
+type Stats struct{ Traces, Spans int }
+
+// Search returns the newest traces of r that match q, the newest first. It reads one trace
+// at a time and stops at the limit. It returns the error of ctx if that is done.
+func (q *Query) Search(ctx context.Context, r collector.Reader, o SearchOptions) ([]Result, Stats, error) {
+	limit := bounded(o.Limit, DefaultLimit, MaxLimit)
+	spans := bounded(o.Spans, DefaultSpans, MaxSpans)
+	fields := q.Fields()
+	var stats Stats
+	out := []Result{}
+	err := q.scan(ctx, r, o.Start, o.End, nil, &stats, func(t *Trace, sets []Spanset) bool {
+		res := Result{Summary: t.Summary()}
+		for _, set := range sets {
+			res.Sets = append(res.Sets, t.result(set, fields, spans))
+		}
+		out = append(out, res)
+		return len(out) < limit
+	})
+	if err != nil {
+		return nil, stats, err
+	}
+	return out, stats, nil
+}
+
+func bounded(n, otherwise, most int) int {
+	if n <= 0 {
+		return otherwise
+	}
+	return min(n, most)
+}
+
+// scan calls visit for the traces that match q and their span sets. want changes what is
+// read, if it is not nil.
+func (q *Query) scan(ctx context.Context, r collector.Reader, start, end time.Time, want func(*collector.Scan), stats *Stats, visit func(*Trace, []Spanset) bool) error {
+	s := q.Scan()
+	s.Start, s.End = start, end
+	if want != nil {
+		want(&s)
+	}
+	return r.Scan(ctx, s, func(got *collector.Trace) bool {
+		stats.Traces++
+		stats.Spans += len(got.Spans)
+		t := &Trace{Trace: got}
+		sets := q.Evaluate(t)
+		return len(sets) == 0 || visit(t, sets)
+	})
+}
+
+func (t *Trace) result(set Spanset, fields []Field, most int) ResultSet {
+	out := ResultSet{Matched: len(set.Spans), Attributes: set.Attributes}
+	for _, i := range set.Spans[:min(most, len(set.Spans))] {
+		s := &t.Spans[i]
+		span := ResultSpan{
+			SpanID: s.SpanID, Name: strings.Clone(s.Name), Service: s.Resource.Service(),
+			Start: s.Start, Duration: time.Duration(max(0, s.End-s.Start)),
+		}
+		for _, f := range fields {
+			named := func(a Attribute) bool { return a.Name == f.Name() }
+			if v := t.value(f, i); !v.IsNil() && !slices.ContainsFunc(span.Attributes, named) {
+				span.Attributes = append(span.Attributes, Attribute{f.Name(), v})
+			}
+		}
+		out.Spans = append(out.Spans, span)
+	}
+	return out
+}
+
+// Name returns the name of f in results: the key of an attribute.
+func (f Field) Name() string {
+	if f.Intrinsic == noIntrinsic && !f.Parent {
+		return f.Key
+	}
+	return f.String()
+}
+
+// MaxValues bounds the number of results of [Query.Values] and, for each scope, of
+// [Query.Keys].
+const MaxValues = 1000
+
+// Keys returns the keys of the attributes of the spans that q selects, by the name of their
+// scope, sorted.
+func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Time) (map[string][]string, error) {
+	keys := map[string]map[string]struct{}{}
+	add := func(scope, key string) {
+		if keys[scope] == nil {
+			keys[scope] = map[string]struct{}{}
+		}
+		if _, ok := keys[scope][key]; !ok && len(keys[scope]) < MaxValues {
+			keys[scope][strings.Clone(key)] = struct{}{}
+		}
+	}
+	origins := map[any]bool{}
+	all := func(s *collector.Scan) { s.AllAttributes, s.Details = true, true }
+	err := q.scan(ctx, r, start, end, all, new(Stats), func(t *Trace, sets []Spanset) bool {
+		for _, set := range sets {
+			for _, i := range set.Spans {
+				s := &t.Spans[i]
+				for _, a := range s.Attributes {
+					add("span", a.Key)
+				}
+				for i := range s.Events {
+					for _, a := range s.Events[i].Attributes {
+						add("event", a.Key)
+					}
+				}
+				for i := range s.Links {
+					for _, a := range s.Links[i].Attributes {
+						add("link", a.Key)
+					}
+				}
+				if !origins[s.Resource] {
+					origins[s.Resource] = true
+					for _, a := range s.Resource.Attributes {
+						add("resource", a.Key)
+					}
+				}
+				if !origins[s.Scope] {
+					origins[s.Scope] = true
+					for _, a := range s.Scope.Attributes {
+						add("instrumentation", a.Key)
+					}
+				}
+			}
+		}
+		return true
+	})
+	out := map[string][]string{}
+	for scope, set := range keys {
+		out[scope] = slices.Sorted(maps.Keys(set))
+	}
+	return out, err
+}
+
+// Values returns different values that f has for the spans that q selects, at most
+// MaxValues, sorted by type and value. The elements of arrays are values of their own.
+func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, end time.Time) ([]Value, error) {
+	type key struct {
+		typ  Type
+		text string
+	}
+	seen := map[key]Value{}
+	of := Query{stages: append(slices.Clone(q.stages), selects{[]Field{f}})}
+	err := of.scan(ctx, r, start, end, nil, new(Stats), func(t *Trace, sets []Spanset) bool {
+		for _, set := range sets {
+			for _, i := range set.Spans {
+				v := t.value(f, i)
+				list := []Value{v}
+				if v.typ == TypeArray {
+					list = v.list
+				}
+				for _, v := range list {
+					if !v.IsNil() && v.typ != TypeArray {
+						seen[key{v.typ, v.Text()}] = v
+					}
+				}
+				if len(seen) >= MaxValues {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	return slices.SortedFunc(maps.Values(seen), func(a, b Value) int {
+		if order, ok := compare(a, b); ok {
+			return order
+		}
+		return int(a.typ) - int(b.typ)
+	}), err
+}
+
+// KnownValues returns the values of fields that always have the same, such as status, and
+// none for intrinsics that are numbers or ids, which are different for each span. ok reports
+// whether f is one of these.
+func KnownValues(f Field) (values []Value, ok bool) {
+	switch f.Intrinsic {
+	case SpanStatus:
+		return []Value{Status(dendro.StatusError), Status(dendro.StatusOK), Status(dendro.StatusUnset)}, true
+	case SpanKind:
+		for k := range dendro.KindConsumer + 1 {
+			values = append(values, Kind(k))
+		}
+		return values, true
+	case SpanDuration, TraceDuration, EventTimeSinceStart, SpanID, SpanParentID, TraceID, LinkTraceID, LinkSpanID,
+		SpanChildCount, NestedSetLeft, NestedSetRight, NestedSetParent:
+		return nil, true
+	}
+	return nil, false
+}
+
+// ParseField parses a field, such as span.http.route, .http.route or span:duration.
+func ParseField(s string) (Field, error) {
+	l := lexer{query: s}
+	t, err := l.next()
+	if err != nil {
+		return Field{}, err
+	}
+	end, err := l.next()
+	if i, ok := intrinsics[t.text]; ok && t.kind == word {
+		t.kind, t.field = field, Field{Intrinsic: i}
+	}
+	if err != nil || t.kind != field || end.kind != eof {
+		return Field{}, errorAt(s, 0, "%q is not a field, such as span.http.route or name", s)
+	}
+	return t.field, nil
+}

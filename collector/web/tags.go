@@ -1,0 +1,147 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/dendrotrace/dendro/collector/traceql"
+)
+
+// intrinsics are the tags that are not attributes.
+var intrinsics = traceql.IntrinsicNames()
+
+// scopeNames are the scopes of tags in the order of the response.
+var scopeNames = []string{"resource", "span", "event", "link", "instrumentation", "intrinsic"}
+
+// filter returns the query of the parameter q. What cannot be parsed, because somebody is
+// typing it, selects everything.
+func filter(r *http.Request) *traceql.Query {
+	q, err := traceql.Parse(r.URL.Query().Get("q"))
+	if err != nil {
+		return traceql.All()
+	}
+	return q
+}
+
+// window returns the parameters start and end, as zero times if there are none.
+func window(r *http.Request) (start, end time.Time, err error) {
+	s, err := parseSearch(url.Values{"start": r.URL.Query()["start"], "end": r.URL.Query()["end"]})
+	return s.Start, s.End, err
+}
+
+// scopedTags returns the tag names of each requested scope. It sends an error response and
+// returns false if it cannot.
+func (h *handler) scopedTags(w http.ResponseWriter, r *http.Request) (map[string][]string, bool) {
+	start, end, err := window(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return nil, false
+	}
+	scopes, err := filter(r).Keys(r.Context(), h.store, start, end)
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return nil, false
+	}
+	scopes["intrinsic"] = intrinsics
+	if only := r.URL.Query().Get("scope"); only != "" && only != "all" && only != "none" {
+		scopes = map[string][]string{only: scopes[only]}
+	}
+	return scopes, true
+}
+
+// tags serves api/search/tags.
+func (h *handler) tags(w http.ResponseWriter, r *http.Request, _ []string) {
+	scopes, ok := h.scopedTags(w, r)
+	if !ok {
+		return
+	}
+	names := []string{}
+	for _, tags := range scopes {
+		names = append(names, tags...)
+	}
+	slices.Sort(names)
+	writeJSON(w, map[string]any{"tagNames": slices.Compact(names), "metrics": struct{}{}})
+}
+
+// tagScopes serves api/v2/search/tags.
+func (h *handler) tagScopes(w http.ResponseWriter, r *http.Request, _ []string) {
+	scopes, ok := h.scopedTags(w, r)
+	if !ok {
+		return
+	}
+	type scope struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}
+	out := []scope{}
+	for _, name := range scopeNames {
+		if tags := scopes[name]; len(tags) > 0 {
+			out = append(out, scope{name, tags})
+		}
+	}
+	writeJSON(w, map[string]any{"scopes": out, "metrics": struct{}{}})
+}
+
+// valuesOf returns the values of a tag. It sends an error response and returns false if it
+// cannot.
+func (h *handler) valuesOf(w http.ResponseWriter, r *http.Request, tag string) (values []traceql.Value, ok bool) {
+	f, err := traceql.ParseField(tag)
+	if err != nil { // the key of an attribute, as in tags
+		f, err = traceql.ParseField("." + strconv.Quote(tag))
+	}
+	start, end, windowErr := window(r)
+	if err = errors.Join(err, windowErr); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return nil, false
+	}
+	if values, ok := traceql.KnownValues(f); ok {
+		return values, true
+	}
+	values, err = filter(r).Values(r.Context(), h.store, f, start, end)
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return nil, false
+	}
+	return values, true
+}
+
+// tagValues serves api/search/tag/{tag}/values.
+func (h *handler) tagValues(w http.ResponseWriter, r *http.Request, args []string) {
+	values, ok := h.valuesOf(w, r, args[0])
+	if !ok {
+		return
+	}
+	texts := []string{}
+	for _, v := range values {
+		texts = append(texts, v.Text())
+	}
+	slices.Sort(texts)
+	writeJSON(w, map[string]any{"tagValues": slices.Compact(texts), "metrics": struct{}{}})
+}
+
+// typeNames are Tempo's names of the types of values.
+var typeNames = map[traceql.Type]string{
+	traceql.TypeInt: "int", traceql.TypeFloat: "float", traceql.TypeBool: "bool", traceql.TypeDuration: "duration",
+	traceql.TypeString: "string", traceql.TypeStatus: "keyword", traceql.TypeKind: "keyword",
+}
+
+// typedTagValues serves api/v2/search/tag/{tag}/values.
+func (h *handler) typedTagValues(w http.ResponseWriter, r *http.Request, args []string) {
+	values, ok := h.valuesOf(w, r, args[0])
+	if !ok {
+		return
+	}
+	type typed struct {
+		Type  string `json:"type"`
+		Value string `json:"value"`
+	}
+	out := make([]typed, len(values))
+	for i, v := range values {
+		out[i] = typed{typeNames[v.Type()], v.Text()}
+	}
+	writeJSON(w, map[string]any{"tagValues": out, "metrics": struct{}{}})
+}
