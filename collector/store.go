@@ -70,6 +70,8 @@ type Hints struct {
 	// A wanted trace takes at least MinDuration, and if MaxDuration is not zero at most
 	// that long.
 	MinDuration, MaxDuration time.Duration
+	// EndsAfter, if it is not zero: a wanted trace has a span that ends then or later.
+	EndsAfter time.Time
 }
 
 // Trace holds the spans of one trace that have arrived so far.

@@ -174,7 +174,7 @@ func (v *view) broken() bool { return v.decoder.Broken || v.origins.Broken }
 // agrees reports whether t may be wanted, as far as the hints say and it is fast to find out.
 func (v *view) agrees(t *trace) bool {
 	h := &v.Hints
-	if h.Errors && t.errors == 0 || t.duration() < h.MinDuration || h.MaxDuration > 0 && t.duration() > h.MaxDuration {
+	if h.Errors && t.errors == 0 || !h.EndsAfter.IsZero() && t.end < unixNano(h.EndsAfter) || t.duration() < h.MinDuration || h.MaxDuration > 0 && t.duration() > h.MaxDuration {
 		return false
 	}
 	if len(h.Keys)+len(h.Services)+len(h.Names) == 0 {

@@ -105,6 +105,9 @@ func randomScan(r *rand.Rand) (q collector.Scan) {
 		h.MaxDuration = h.MinDuration + time.Duration(1+r.Int64N(4)*ms)
 	}
 	h.Errors = often()
+	if often() {
+		h.EndsAfter = time.Unix(0, epoch+r.Int64N(9)*ms)
+	}
 	for range 2 {
 		if often() {
 			h.Services = append(h.Services, fmt.Sprint(r.IntN(4)))
@@ -194,7 +197,8 @@ func agrees(h collector.Hints, sum collector.Summary, spans []collector.Span) bo
 		}
 		return true
 	}
-	return sum.Duration >= h.MinDuration && (h.MaxDuration == 0 || sum.Duration <= h.MaxDuration) && (!h.Errors || sum.Errors > 0) &&
+	end := time.Unix(0, sum.Start).Add(sum.Duration)
+	return sum.Duration >= h.MinDuration && (h.EndsAfter.IsZero() || !end.Before(h.EndsAfter)) && (h.MaxDuration == 0 || sum.Duration <= h.MaxDuration) && (!h.Errors || sum.Errors > 0) &&
 		each(h.Services, func(s collector.Span, text string) bool { return s.Resource.Service() == text }) &&
 		each(h.Names, func(s collector.Span, text string) bool { return s.Name == text }) &&
 		each(h.Keys, func(s collector.Span, text string) bool {

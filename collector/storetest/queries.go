@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -47,6 +48,9 @@ func Answer(t testing.TB, s collector.Store, query string) string {
 	if err != nil {
 		return "error " + err.Error()
 	}
+	if q.IsMetrics() {
+		return metrics(t, s, q)
+	}
 	found, _, err := q.Search(t.Context(), s, traceql.SearchOptions{Spans: traceql.MaxSpans})
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +67,32 @@ func Answer(t testing.TB, s collector.Store, query string) string {
 			}
 			for _, a := range set.Attributes {
 				text += " " + a.Name + "=" + a.Value.String()
+			}
+		}
+		out = append(out, text)
+	}
+	if len(out) == 0 {
+		return "nothing"
+	}
+	return strings.Join(out, "; ")
+}
+
+// metrics returns the series of a query: their labels, and their values, one for each second.
+func metrics(t testing.TB, s collector.Store, q *traceql.Query) string {
+	t.Helper()
+	start := time.Unix(0, epoch-1)
+	got, _, err := q.Metrics(t.Context(), s, traceql.Range{Start: start, End: start.Add(4 * time.Second), Step: time.Second, Exemplars: 100})
+	if err != nil {
+		return "error " + err.Error()
+	}
+	var out []string
+	for _, series := range got.Series {
+		text := series.Name()
+		for _, v := range series.Values {
+			if v != v {
+				text += " -"
+			} else {
+				text += fmt.Sprintf(" %.4g", v)
 			}
 		}
 		out = append(out, text)

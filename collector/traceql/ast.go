@@ -10,7 +10,10 @@
 //
 // Unlike Tempo, it compares numbers by value, whether they are integers, floats or
 // durations, matches regular expressions with the text of values of any type, and knows the
-// attributes of parents. Metrics are not supported yet.
+// attributes of parents.
+//
+// A query that ends with a function such as rate() makes time series of the spans instead:
+// see [Query.Metrics].
 package traceql
 
 import "regexp"
@@ -192,8 +195,10 @@ type (
 
 // Query is a parsed query. It is immutable.
 type Query struct {
-	stages []stage
-	hints  []Hint
+	stages  []stage
+	metrics *metrics      // nil if q finds traces
+	series  []seriesStage // after metrics
+	hints   []Hint
 }
 
 // Hint is a hint of a query: with(name=value).

@@ -267,7 +267,8 @@ func suggestScope(name, rest string) string {
 
 // isNear reports whether name may be a misspelling of word.
 func isNear(name, word string) bool {
-	return strings.EqualFold(name, word) || distance(name, word) <= min(2, len(name)/2, len(word)/2)
+	most := min(2, len(name)/2, len(word)/2)
+	return strings.EqualFold(name, word) || len(name) <= len(word)+most && distance(name, word) <= most
 }
 
 // suggestIntrinsic returns a hint for a name that is not an intrinsic.

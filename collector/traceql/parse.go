@@ -1,7 +1,9 @@
 package traceql
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/dendrotrace/dendro"
@@ -43,7 +45,8 @@ func (p *parser) query() (q *Query, err *Error) {
 	if p.token.kind == eof {
 		p.fail(0, "a query must begin with {, as in { status = error }")
 	}
-	q = &Query{stages: p.pipeline()}
+	q = new(Query)
+	q.stages, q.metrics, q.series = p.root()
 	if p.token.kind == word && p.token.text == "with" {
 		p.advance()
 		q.hints = p.hintList()
@@ -98,6 +101,20 @@ func (p *parser) enter() func() {
 	return func() { p.depth-- }
 }
 
+// root parses the pipeline of a query, which may end with metrics.
+func (p *parser) root() (stages []stage, m *metrics, series []seriesStage) {
+	for {
+		if _, ok := metricsFunctions[p.token.text]; ok && p.token.kind == word && len(stages) > 0 {
+			m, series = p.metricsStage()
+			return stages, m, series
+		}
+		stages = append(stages, p.stage(len(stages) == 0))
+		if !p.take("|") {
+			return stages, nil, nil
+		}
+	}
+}
+
 func (p *parser) pipeline() (stages []stage) {
 	for {
 		stages = append(stages, p.stage(len(stages) == 0))
@@ -108,7 +125,7 @@ func (p *parser) pipeline() (stages []stage) {
 }
 
 // functions are the words that begin a stage.
-var functions = []string{"by", "select", "coalesce", "count", "avg", "min", "max", "sum"}
+var functions = append([]string{"by", "select", "coalesce", "count", "avg", "min", "max", "sum"}, slices.Sorted(maps.Keys(metricsFunctions))...)
 
 func (p *parser) stage(first bool) stage {
 	defer p.enter()()
@@ -134,6 +151,9 @@ func (p *parser) stage(first bool) stage {
 				p.fail(at, "a condition must be in braces: { %s … }", name)
 			}
 			p.fail(at, "a query must begin with {, as in { status = error }")
+		}
+		if name == "topk" || name == "bottomk" {
+			p.fail(at, "%s needs series, as in { } | rate() by(name) | %[1]s(5)", name)
 		}
 		p.fail(at, "unknown function %s%s", name, suggestion(near(name, functions), name))
 	}

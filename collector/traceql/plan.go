@@ -12,6 +12,9 @@ import (
 func (q *Query) Fields() []Field {
 	var f fields
 	f.stages(q.stages)
+	if q.metrics != nil {
+		q.metrics.fields(&f)
+	}
 	return f
 }
 

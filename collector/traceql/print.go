@@ -9,6 +9,13 @@ type printer struct{ strings.Builder }
 func (q *Query) String() string {
 	var p printer
 	p.pipeline(q.stages)
+	if q.metrics != nil {
+		p.WriteString(" | ")
+		q.metrics.print(&p)
+	}
+	for _, s := range q.series {
+		s.print(&p)
+	}
 	for i, h := range q.hints {
 		p.WriteString([]string{" with(", ", "}[min(i, 1)] + h.Name + "=" + h.Value.String())
 	}

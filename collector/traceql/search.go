@@ -61,6 +61,9 @@ type Stats struct{ Traces, Spans int }
 // Search returns the newest traces of r that match q, the newest first. It reads one trace
 // at a time and stops at the limit. It returns the error of ctx if that is done.
 func (q *Query) Search(ctx context.Context, r collector.Reader, o SearchOptions) ([]Result, Stats, error) {
+	if q.metrics != nil {
+		return nil, Stats{}, ErrMetrics
+	}
 	limit := bounded(o.Limit, DefaultLimit, MaxLimit)
 	spans := bounded(o.Spans, DefaultSpans, MaxSpans)
 	fields := q.Fields()

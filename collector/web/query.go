@@ -71,7 +71,12 @@ func parseSearch(v url.Values) (search, error) {
 			return nil
 		}},
 		{"tags", c.parseTags},
-		{"q", func(text string) (err error) { c.query, err = traceql.Parse(text); return err }},
+		{"q", func(text string) (err error) {
+			if c.query, err = traceql.Parse(text); err == nil && c.query.IsMetrics() {
+				return traceql.ErrMetrics
+			}
+			return err
+		}},
 	} {
 		if text := strings.TrimSpace(v.Get(part.name)); text != "" {
 			if err := part.set(text); err != nil {

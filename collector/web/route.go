@@ -23,6 +23,8 @@ var routes = []route{
 	{[]string{"api", "echo"}, (*handler).echo},
 	{[]string{"api", "status", "buildinfo"}, (*handler).buildInfo},
 	{[]string{"api", "search"}, (*handler).search},
+	{[]string{"api", "metrics", "query_range"}, (*handler).queryRange},
+	{[]string{"api", "metrics", "query"}, (*handler).queryInstant},
 	{[]string{"api", "search", "tags"}, (*handler).tags},
 	{[]string{"api", "v2", "search", "tags"}, (*handler).tagScopes},
 	{[]string{"api", "search", "tag", "{}", "values"}, (*handler).tagValues},

@@ -11,6 +11,7 @@
 //	/api/echo                           health check of a data source
 //	/api/search                         Tempo search
 //	/api/search/tags, /api/v2/…         Tempo tag names
+//	/api/metrics/query_range, …/query   TraceQL metrics
 //	/api/search/tag/{tag}/values, …     Tempo tag values
 //	/api/traces/{id}, /api/v2/…         a trace as OTLP, in JSON or protobuf
 //	/api/status/buildinfo               version

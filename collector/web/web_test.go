@@ -101,7 +101,7 @@ func TestMounting(t *testing.T) {
 				for path, want := range map[string]int{
 					"/api/echo": 200, "/api/search?limit=1": 200, "/api/search/tags": 200, "/api/v2/search/tag/.name/values": 200,
 					"/api/status/buildinfo": 200, "/api/dendro/traces/1": 200, "/api/dendro/traces/1/spans/0000000000000001": 200,
-					"/api/metrics/query_range?q={}": 404, "/trace/abc": 404, "/trace/xyz": 400,
+					"/api/metrics/query_exemplars?q={}": 404, "/trace/abc": 404, "/trace/xyz": 400,
 				} {
 					if got := followed(t, root+path); got.status != want {
 						t.Errorf("%s: status %d, want %d", path, got.status, want)
@@ -544,4 +544,78 @@ func ExampleNew() {
 	r.ServeHTTP(w, req)
 	fmt.Println(w.Code, w.Body)
 	// Output: 200 echo
+}
+
+func TestTempoMetrics(t *testing.T) {
+	store := &fakeStore{}
+	store.add(threeCalls(1)...) // begins at base, in Unix seconds 1_700_000_000
+	server := serve(t, store, web.Options{})
+	ask := func(path string, v url.Values) page { return followed(t, server.URL+path+"?"+v.Encode()) }
+
+	got := ask("/api/metrics/query_range", url.Values{"q": {"{ kind = server } | rate() by(resource.service.name)"}, "start": {"1699999995"}, "end": {"1700000005"}, "step": {"5s"}})
+	testkit.Equal(t, "type", got.header.Get("Content-Type"), "application/json")
+	series := func(service, first, second, span, at string) string {
+		return `{"labels":[{"key":"resource.service.name","value":{"stringValue":"` + service + `"}}],"promLabels":"{resource.service.name=\"` + service + `\"}",
+			"samples":[{"timestampMs":"1700000000000","value":` + first + `},{"timestampMs":"1700000005000","value":` + second + `}],
+			"exemplars":[{"labels":[{"key":"trace:id","value":{"stringValue":"` + traceOne + `"}},{"key":"span:id","value":{"stringValue":"` + span + `"}}],"value":1,"timestampMs":"` + at + `"}]}`
+	}
+	equalJSON(t, got.body, `{"series":[`+series("service1", "0", "0.2", "0000000000000003", "1700000000003")+`,`+series("service2", "0", "0.2", "0000000000000005", "1700000000207")+`,`+
+		series("service3", "0", "0.2", "0000000000000007", "1700000000412")+`,`+series("shop", "0.2", "0", "0000000000000001", "1700000000000")+`],"metrics":{"inspectedTraces":1,"inspectedSpans":"7"}}`)
+
+	equalJSON(t, ask("/api/metrics/query", url.Values{"q": {"{ } | max_over_time(duration)"}, "start": {"1699999999500000000"}, "end": {"1700000001"}}).body,
+		`{"series":[{"labels":null,"promLabels":"{}","value":0.64}],"metrics":{"inspectedTraces":1,"inspectedSpans":"7"}}`)
+	equalJSON(t, ask("/api/metrics/query_range", url.Values{"q": {"{ } | rate()"}, "since": {"1h"}}).body, `{"series":[],"metrics":{"inspectedTraces":1,"inspectedSpans":"7"}}`)
+
+	for name, v := range map[string]url.Values{
+		"q: 1:1: ":        {},
+		"not a metrics":   {"q": {"{ }"}},
+		"start: ":         {"q": {"{ } | rate()"}, "start": {"yesterday"}},
+		"not before":      {"q": {"{ } | rate()"}, "start": {"20"}, "end": {"10"}},
+		"step: ":          {"q": {"{ } | rate()"}, "step": {"0s"}},
+		"exemplars: ":     {"q": {"{ } | rate()"}, "exemplars": {"many"}},
+		"choose a longer": {"q": {"{ } | rate()"}, "start": {"10"}, "end": {"100000"}, "step": {"1"}},
+		"finds no traces": nil,
+	} {
+		got := ask("/api/metrics/query_range", v)
+		if v == nil {
+			got = ask("/api/search", url.Values{"q": {"{ } | rate()"}})
+		}
+		testkit.Equal(t, name, got.status, 400)
+		if !strings.Contains(got.body, name) {
+			t.Errorf("%s: %s", name, got.body)
+		}
+	}
+}
+
+// What Grafana's Traces Drilldown asks when it starts.
+func TestDrilldown(t *testing.T) {
+	store := &fakeStore{}
+	spans := threeCalls(1)
+	spans[1].Status.Code = dendro.StatusError
+	store.add(spans...)
+	server := serve(t, store, web.Options{})
+	for path, queries := range map[string][]string{
+		"/api/metrics/query_range": {
+			`{nestedSetParent<0 && true } | rate() by(resource.service.name)`,
+			`{nestedSetParent<0 && true && status=error} | rate() by(resource.service.name) with(sample=true)`,
+			`{nestedSetParent<0 && true} | histogram_over_time(duration)`,
+			`{nestedSetParent<0 && true} | quantile_over_time(duration, 0.9)`,
+			`{nestedSetParent<0 && true} | compare({status = error}, 10)`,
+			`{nestedSetParent<0 && true} | compare({duration >= 100ms}, 10, 1700000000000000000, 1700000010000000000)`,
+			`{true && true} | rate() by(name)`,
+		},
+		"/api/search": {
+			`{nestedSetParent<0 && true} | select(span.http.route, resource.service.name, name, nestedSetLeft, nestedSetRight, nestedSetParent, status, duration)`,
+			`{nestedSetParent<0 && true && status = error} &>> { status = error } | select(status, resource.service.name, name, nestedSetParent, nestedSetLeft, nestedSetRight)`,
+			`{} | select(event:name)`,
+			`{nestedSetParent<0 && true && event.exception.message != nil} | select(resource.service.name, event.exception.message)`,
+		},
+		"/api/v2/search/tag/resource.service.name/values": {`{nestedSetParent<0}`},
+		"/api/v2/search/tags":                             {`{nestedSetParent<0}`},
+	} {
+		for _, q := range queries {
+			got := followed(t, server.URL+path+"?start=1699999990&end=1700000010&limit=100&spss=10&q="+url.QueryEscape(q))
+			testkit.Equal(t, path+" "+q, []any{got.status, got.header.Get("Content-Type")}, []any{200, "application/json"})
+		}
+	}
 }

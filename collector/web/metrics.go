@@ -1,0 +1,166 @@
+package web
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/dendrotrace/dendro/collector/traceql"
+)
+
+// foundSeries is a series in the response of api/metrics/query_range, or with Value in that
+// of api/metrics/query.
+type foundSeries struct {
+	Labels     []foundAttribute `json:"labels"`
+	PromLabels string           `json:"promLabels"`
+	Samples    []sample         `json:"samples,omitempty"`
+	Value      *float64         `json:"value,omitempty"`
+	Exemplars  []exemplar       `json:"exemplars,omitempty"`
+}
+
+type sample struct {
+	TimestampMs int64   `json:"timestampMs,string"`
+	Value       float64 `json:"value"`
+}
+
+type exemplar struct {
+	Labels      []foundAttribute `json:"labels"`
+	Value       float64          `json:"value"`
+	TimestampMs int64            `json:"timestampMs,string"`
+}
+
+// Defaults of the parameters of metrics.
+const (
+	defaultSince     = time.Hour
+	defaultSamples   = 120 // of a range without a step
+	defaultExemplars = 100
+	maxExemplars     = 1000
+)
+
+// parseRange parses the parameters of api/metrics: q, start, end or since, step and
+// exemplars. Times are Unix seconds or nanoseconds.
+func parseRange(v url.Values, now time.Time) (*traceql.Query, traceql.Range, error) {
+	r := traceql.Range{End: now, Exemplars: defaultExemplars}
+	since := defaultSince
+	q, err := traceql.Parse(cmp.Or(v.Get("q"), v.Get("query")))
+	if err != nil {
+		return nil, r, fmt.Errorf("q: %w", err)
+	}
+	for _, part := range []struct {
+		name string
+		set  func(string) error
+	}{
+		{"since", func(s string) (err error) { since, err = parseStep(s); return err }},
+		{"start", func(s string) (err error) { r.Start, err = parseInstant(s); return err }},
+		{"end", func(s string) (err error) { r.End, err = parseInstant(s); return err }},
+		{"step", func(s string) (err error) { r.Step, err = parseStep(s); return err }},
+		{"exemplars", func(s string) (err error) {
+			if s == "0" {
+				r.Exemplars = 0
+				return nil
+			}
+			r.Exemplars, err = parseCount(s, maxExemplars)
+			return err
+		}},
+	} {
+		if s := v.Get(part.name); s != "" {
+			if err := part.set(s); err != nil {
+				return nil, r, fmt.Errorf("%s: %w", part.name, err)
+			}
+		}
+	}
+	if r.Start.IsZero() {
+		r.Start = r.End.Add(-since)
+	}
+	if !r.Start.Before(r.End) {
+		return nil, r, errors.New("start is not before end")
+	}
+	if r.Step == 0 {
+		r.Step = max((r.End.Sub(r.Start) / defaultSamples).Round(time.Second), time.Second)
+	}
+	return q, r, nil
+}
+
+// parseInstant parses Unix seconds, which may have a fraction, or nanoseconds.
+func parseInstant(s string) (time.Time, error) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 1<<33 {
+		return time.Unix(0, n), nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f < 0 || f > 1<<33 {
+		return time.Time{}, fmt.Errorf("%q is not a time in Unix seconds or nanoseconds", s)
+	}
+	return time.Unix(0, int64(f*1e9)), nil
+}
+
+// parseStep parses a duration above zero, or its seconds.
+func parseStep(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if f, floatErr := strconv.ParseFloat(s, 64); floatErr == nil && f > 0 && f < 1<<33 {
+		d, err = time.Duration(f*1e9), nil
+	}
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is not a duration such as 30s or a number of seconds", s)
+	}
+	return d, nil
+}
+
+// queryRange serves api/metrics/query_range.
+func (h *handler) queryRange(w http.ResponseWriter, r *http.Request, _ []string) {
+	h.metrics(w, r, false)
+}
+
+// queryInstant serves api/metrics/query: one value for the whole range.
+func (h *handler) queryInstant(w http.ResponseWriter, r *http.Request, _ []string) {
+	h.metrics(w, r, true)
+}
+
+func (h *handler) metrics(w http.ResponseWriter, r *http.Request, instant bool) {
+	q, o, err := parseRange(r.URL.Query(), time.Now())
+	if err == nil && !q.IsMetrics() {
+		err = traceql.ErrNotMetrics
+	}
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	if instant {
+		o.Step, o.Exemplars = o.End.Sub(o.Start), 0
+	}
+	got, stats, err := q.Metrics(r.Context(), h.store, o)
+	switch {
+	case errors.Is(err, traceql.ErrRange), errors.Is(err, traceql.ErrTooManySeries):
+		fail(w, http.StatusBadRequest, err)
+		return
+	case err != nil:
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	series := []foundSeries{}
+	for _, s := range got.Series {
+		found := foundSeries{Labels: keyValues(s.Labels), PromLabels: s.Name()}
+		for i, v := range s.Values {
+			if v != v { // no value at this time
+				continue
+			}
+			if instant {
+				found.Value = &v
+				continue
+			}
+			found.Samples = append(found.Samples, sample{got.First.Add(time.Duration(i) * got.Step).UnixMilli(), v})
+		}
+		for _, e := range s.Exemplars {
+			labels := []foundAttribute{{"trace:id", map[string]any{"stringValue": e.TraceID.String()}}, {"span:id", map[string]any{"stringValue": e.SpanID.String()}}}
+			found.Exemplars = append(found.Exemplars, exemplar{labels, e.Value, e.At.UnixMilli()})
+		}
+		series = append(series, found)
+	}
+	writeJSON(w, map[string]any{
+		"series":  series,
+		"metrics": map[string]any{"inspectedTraces": stats.Traces, "inspectedSpans": strconv.Itoa(stats.Spans)},
+	})
+}
