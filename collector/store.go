@@ -5,6 +5,7 @@ package collector
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,10 @@ type Hints struct {
 	// A wanted trace has a span of each of these services, with each of these names, and
 	// with each of these attribute keys, on the span or on its resource.
 	Services, Names, Keys []string
+	// Values: a wanted trace has a span with each of these attributes, on the span or on
+	// its resource. Values are strings, integers, floats or booleans. Numbers are the same if
+	// their values are, and an array has the values of its elements.
+	Values []slog.Attr
 	// Errors: a wanted trace has a span with an error.
 	Errors bool
 	// A wanted trace takes at least MinDuration, and if MaxDuration is not zero at most

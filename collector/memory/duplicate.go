@@ -18,7 +18,7 @@ const maxScanned = 32
 // of the trace, or the zero block.Ref if the trace is not held. There are at most
 // block.MaxSpans spans. fresh does not modify the slice.
 func (p *partition) fresh(newest block.Ref, spans []*dendro.SpanData) []*dendro.SpanData {
-	var ids block.Filter
+	ids := make(block.Filter, 8)
 	twice := false
 	for i, s := range spans {
 		if ids.Add(hashSpanID(s.SpanID)) {
@@ -27,7 +27,7 @@ func (p *partition) fresh(newest block.Ref, spans []*dendro.SpanData) []*dendro.
 	}
 	var held, given spanSet
 	if newest != (block.Ref{}) {
-		held = p.suspects(newest, &ids, spans)
+		held = p.suspects(newest, ids, spans)
 	}
 	isHeld := func(s *dendro.SpanData) bool { return held.has(s.SpanID, s.Start) }
 	switch {
@@ -43,7 +43,7 @@ func (p *partition) fresh(newest block.Ref, spans []*dendro.SpanData) []*dendro.
 
 // suspects returns the spans of all blocks that contain one of the span ids in spans.
 // It finds no block unless a client sent a batch again.
-func (p *partition) suspects(newest block.Ref, ids *block.Filter, spans []*dendro.SpanData) (found spanSet) {
+func (p *partition) suspects(newest block.Ref, ids block.Filter, spans []*dendro.SpanData) (found spanSet) {
 	d := &p.decoder
 	add := func(b block.Block) {
 		if found == nil {

@@ -3,9 +3,11 @@ package memory
 import (
 	"hash/maphash"
 	"math"
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -54,14 +56,48 @@ func (p *partition) init(maxBytes, maxTraceBytes, segmentBytes int, readers *ato
 
 // segment is a piece of memory for blocks.
 type segment struct {
-	data   []byte        // never changes up to its length
-	latest int64         // latest start of the first block of a trace
-	keys   *block.Filter // attribute keys of the spans
+	data   []byte       // never changes up to its length
+	latest int64        // latest start of the first block of a trace
+	filter block.Filter // names and attributes of the spans
+	// longest is the largest duration of a block, errors the number of spans with an error.
+	longest   time.Duration
+	errors    int
+	continued bool // there is a block that another block continues
+}
+
+// wanted is what a trace must have.
+type wanted struct {
+	*collector.Hints
+	hashes []want // of what is in the filters of its segments
+}
+
+// want has hashes of which one must be in a filter.
+type want [2]uint64
+
+// all returns a bit for each of the hashes.
+func (w *wanted) all() uint64 { return 1<<len(w.hashes) - 1 }
+
+// has returns a bit for each of hashes that s may have.
+func (s *segment) has(hashes []want) (found uint64) {
+	for i, w := range hashes {
+		if s.filter.Has(w[0]) || s.filter.Has(w[1]) {
+			found |= 1 << i
+		}
+	}
+	return found
+}
+
+// agrees reports whether a trace that is wholly in s may be wanted.
+func (s *segment) agrees(w *wanted) bool {
+	return s.has(w.hashes) == w.all() && s.longest >= w.MinDuration && (!w.Errors || s.errors > 0)
 }
 
 const (
 	// partitionBytes is the size of an empty partition with its origins.
 	partitionBytes = 64<<10 + recentOrigins*2*maxOriginBytes
+	// filterShare determines the size of the filter of a segment: the size of the segment
+	// divided by filterShare.
+	filterShare = 64
 	// minSegmentRoom is the free space that a segment must have to get another block.
 	minSegmentRoom = 1 << 10
 	// recentOrigins is the number of resources and scopes whose encoding is kept for
@@ -153,6 +189,8 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	last := &p.segments[len(p.segments)-1]
 	p.bytes += cap(p.encoder.Data) - cap(last.data)
 	last.data = p.encoder.Data
+	last.longest = max(last.longest, time.Duration(f.End-f.First))
+	last.errors += f.Errors
 	if !held {
 		p.stats.Traces++
 		last.latest = max(last.latest, f.First)
@@ -162,6 +200,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	switch { // from here on the segment may move, because postpone can begin another
 	case held:
 		p.block(f.Previous).SetMark(block.MarkContinued)
+		p.segments[f.Previous.Segment-p.first].continued = true
 		t.entries[at].block = newest
 		p.note(batch, newest, &f, spans)
 	case isNew:
@@ -280,11 +319,14 @@ func (p *partition) makeRoom() {
 		data = make([]byte, 0, p.segmentBytes)
 	}
 	p.decoder.Forget() // the copies may be from the previous contents
-	p.bytes += p.segmentBytes
-	s := segment{data[:0], math.MinInt64, new(block.Filter)}
+	p.bytes += p.segmentBytes + p.filterBytes()
+	s := segment{data: data[:0], latest: math.MinInt64, filter: make(block.Filter, p.filterBytes()/8)}
 	p.segments = append(p.segments, s)
-	p.encoder.Begin(s.data, p.first+uint32(len(p.segments))-1, s.keys)
+	p.encoder.Begin(s.data, p.first+uint32(len(p.segments))-1, s.filter)
 }
+
+// filterBytes returns the size of the filter of a segment, a power of two.
+func (p *partition) filterBytes() int { return 1 << (bits.Len(uint(p.segmentBytes)) - 1) / filterShare }
 
 // shrink drops segments until p is within its bounds.
 func (p *partition) shrink() {
@@ -311,7 +353,7 @@ func (p *partition) dropOldest() {
 	for int(p.drained) < len(p.segments[0].data) {
 		p.dropBlock()
 	}
-	p.bytes -= cap(p.segments[0].data)
+	p.bytes -= cap(p.segments[0].data) + p.filterBytes()
 	p.segments = slices.Delete(p.segments, 0, 1)
 	p.first++
 	p.drained = 0
@@ -349,16 +391,13 @@ func (p *partition) held(id dendro.TraceID) (t *table, at int) {
 }
 
 // snapshot adds the trace whose newest block is given to t. t must be empty, but may
-// bring memory to reuse. For keys, see [Store.each].
-func (p *partition) snapshot(t *trace, newest block.Ref, keys []uint64) {
+// bring memory to reuse. It sets a bit of Block.Wanted for each of hashes that the segment of
+// the block may have.
+func (p *partition) snapshot(t *trace, newest block.Ref, hashes []want) {
 	t.id = p.block(newest).TraceID()
 	for at := newest; at != (block.Ref{}); {
 		b := p.block(at)
-		for i, key := range keys {
-			if p.segments[at.Segment-p.first].keys.Has(key) {
-				b.Keys |= 1 << i
-			}
-		}
+		b.Wanted = p.segments[at.Segment-p.first].has(hashes)
 		f := p.decoder.Open(b)
 		t.add(b, &f)
 		at = f.Previous

@@ -21,10 +21,10 @@ import (
 func encode(spans ...*dendro.SpanData) block.Block {
 	e := block.NewEncoder()
 	e.Limit = 1 << 30
-	e.Begin(nil, 1, new(block.Filter))
+	e.Begin(nil, 1, make(block.Filter, 64))
 	o := block.NewOrigin(&dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, nil)
 	e.Append(&block.Footer{}, &o, spans)
-	return block.Block{Segment: e.Data, Keys: math.MaxUint64}
+	return block.Block{Segment: e.Data, Wanted: math.MaxUint64}
 }
 
 func decode(b block.Block) ([]collector.Span, error) {
@@ -57,8 +57,9 @@ func FuzzBlock(f *testing.F) {
 	f.Add(encode(full, child, child).Segment)
 
 	f.Fuzz(func(t *testing.T, data []byte) {
-		b := block.Block{Segment: data, Keys: math.MaxUint64}
-		v := newView(collector.Scan{Attributes: []string{"text", "int"}, Hints: collector.Hints{Names: []string{"name"}, Keys: []string{"text"}}})
+		b := block.Block{Segment: data, Wanted: math.MaxUint64}
+		s := collector.Scan{Attributes: []string{"text", "int"}, Hints: collector.Hints{Names: []string{"name"}, Keys: []string{"text"}}}
+		v := &view{Scan: s, want: wantedOf(&s.Hints)}
 		_ = v.agrees(&trace{blocks: []block.Block{b}})
 		_ = v.decode(&trace{blocks: []block.Block{b}})
 		var d block.Decoder
@@ -308,7 +309,7 @@ func TestIndex(t *testing.T) {
 	p.init(1<<30, 1<<30, 1<<20, new(atomic.Int64))
 	e := block.NewEncoder()
 	e.Limit = math.MaxInt
-	e.Begin(make([]byte, 0, blocks*64), 1, new(block.Filter))
+	e.Begin(make([]byte, 0, blocks*64), 1, make(block.Filter, 64))
 	origin := block.NewOrigin(nil, nil)
 	r := rand.New(rand.NewPCG(1, 2))
 	held := map[int]block.Ref{}
@@ -366,7 +367,7 @@ func TestPartitionAddsUp(t *testing.T) {
 		stats := m.Stats()
 		bytes := partitionBytes
 		for _, s := range p.segments {
-			bytes += cap(s.data)
+			bytes += cap(s.data) + 8*len(s.filter)
 		}
 		for i := range p.index {
 			bytes += p.index[i].bytes()

@@ -17,8 +17,9 @@ import (
 func (m *Store) Scan(ctx context.Context, s collector.Scan, visit func(*collector.Trace) bool) error {
 	m.readers.Add(1)
 	defer m.readers.Add(-1)
-	sc := m.newScanner(s)
-	v := newView(s)
+	want := wantedOf(&s.Hints)
+	sc := m.newScanner(s, want)
+	v := &view{Scan: s, want: want}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -51,7 +52,7 @@ type scanner struct {
 	start, end int64 // bounds of the start of a trace
 }
 
-func (m *Store) newScanner(s collector.Scan) *scanner {
+func (m *Store) newScanner(s collector.Scan, want *wanted) *scanner {
 	sc := &scanner{traces: make([]trace, tracesPerLock), start: math.MinInt64, end: math.MaxInt64}
 	if !s.Start.IsZero() {
 		sc.start = unixNano(s.Start)
@@ -59,18 +60,32 @@ func (m *Store) newScanner(s collector.Scan) *scanner {
 	if !s.End.IsZero() {
 		sc.end = unixNano(s.End)
 	}
-	var keys []uint64
-	for _, key := range s.Hints.Keys[:min(len(s.Hints.Keys), maxKeys)] {
-		keys = append(keys, block.HashText(key))
-	}
 	for i := range m.partitions {
-		sc.walks = append(sc.walks, m.partitions[i].walk(keys))
+		sc.walks = append(sc.walks, m.partitions[i].walk(want))
 	}
 	return sc
 }
 
-// maxKeys bounds how many keys are looked for in segments: Block.Keys has a bit for each.
-const maxKeys = 64
+// maxWanted bounds how many hints are looked up in the filters of segments: Block.Wanted has a
+// bit for each.
+const maxWanted = 64
+
+func wantedOf(h *collector.Hints) *wanted {
+	var hashes []want
+	for _, a := range h.Values {
+		hashes = append(hashes, block.HashAttr(a))
+	}
+	for _, service := range h.Services {
+		hashes = append(hashes, block.HashAttr(slog.String("service.name", service)))
+	}
+	for _, name := range h.Names {
+		hashes = append(hashes, want{block.HashName(name), block.HashName(name)})
+	}
+	for _, key := range h.Keys {
+		hashes = append(hashes, want{block.HashText(key), block.HashText(key)})
+	}
+	return &wanted{h, hashes[:min(len(hashes), maxWanted)]}
+}
 
 // unixNano is [time.Time.UnixNano], saturated.
 func unixNano(t time.Time) int64 {
@@ -160,14 +175,13 @@ func (h *traceHeap) pop() trace {
 // view decodes what a scan wants of a trace. What it returns is valid until the next call.
 type view struct {
 	collector.Scan
+	want    *wanted
 	decoder block.Decoder
 	origins block.Origins
 	trace   collector.Trace
 	spans   []collector.Span
 	order   sorter
 }
-
-func newView(s collector.Scan) *view { return &view{Scan: s} }
 
 func (v *view) broken() bool { return v.decoder.Broken || v.origins.Broken }
 
@@ -177,41 +191,11 @@ func (v *view) agrees(t *trace) bool {
 	if h.Errors && t.errors == 0 || !h.EndsAfter.IsZero() && t.end < unixNano(h.EndsAfter) || t.duration() < h.MinDuration || h.MaxDuration > 0 && t.duration() > h.MaxDuration {
 		return false
 	}
-	if len(h.Keys)+len(h.Services)+len(h.Names) == 0 {
-		return true
-	}
-	var keys, services, names uint64 // a bit for each that was found
-	wanted := func(n int) uint64 { return 1<<min(n, maxKeys) - 1 }
+	var has uint64
 	for _, b := range t.blocks {
-		v.decoder.Open(b)
-		r := v.origins.Resource(v.decoder.Raw())
-		keys |= b.Keys
-		for i, key := range h.Keys[:min(len(h.Keys), maxKeys)] {
-			if keys&(1<<i) == 0 && slices.ContainsFunc(r.Attributes, func(a slog.Attr) bool { return a.Key == key }) {
-				keys |= 1 << i
-			}
-		}
-		for i, service := range h.Services[:min(len(h.Services), maxKeys)] {
-			if r.Service() == service {
-				services |= 1 << i
-			}
-		}
-		if names == wanted(len(h.Names)) {
-			continue
-		}
-		v.decoder.Raw() // skip the scope
-		head := v.decoder.First()
-		for range v.decoder.Spans {
-			v.decoder.Next(&head)
-			for i, name := range h.Names[:min(len(h.Names), maxKeys)] {
-				if v.decoder.HasName(&head, name) {
-					names |= 1 << i
-				}
-			}
-			v.decoder.Skip(&head)
-		}
+		has |= b.Wanted
 	}
-	return keys == wanted(len(h.Keys)) && services == wanted(len(h.Services)) && names == wanted(len(h.Names)) || v.broken()
+	return has == v.want.all()
 }
 
 // decode returns the spans of t with what is wanted of them.

@@ -10,12 +10,15 @@ import (
 // microseconds.
 const tracesPerLock = 128
 
+// segmentsPerLock bounds how many segments are looked through meanwhile.
+const segmentsPerLock = 16
+
 // walk iterates over the traces of a partition, from the newest segment to the oldest.
 // It goes by their first blocks: every held trace has exactly one, which stays in its
 // place whatever is added to the trace.
 type walk struct {
 	p     *partition
-	keys  []uint64  // hashes of attribute keys, see block.keys
+	want  *wanted
 	at    block.Ref // the next block
 	end   int       // length of its segment when the walk reached it
 	found int       // number of traces that next found
@@ -25,11 +28,11 @@ type walk struct {
 	latest []int64
 }
 
-func (p *partition) walk(keys []uint64) *walk {
+func (p *partition) walk(want *wanted) *walk {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle()
-	w := &walk{p: p, keys: keys, first: p.first, latest: make([]int64, len(p.segments))}
+	w := &walk{p: p, want: want, first: p.first, latest: make([]int64, len(p.segments))}
 	latest := int64(math.MinInt64)
 	for i := range p.segments {
 		latest = max(latest, p.segments[i].latest)
@@ -57,7 +60,8 @@ func (w *walk) next(traces []trace, since int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle()
-	for w.found = 0; w.found == 0 && w.at.Segment >= p.first && w.at.Segment > 0; {
+	w.found = 0
+	for step := 0; step < segmentsPerLock && w.found == 0 && w.at.Segment >= p.first && w.at.Segment > 0; step++ {
 		if w.at.Segment == p.first {
 			w.at.Offset = max(w.at.Offset, p.drained)
 		}
@@ -81,13 +85,18 @@ func (w *walk) next(traces []trace, since int64) {
 // scan appends traces of the current segment. p.mu must be held.
 func (w *walk) scan(traces []trace) {
 	b := w.p.block(w.at)
+	s := &w.p.segments[w.at.Segment-w.p.first]
+	agrees := s.agrees(w.want)
+	if !agrees && !s.continued {
+		w.at.Offset = uint32(w.end)
+	}
 	for w.found < len(traces) && int(w.at.Offset) < w.end {
 		b.At = int(w.at.Offset)
-		if !b.Continues() && b.Mark() != block.MarkVoid {
+		if mark := b.Mark(); !b.Continues() && mark != block.MarkVoid && (agrees || mark == block.MarkContinued) {
 			t := &traces[w.found]
 			t.blocks = t.blocks[:0]
 			table, at := w.p.held(b.TraceID())
-			w.p.snapshot(t, table.entries[at].block, w.keys)
+			w.p.snapshot(t, table.entries[at].block, w.want.hashes)
 			w.found++
 		}
 		w.at.Offset += b.Size()

@@ -118,6 +118,10 @@ func randomScan(r *rand.Rand) (q collector.Scan) {
 		if often() {
 			h.Keys = append(h.Keys, []string{"n", "s", "b", "host.name", "absent"}[r.IntN(5)])
 		}
+		if often() {
+			h.Values = append(h.Values, []slog.Attr{slog.Int("n", r.IntN(6)), slog.Float64("n", 2), slog.String("s", fmt.Sprint(r.IntN(4))),
+				slog.Bool("b", r.IntN(2) == 0), slog.String("host.name", "host of 1"), slog.Int("s", 1)}[r.IntN(6)])
+		}
 	}
 	if often() {
 		q.Attributes = []string{"n"}
@@ -201,7 +205,30 @@ func agrees(h collector.Hints, sum collector.Summary, spans []collector.Span) bo
 	return sum.Duration >= h.MinDuration && (h.EndsAfter.IsZero() || !end.Before(h.EndsAfter)) && (h.MaxDuration == 0 || sum.Duration <= h.MaxDuration) && (!h.Errors || sum.Errors > 0) &&
 		each(h.Services, func(s collector.Span, text string) bool { return s.Resource.Service() == text }) &&
 		each(h.Names, func(s collector.Span, text string) bool { return s.Name == text }) &&
+		!slices.ContainsFunc(h.Values, func(a slog.Attr) bool {
+			return !slices.ContainsFunc(spans, func(s collector.Span) bool {
+				return slices.ContainsFunc(slices.Concat(s.Attributes, s.Resource.Attributes), func(b slog.Attr) bool { return a.Key == b.Key && sameValue(a.Value, b.Value) })
+			})
+		}) &&
 		each(h.Keys, func(s collector.Span, text string) bool {
 			return value(s.Attributes, text) != "absent" || value(s.Resource.Attributes, text) != "absent"
 		})
+}
+
+// sameValue reports whether a and b are the same text, boolean or number.
+func sameValue(a, b slog.Value) bool {
+	number := func(v slog.Value) (float64, bool) {
+		switch v.Kind() {
+		case slog.KindInt64:
+			return float64(v.Int64()), true
+		case slog.KindFloat64:
+			return v.Float64(), true
+		}
+		return 0, false
+	}
+	if x, ok := number(a); ok {
+		y, ok := number(b)
+		return ok && x == y
+	}
+	return a.Kind() == b.Kind() && a.Equal(b)
 }

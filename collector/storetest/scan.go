@@ -3,7 +3,9 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,6 +63,36 @@ func manyTraces(t *testing.T, s collector.Store) {
 	})
 	equal(t, "error", err, error(nil))
 	equal(t, "traces", len(visited), n)
+}
+
+// rareThings looks for what one of many traces has, in a block of its own that came late.
+func rareThings(t *testing.T, s collector.Store) {
+	const n = 20_000
+	for i := 1; i <= n; i++ {
+		collect(t, s, batch("a", span(i, i, 0, "root", int64(i), slog.Int("n", i), slog.String("id", fmt.Sprint("id ", i)))))
+	}
+	late := failed(lasting(span(5, n+1, 5, "rare name", 6, slog.Int("rare", 1), slog.Any("list", []string{"x", "rare element"})), 100_000))
+	collect(t, s, batch("rare service", late))
+	visits := func(what string, h collector.Hints, want int) {
+		t.Helper()
+		if got := numbers(scan(t, s, collector.Scan{Hints: h})); !slices.Contains(got, want) {
+			t.Errorf("%s: trace %d is not among %d", what, want, len(got))
+		}
+	}
+	visits("key", collector.Hints{Keys: []string{"rare"}}, 5)
+	visits("name", collector.Hints{Names: []string{"rare name"}}, 5)
+	visits("service", collector.Hints{Services: []string{"rare service", "a"}}, 5)
+	visits("error", collector.Hints{Errors: true}, 5)
+	visits("duration", collector.Hints{MinDuration: time.Minute}, 5)
+	visits("value", collector.Hints{Values: []slog.Attr{slog.Int("rare", 1)}}, 5)
+	visits("value, as a float", collector.Hints{Values: []slog.Attr{slog.Float64("rare", 1)}}, 5)
+	visits("values of two spans", collector.Hints{Values: []slog.Attr{slog.Int("n", 5), slog.Int("rare", 1)}}, 5)
+	visits("element", collector.Hints{Values: []slog.Attr{slog.String("list", "rare element")}}, 5)
+	visits("resource", collector.Hints{Values: []slog.Attr{slog.String("host.name", "host of rare service")}}, 5)
+	for i := 1; i <= n; i += 997 {
+		visits("number", collector.Hints{Values: []slog.Attr{slog.Int("n", i)}}, i)
+		visits("text", collector.Hints{Values: []slog.Attr{slog.String("id", fmt.Sprint("id ", i))}}, i)
+	}
 }
 
 func stopsEarly(t *testing.T, s collector.Store) {

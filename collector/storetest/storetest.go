@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"scan: newest first", newestFirst},
 		{"scan: same start", sameStart},
 		{"scan: many traces", manyTraces},
+		{"scan: rare things", rareThings},
 		{"scan: stops early", stopsEarly},
 		{"scan: time", timeRange},
 		{"scan: what is wanted", wanted},

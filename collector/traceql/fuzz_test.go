@@ -218,6 +218,12 @@ func agrees(t *testing.T, text string, h collector.Hints, tr *Trace) {
 			return !lookUp(s.Attributes, key).IsNil() || !lookUp(s.Resource.Attributes, key).IsNil()
 		})
 	}
+	for _, a := range h.Values {
+		equals := func(v Value) bool { return satisfies(v, OpEqual, ValueOf(a.Value), nil) }
+		wrong = wrong || !some(func(s *collector.Span) bool {
+			return equals(lookUp(s.Attributes, a.Key)) || equals(lookUp(s.Resource.Attributes, a.Key))
+		})
+	}
 	if wrong {
 		t.Fatalf("%s: hints %+v exclude %s", text, h, describe(tr))
 	}

@@ -1,6 +1,7 @@
 package traceql
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 
@@ -174,7 +175,11 @@ func (h hints) expr(x expr) {
 			}
 			fallthrough
 		case scopeAny, ScopeSpan:
-			h.Keys = append(h.Keys, f.Key)
+			if value, ok := v.slog(); ok && equal {
+				h.Values = append(h.Values, slog.Attr{Key: f.Key, Value: value})
+			} else {
+				h.Keys = append(h.Keys, f.Key)
+			}
 		}
 	case SpanName, TraceRootName:
 		if equal && v.typ == TypeString {

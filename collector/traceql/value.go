@@ -99,6 +99,21 @@ func ValueOf(v slog.Value) Value {
 	return String(v.String())
 }
 
+// slog returns a text, a number or a boolean as the value of an attribute.
+func (v Value) slog() (slog.Value, bool) {
+	switch v.typ {
+	case TypeString:
+		return slog.StringValue(v.s), true
+	case TypeInt, TypeDuration:
+		return slog.Int64Value(v.n), true
+	case TypeFloat:
+		return slog.Float64Value(v.f), true
+	case TypeBool:
+		return slog.BoolValue(v.n != 0), true
+	}
+	return slog.Value{}, false
+}
+
 func arrayOf[T any](list []T, value func(T) Value) Value {
 	out := make([]Value, len(list))
 	for i, x := range list {

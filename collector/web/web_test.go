@@ -277,7 +277,7 @@ func TestTempoSearch(t *testing.T) {
 	equalJSON(t, followed(t, server.URL+"/api/search?minDuration=10s").body, `{"traces":[],"metrics":{"inspectedTraces":2,"inspectedSpans":"8"}}`)
 
 	followed(t, server.URL+"/api/search?q="+url.QueryEscape(`{ span.http.route = "/x" && status = error }`))
-	testkit.Equal(t, "the store is asked", fmt.Sprintf("%+v", store.asked.Hints), fmt.Sprintf("%+v", collector.Hints{Keys: []string{"http.route"}, Errors: true}))
+	testkit.Equal(t, "the store is asked", fmt.Sprintf("%+v", store.asked.Hints), fmt.Sprintf("%+v", collector.Hints{Values: []slog.Attr{slog.String("http.route", "/x")}, Errors: true}))
 
 	var found struct {
 		Traces []struct{ SpanSets []json.RawMessage }

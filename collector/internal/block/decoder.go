@@ -17,7 +17,7 @@ var ErrBroken = errors.New("collector: broken block")
 type Block struct {
 	Segment []byte // up to the end of the block, or beyond
 	At      int
-	Keys    uint64 // a bit for each wanted attribute key that spans of the segment may have
+	Wanted  uint64 // a bit for each wanted thing that the segment may have
 }
 
 // Mark returns the mark of the block.

@@ -110,7 +110,7 @@ type Encoder struct {
 	Limit  int    // bound of len(Data)
 	full   bool   // the limit was reached
 
-	keys   *Filter                 // attribute keys of the spans in the segment
+	filter Filter                  // names and attributes in the segment
 	ids    [MaxSpans]dendro.SpanID // of the spans in the block
 	recent *recent                 // if nil, texts and attributes are written in full
 }
@@ -135,6 +135,7 @@ type pattern struct {
 	n      uint32 // 0 if there is no pattern
 	texts  uint32 // a bit for each value that is a text
 	keys   [maxPattern]string
+	hashes [maxPattern]uint64 // of keys
 	values [maxPattern]uint64 // a place, or the result of scalar
 }
 
@@ -158,9 +159,10 @@ var textSeed = maphash.MakeSeed()
 // NewEncoder returns an encoder without a segment.
 func NewEncoder() Encoder { return Encoder{recent: new(recent)} }
 
-// Begin starts a new segment. The keys of the attributes of its spans are added to keys.
-func (e *Encoder) Begin(data []byte, number uint32, keys *Filter) {
-	e.Data, e.Number, e.keys = data, number, keys
+// Begin starts a new segment. The names of its spans, and the keys and values of the
+// attributes of its spans and resources are added to filter.
+func (e *Encoder) Begin(data []byte, number uint32, filter Filter) {
+	e.Data, e.Number, e.filter = data, number, filter
 	*e.recent = recent{}
 }
 
@@ -204,6 +206,9 @@ func (e *Encoder) Append(f *Footer, o *Origin, spans []*dendro.SpanData) (tooLar
 	if o.segment == e.Number {
 		b = appendReference(appendReference(b, o.resourceAt), o.scopeAt)
 	} else {
+		if o.resourceOf != nil {
+			e.filter.attrs(o.resourceOf.Attributes)
+		}
 		b, o.resourceAt = e.textAt(b, o.resource)
 		b, o.scopeAt = e.textAt(b, o.scope)
 	}
@@ -382,18 +387,19 @@ func (e *Encoder) attrs(b []byte, attrs []slog.Attr) []byte {
 func (e *Encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 	attrs := s.Attributes
 	n := len(attrs)
+	name := HashText(s.Name)
+	e.filter.Add(pair(hashName, name))
 	if n == 0 || n > maxPattern || e.recent == nil {
-		for i := range attrs {
-			e.keys.Add(HashText(attrs[i].Key))
-		}
+		e.filter.attrs(attrs)
 		return e.attrs(b, attrs)
 	}
-	p := &e.recent.patterns[(HashText(s.Name)+uint64(n))%recentPatterns]
+	p := &e.recent.patterns[(name+uint64(n))%recentPatterns]
 	if same, ok := p.like(b, attrs); ok {
 		b = appendUvarint(b, uint64(p.at)<<1|1)
 		b = appendUvarint(b, same)
 		for i := range attrs {
 			if same&(1<<i) == 0 {
+				e.filter.Add(pair(p.hashes[i], hashValue(attrs[i].Value)))
 				b = e.value(b, attrs[i].Value)
 			}
 		}
@@ -403,9 +409,11 @@ func (e *Encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 	b = appendUvarint(b, uint64(n)<<1)
 	for i := range attrs {
 		key, v := attrs[i].Key, attrs[i].Value
-		e.keys.Add(HashText(key))
+		hash := HashText(key)
+		e.filter.Add(hash)
+		e.filter.Add(pair(hash, hashValue(v)))
 		b = e.text(b, key)
-		p.keys[i] = key
+		p.keys[i], p.hashes[i] = key, hash
 		if v.Kind() == slog.KindString {
 			var at place
 			b, at = e.textPlace(b, v.String())

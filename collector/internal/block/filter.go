@@ -1,24 +1,84 @@
 package block
 
-// Filter is a Bloom filter: a set of hashes that may report a hash that was never
-// added.
-type Filter [8]uint64
+import (
+	"log/slog"
+	"math"
+	"math/bits"
+)
 
-func (f *Filter) place(hash uint64) (word *uint64, bit uint64) {
-	n := hash % (64 * uint64(len(f)))
-	return &f[n/64], 1 << (n % 64)
+// Filter is a Bloom filter with two bits for each hash: a set of hashes that may report a
+// hash that was never added. Its length is a power of two.
+type Filter []uint64
+
+// places returns where the two bits of hash are.
+func (f Filter) places(hash uint64) (word1, bit1, word2, bit2 uint64) {
+	mask := uint64(len(f))*64 - 1
+	a, b := hash&mask, (hash*multiplier)>>32&mask
+	return a / 64, 1 << (a % 64), b / 64, 1 << (b % 64)
 }
 
 // Add adds hash and reports whether it may have been added before.
-func (f *Filter) Add(hash uint64) bool {
-	word, bit := f.place(hash)
-	had := *word&bit != 0
-	*word |= bit
+func (f Filter) Add(hash uint64) bool {
+	word1, bit1, word2, bit2 := f.places(hash)
+	had := f[word1]&bit1 != 0 && f[word2]&bit2 != 0
+	f[word1] |= bit1
+	f[word2] |= bit2
 	return had
 }
 
 // Has reports whether hash may have been added.
-func (f *Filter) Has(hash uint64) bool {
-	word, bit := f.place(hash)
-	return *word&bit != 0
+func (f Filter) Has(hash uint64) bool {
+	word1, bit1, word2, bit2 := f.places(hash)
+	return f[word1]&bit1 != 0 && f[word2]&bit2 != 0
+}
+
+// Hashes of what is not a text.
+const (
+	hashName  = 0x9fb21c651e98df25 // of the name of a span, in place of a key
+	hashOther = 0xd6e8feb86659fd93 // of values that have no hash of their own, such as arrays
+	hashTrue  = 0xa0761d6478bd642f
+	hashFalse = 0xe7037ed1a0b428db
+)
+
+// pair combines the hashes of a key and a value.
+func pair(key, value uint64) uint64 {
+	h := (key ^ bits.RotateLeft64(value, 29)) * multiplier
+	return h ^ h>>29
+}
+
+// HashName returns the hash of the name of a span, as it is in the filter of a segment.
+func HashName(name string) uint64 { return pair(hashName, HashText(name)) }
+
+// HashAttr returns the hashes of an attribute, of which one is in the filter of a segment
+// with a span or a resource that has it, or has an array with the value. Numbers are the same
+// if their values are.
+func HashAttr(a slog.Attr) [2]uint64 {
+	key := HashText(a.Key)
+	return [2]uint64{pair(key, hashValue(a.Value)), pair(key, hashOther)}
+}
+
+func hashValue(v slog.Value) uint64 {
+	switch v.Kind() {
+	case slog.KindString:
+		return HashText(v.String())
+	case slog.KindInt64:
+		return math.Float64bits(float64(v.Int64())) * multiplier
+	case slog.KindFloat64:
+		return math.Float64bits(v.Float64()+0) * multiplier // + 0: there is a negative zero
+	case slog.KindBool:
+		if v.Bool() {
+			return hashTrue
+		}
+		return hashFalse
+	}
+	return hashOther
+}
+
+// attrs adds attributes.
+func (f Filter) attrs(attrs []slog.Attr) {
+	for i := range attrs {
+		key := HashText(attrs[i].Key)
+		f.Add(key)
+		f.Add(pair(key, hashValue(attrs[i].Value)))
+	}
 }
