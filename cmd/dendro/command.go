@@ -23,11 +23,14 @@ const usage = `dendro receives spans and shows them.
 
 Usage:
 
-  dendro serve [flags]   receive OTLP, keep it in memory, show it on a page
-  dendro version         print the version
-  dendro help            print this
+  dendro serve [flags]           receive OTLP, keep it in memory, show it on a page
+  dendro query [flags] QUERY     find traces with TraceQL
+  dendro metrics [flags] QUERY   time series of a TraceQL metrics query
+  dendro trace [flags] ID        print a trace as a tree
+  dendro version                 print the version
+  dendro help                    print this
 
-"dendro serve -help" lists the flags.
+"dendro COMMAND -help" lists the flags of a command.
 `
 
 // run runs the program and returns its exit code. When ctx is done, "serve" shuts
@@ -40,6 +43,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch command {
 	case "serve":
 		return runServe(ctx, args, stdout, stderr)
+	case "query":
+		return runQuery(ctx, args, stdout, stderr)
+	case "metrics":
+		return runMetrics(ctx, args, stdout, stderr)
+	case "trace":
+		return runTrace(ctx, args, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "dendro %s, %s, %s/%s\n", dendro.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitOK
