@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/memory"
@@ -277,6 +278,61 @@ func BenchmarkQuery(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, _, err := q.Search(b.Context(), m, traceql.SearchOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkTags asks a store of two million spans for the keys and values of attributes.
+func BenchmarkTags(b *testing.B) {
+	m := memory.New(memory.Options{MaxBytes: 1 << 30})
+	for i := range 400_000 {
+		if err := m.Collect(request(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("keys", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := traceql.All().Keys(b.Context(), m, time.Time{}, time.Time{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, name := range []string{"resource.service.name", "name", "span.http.route", "span.absent"} {
+		f, err := traceql.ParseField(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := traceql.All().Values(b.Context(), m, f, time.Time{}, time.Time{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkMetrics makes series of two million spans.
+func BenchmarkMetrics(b *testing.B) {
+	m := memory.New(memory.Options{MaxBytes: 1 << 30})
+	for i := range 400_000 {
+		if err := m.Collect(request(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	start := time.Unix(0, 1_700_000_000_000_000_000)
+	for _, query := range []string{"{ } | rate() by(resource.service.name)", "{ } | quantile_over_time(duration, .5, .99) by(name)"} {
+		q, err := traceql.Parse(query)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(query, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := q.Metrics(b.Context(), m, traceql.Range{Start: start, End: start.Add(10 * time.Minute), Step: 10 * time.Second}); err != nil {
 					b.Fatal(err)
 				}
 			}

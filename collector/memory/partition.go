@@ -311,22 +311,30 @@ func (p *partition) makeRoom() {
 		}
 	}
 	var data []byte
-	for p.bytes+p.segmentBytes > p.maxBytes && len(p.segments) > 0 {
-		data = p.segments[0].data
+	var filter block.Filter
+	for p.bytes+p.segmentSize() > p.maxBytes && len(p.segments) > 0 {
+		data, filter = p.segments[0].data, p.segments[0].filter
 		p.dropOldest()
 	}
+	if filter == nil {
+		filter = make(block.Filter, p.filterBytes()/8)
+	}
+	clear(filter) // read with the lock alone
 	if cap(data) != p.segmentBytes || p.readers.Load() > 0 {
 		data = make([]byte, 0, p.segmentBytes)
 	}
 	p.decoder.Forget() // the copies may be from the previous contents
-	p.bytes += p.segmentBytes + p.filterBytes()
-	s := segment{data: data[:0], latest: math.MinInt64, filter: make(block.Filter, p.filterBytes()/8)}
+	p.bytes += p.segmentSize()
+	s := segment{data: data[:0], latest: math.MinInt64, filter: filter}
 	p.segments = append(p.segments, s)
 	p.encoder.Begin(s.data, p.first+uint32(len(p.segments))-1, s.filter)
 }
 
 // filterBytes returns the size of the filter of a segment, a power of two.
 func (p *partition) filterBytes() int { return 1 << (bits.Len(uint(p.segmentBytes)) - 1) / filterShare }
+
+// segmentSize returns what a segment takes.
+func (p *partition) segmentSize() int { return p.segmentBytes + p.filterBytes() }
 
 // shrink drops segments until p is within its bounds.
 func (p *partition) shrink() {
@@ -339,7 +347,7 @@ func (p *partition) shrink() {
 // segment, drain empties it to the extent that the newest one is filled.
 func (p *partition) drain() {
 	p.shrink()
-	if p.bytes+p.segmentBytes <= p.maxBytes || len(p.segments) < 2 {
+	if p.bytes+p.segmentSize() <= p.maxBytes || len(p.segments) < 2 {
 		return
 	}
 	oldest, newest := len(p.segments[0].data), len(p.segments[len(p.segments)-1].data)

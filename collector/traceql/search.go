@@ -17,6 +17,7 @@ const (
 	MaxLimit     = 1000
 	DefaultSpans = 3
 	MaxSpans     = 1000
+	MaxSets      = 100 // of a trace
 )
 
 // SearchOptions bounds a search. The zero value is ready to use.
@@ -71,7 +72,7 @@ func (q *Query) Search(ctx context.Context, r collector.Reader, o SearchOptions)
 	out := []Result{}
 	err := q.scan(ctx, r, o.Start, o.End, nil, &stats, func(t *Trace, sets []Spanset) bool {
 		res := Result{Summary: t.Summary()}
-		for _, set := range sets {
+		for _, set := range sets[:min(len(sets), MaxSets)] {
 			res.Sets = append(res.Sets, t.result(set, fields, spans))
 		}
 		out = append(out, res)
@@ -138,9 +139,12 @@ func (f Field) Name() string {
 // [Query.Keys].
 const MaxValues = 1000
 
+// MaxInspected bounds how many traces [Query.Keys] and [Query.Values] read, the newest first.
+const MaxInspected = 20_000
+
 // Keys returns the keys of the attributes of the spans that q selects, by the name of their
-// scope, sorted.
-func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Time) (map[string][]string, error) {
+// scope, sorted. They are those of the newest MaxInspected traces that the store has to read.
+func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Time) (map[string][]string, Stats, error) {
 	keys := map[string]map[string]struct{}{}
 	add := func(scope, key string) {
 		if keys[scope] == nil {
@@ -152,7 +156,8 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Ti
 	}
 	origins := map[any]bool{}
 	all := func(s *collector.Scan) { s.AllAttributes, s.Details = true, true }
-	err := q.scan(ctx, r, start, end, all, new(Stats), func(t *Trace, sets []Spanset) bool {
+	var stats Stats
+	err := q.scan(ctx, r, start, end, all, &stats, func(t *Trace, sets []Spanset) bool {
 		for _, set := range sets {
 			for _, i := range set.Spans {
 				s := &t.Spans[i]
@@ -183,25 +188,28 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Ti
 				}
 			}
 		}
-		return true
+		return stats.Traces < MaxInspected
 	})
 	out := map[string][]string{}
 	for scope, set := range keys {
 		out[scope] = slices.Sorted(maps.Keys(set))
 	}
-	return out, err
+	return out, stats, err
 }
 
 // Values returns different values that f has for the spans that q selects, at most
-// MaxValues, sorted by type and value. The elements of arrays are values of their own.
-func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, end time.Time) ([]Value, error) {
+// MaxValues, sorted by type and value, of the newest MaxInspected traces that the store has to
+// read. The elements of arrays are values of their own.
+func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, end time.Time) ([]Value, Stats, error) {
 	type key struct {
 		typ  Type
 		text string
 	}
 	seen := map[key]Value{}
-	of := Query{stages: append(slices.Clone(q.stages), selects{[]Field{f}})}
-	err := of.scan(ctx, r, start, end, nil, new(Stats), func(t *Trace, sets []Spanset) bool {
+	exists := binary{OpNotEqual, f, literal{}, nil}
+	of := Query{stages: append(slices.Clone(q.stages), spansetStage{filter{exists}})}
+	var stats Stats
+	err := of.scan(ctx, r, start, end, nil, &stats, func(t *Trace, sets []Spanset) bool {
 		for _, set := range sets {
 			for _, i := range set.Spans {
 				v := t.value(f, i)
@@ -219,14 +227,14 @@ func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, 
 				}
 			}
 		}
-		return true
+		return stats.Traces < MaxInspected
 	})
 	return slices.SortedFunc(maps.Values(seen), func(a, b Value) int {
 		if order, ok := compare(a, b); ok {
 			return order
 		}
 		return int(a.typ) - int(b.typ)
-	}), err
+	}), stats, err
 }
 
 // KnownValues returns the values of fields that always have the same, such as status, and

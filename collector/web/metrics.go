@@ -161,6 +161,6 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request, instant bool) 
 	}
 	writeJSON(w, map[string]any{
 		"series":  series,
-		"metrics": map[string]any{"inspectedTraces": stats.Traces, "inspectedSpans": strconv.Itoa(stats.Spans)},
+		"metrics": metricsOf(stats),
 	})
 }

@@ -77,6 +77,11 @@ func anyValue(v traceql.Value) map[string]any {
 	return map[string]any{"stringValue": v.Text()}
 }
 
+// metricsOf returns what a query has read, as Tempo says it.
+func metricsOf(stats traceql.Stats) map[string]any {
+	return map[string]any{"inspectedTraces": stats.Traces, "inspectedSpans": strconv.Itoa(stats.Spans)}
+}
+
 // rootMissing is Tempo's name of a trace whose root span has not arrived.
 const rootMissing = "<root span not yet received>"
 
@@ -117,6 +122,6 @@ func (h *handler) search(w http.ResponseWriter, r *http.Request, _ []string) {
 	}
 	writeJSON(w, map[string]any{
 		"traces":  traces,
-		"metrics": map[string]any{"inspectedTraces": stats.Traces, "inspectedSpans": strconv.Itoa(stats.Spans)},
+		"metrics": metricsOf(stats),
 	})
 }
