@@ -70,6 +70,9 @@ type Hints struct {
 	// its resource. Values are strings, integers, floats or booleans. Numbers are the same if
 	// their values are, and an array has the values of its elements.
 	Values []slog.Attr
+	// Texts is like Values for strings that are the text of any value: "200" is also the
+	// number 200, and "true" the boolean.
+	Texts []slog.Attr
 	// Errors: a wanted trace has a span with an error.
 	Errors bool
 	// A wanted trace takes at least MinDuration, and if MaxDuration is not zero at most

@@ -72,7 +72,7 @@ type wanted struct {
 }
 
 // want has hashes of which one must be in a filter.
-type want [2]uint64
+type want []uint64
 
 // all returns a bit for each of the hashes.
 func (w *wanted) all() uint64 { return 1<<len(w.hashes) - 1 }
@@ -80,7 +80,7 @@ func (w *wanted) all() uint64 { return 1<<len(w.hashes) - 1 }
 // has returns a bit for each of hashes that s may have.
 func (s *segment) has(hashes []want) (found uint64) {
 	for i, w := range hashes {
-		if s.filter.Has(w[0]) || s.filter.Has(w[1]) {
+		if slices.ContainsFunc(w, s.filter.Has) {
 			found |= 1 << i
 		}
 	}

@@ -75,14 +75,17 @@ func wantedOf(h *collector.Hints) *wanted {
 	for _, a := range h.Values {
 		hashes = append(hashes, block.HashAttr(a))
 	}
+	for _, a := range h.Texts {
+		hashes = append(hashes, block.HashAttrText(a.Key, a.Value.String()))
+	}
 	for _, service := range h.Services {
 		hashes = append(hashes, block.HashAttr(slog.String("service.name", service)))
 	}
 	for _, name := range h.Names {
-		hashes = append(hashes, want{block.HashName(name), block.HashName(name)})
+		hashes = append(hashes, want{block.HashName(name)})
 	}
 	for _, key := range h.Keys {
-		hashes = append(hashes, want{block.HashText(key), block.HashText(key)})
+		hashes = append(hashes, want{block.HashText(key)})
 	}
 	return &wanted{h, hashes[:min(len(hashes), maxWanted)]}
 }

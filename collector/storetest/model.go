@@ -124,6 +124,9 @@ func randomScan(r *rand.Rand) (q collector.Scan) {
 		}
 	}
 	if often() {
+		h.Texts = append(h.Texts, []slog.Attr{slog.String("n", fmt.Sprint(r.IntN(6))), slog.String("b", "true"), slog.String("s", "2"), slog.String("host.name", "host of 0")}[r.IntN(4)])
+	}
+	if often() {
 		q.Attributes = []string{"n"}
 	}
 	q.AllAttributes, q.Details = often(), often()
@@ -205,6 +208,11 @@ func agrees(h collector.Hints, sum collector.Summary, spans []collector.Span) bo
 	return sum.Duration >= h.MinDuration && (h.EndsAfter.IsZero() || !end.Before(h.EndsAfter)) && (h.MaxDuration == 0 || sum.Duration <= h.MaxDuration) && (!h.Errors || sum.Errors > 0) &&
 		each(h.Services, func(s collector.Span, text string) bool { return s.Resource.Service() == text }) &&
 		each(h.Names, func(s collector.Span, text string) bool { return s.Name == text }) &&
+		!slices.ContainsFunc(h.Texts, func(a slog.Attr) bool {
+			return !slices.ContainsFunc(spans, func(s collector.Span) bool {
+				return value(s.Attributes, a.Key) == a.Value.String() || value(s.Resource.Attributes, a.Key) == a.Value.String()
+			})
+		}) &&
 		!slices.ContainsFunc(h.Values, func(a slog.Attr) bool {
 			return !slices.ContainsFunc(spans, func(s collector.Span) bool {
 				return slices.ContainsFunc(slices.Concat(s.Attributes, s.Resource.Attributes), func(b slog.Attr) bool { return a.Key == b.Key && sameValue(a.Value, b.Value) })

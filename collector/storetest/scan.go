@@ -87,6 +87,9 @@ func rareThings(t *testing.T, s collector.Store) {
 	visits("value", collector.Hints{Values: []slog.Attr{slog.Int("rare", 1)}}, 5)
 	visits("value, as a float", collector.Hints{Values: []slog.Attr{slog.Float64("rare", 1)}}, 5)
 	visits("values of two spans", collector.Hints{Values: []slog.Attr{slog.Int("n", 5), slog.Int("rare", 1)}}, 5)
+	visits("text of a number", collector.Hints{Texts: []slog.Attr{slog.String("rare", "1")}}, 5)
+	visits("text", collector.Hints{Texts: []slog.Attr{slog.String("id", "id 5")}}, 5)
+	visits("text of an element", collector.Hints{Texts: []slog.Attr{slog.String("list", "rare element")}}, 5)
 	visits("element", collector.Hints{Values: []slog.Attr{slog.String("list", "rare element")}}, 5)
 	visits("resource", collector.Hints{Values: []slog.Attr{slog.String("host.name", "host of rare service")}}, 5)
 	for i := 1; i <= n; i += 997 {

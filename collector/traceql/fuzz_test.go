@@ -224,6 +224,14 @@ func agrees(t *testing.T, text string, h collector.Hints, tr *Trace) {
 			return equals(lookUp(s.Attributes, a.Key)) || equals(lookUp(s.Resource.Attributes, a.Key))
 		})
 	}
+	for _, a := range h.Texts {
+		has := func(v Value) bool {
+			return v.Text() == a.Value.String() && !v.IsNil() || slices.ContainsFunc(v.list, func(e Value) bool { return e.Text() == a.Value.String() })
+		}
+		wrong = wrong || !some(func(s *collector.Span) bool {
+			return has(lookUp(s.Attributes, a.Key)) || has(lookUp(s.Resource.Attributes, a.Key))
+		})
+	}
 	if wrong {
 		t.Fatalf("%s: hints %+v exclude %s", text, h, describe(tr))
 	}

@@ -2,6 +2,7 @@ package traceql
 
 import (
 	"log/slog"
+	"regexp/syntax"
 	"slices"
 	"time"
 
@@ -177,6 +178,8 @@ func (h hints) expr(x expr) {
 		case scopeAny, ScopeSpan:
 			if value, ok := v.slog(); ok && equal {
 				h.Values = append(h.Values, slog.Attr{Key: f.Key, Value: value})
+			} else if text, ok := onlyText(v.s); ok && op == OpMatch {
+				h.Texts = append(h.Texts, slog.String(f.Key, text))
 			} else {
 				h.Keys = append(h.Keys, f.Key)
 			}
@@ -194,6 +197,15 @@ func (h hints) expr(x expr) {
 	case SpanDuration, TraceDuration:
 		h.duration(f.Intrinsic, op, v.Value)
 	}
+}
+
+// onlyText returns the only text that a regular expression matches, if there is just one.
+func onlyText(pattern string) (text string, ok bool) {
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil || re.Op != syntax.OpLiteral && re.Op != syntax.OpEmptyMatch || re.Flags&syntax.FoldCase != 0 {
+		return "", false
+	}
+	return string(re.Rune), true
 }
 
 // duration adds what a comparison of a duration says about the duration of the trace, which

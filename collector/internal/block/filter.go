@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math"
 	"math/bits"
+	"strconv"
 )
 
 // Filter is a Bloom filter with two bits for each hash: a set of hashes that may report a
@@ -52,9 +53,22 @@ func HashName(name string) uint64 { return pair(hashName, HashText(name)) }
 // HashAttr returns the hashes of an attribute, of which one is in the filter of a segment
 // with a span or a resource that has it, or has an array with the value. Numbers are the same
 // if their values are.
-func HashAttr(a slog.Attr) [2]uint64 {
+func HashAttr(a slog.Attr) []uint64 {
 	key := HashText(a.Key)
-	return [2]uint64{pair(key, hashValue(a.Value)), pair(key, hashOther)}
+	return []uint64{pair(key, hashValue(a.Value)), pair(key, hashOther)}
+}
+
+// HashAttrText is HashAttr for attributes with a value of which text is the text.
+func HashAttrText(key, text string) []uint64 {
+	hashes := HashAttr(slog.String(key, text))
+	of := func(v slog.Value) { hashes = append(hashes, pair(HashText(key), hashValue(v))) }
+	if f, err := strconv.ParseFloat(text, 64); err == nil {
+		of(slog.Float64Value(f))
+	}
+	if b, err := strconv.ParseBool(text); err == nil {
+		of(slog.BoolValue(b))
+	}
+	return hashes
 }
 
 func hashValue(v slog.Value) uint64 {
