@@ -158,6 +158,12 @@ func (x *exchange) describeRequest(method string) {
 	}
 }
 
+// refused reports whether the status is one that a router answers with if no route matches.
+func (x *exchange) refused() bool {
+	status := x.writer.status.Load()
+	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed
+}
+
 // finish runs when the next handler has returned or panicked with p. name is the name
 // of the span without a route. began is when the handler was called; it is zero if
 // there is no hook.

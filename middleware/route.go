@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,14 +93,45 @@ func (t *route) pattern(x *exchange) string {
 		c = chi.RouteContext(x.Context)
 	}
 	before, last := x.outer.Pattern, x.request.Pattern // set by routers that got the request itself, not a copy
-	if c != nil && len(c.RoutePatterns) == 1 && c.RoutePatterns[0] == last && before == "" && told == &nothing {
+	matched := c.RoutePattern()
+	if x.refused() && onlyMounted(c) {
+		if before == matched {
+			before = ""
+		}
+		if last == matched {
+			last = before
+		}
+		matched = ""
+	} else if c != nil && len(c.RoutePatterns) == 1 && c.RoutePatterns[0] == last && before == "" && told == &nothing {
 		return last // set by the chi router; the other sources agree
 	}
-	pattern := closer(c.RoutePattern(), pathOf(before))
+	pattern := closer(matched, pathOf(before))
 	if last != before {
 		pattern = closer(pathOf(last), pattern)
 	}
 	return closer(told.route, pattern)
+}
+
+// onlyMounted reports whether the last pattern of c is that of a router mounted in another,
+// which has found no route of its own.
+func onlyMounted(c *chi.Context) bool {
+	if c == nil || len(c.RoutePatterns) == 0 {
+		return false
+	}
+	routes := c.Routes
+	for _, pattern := range c.RoutePatterns {
+		if routes == nil {
+			return false
+		}
+		mount := strings.TrimSuffix(pattern, "/") + "/*" // a mount at /api has the patterns /api, /api/ and /api/*
+		all := routes.Routes()
+		i := slices.IndexFunc(all, func(r chi.Route) bool { return r.Pattern == pattern || r.Pattern == mount })
+		if i < 0 || all[i].SubRoutes == nil {
+			return false
+		}
+		routes = all[i].SubRoutes
+	}
+	return true
 }
 
 // closer returns the pattern that names more segments of the path, or inner if both
@@ -155,6 +187,9 @@ func (t *route) follow(x *exchange, router http.Handler, w http.ResponseWriter, 
 		pattern, last := c.RoutePattern(), ""
 		if r.Pattern != before && pathOf(r.Pattern) != pattern {
 			last = join(front, pathOf(r.Pattern))
+		}
+		if x.refused() && onlyMounted(c) {
+			pattern = ""
 		}
 		if !whole {
 			pattern = join(front, pattern)

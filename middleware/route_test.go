@@ -34,11 +34,16 @@ func chiRoutes(r chi.Router) {
 			r.Get("/users/{user}", ok)
 		})
 		r.Route("/v2", func(r chi.Router) { r.Get("/items/{item}/parts/*", ok) })
+		r.Get("/gone/{id}", http.NotFound)
 	})
 	mounted := chi.NewRouter()
 	mounted.Get("/in/{side}", ok)
 	r.Mount("/mounted", mounted)
-	r.Handle("/files/*", http.HandlerFunc(ok))
+	r.Handle("/files/*", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/none") {
+			http.NotFound(w, r)
+		}
+	}))
 }
 
 var chiNames = map[[2]string]string{
@@ -53,7 +58,14 @@ var chiNames = map[[2]string]string{
 	{"PUT", "/files/a/b"}:                  "PUT /files/*",
 	{"GET", "/orders/nan"}:                 "GET",    // 404
 	{"DELETE", "/orders"}:                  "DELETE", // 405
-	{"GET", "/api/none"}:                   "GET /api/*",
+	{"GET", "/api/none"}:                   "GET",    // 404
+	{"PUT", "/api/users/7"}:                "PUT",    // 405
+	{"GET", "/api/v2/none"}:                "GET",
+	{"POST", "/api"}:                       "POST",
+	{"GET", "/mounted"}:                    "GET",
+	{"GET", "/mounted/"}:                   "GET",
+	{"GET", "/files/none"}:                 "GET /files/*", // its handler answers 404
+	{"GET", "/api/gone/7"}:                 "GET /api/gone/{id}",
 	{"SPY", "/orders"}:                     "HTTP",
 }
 
