@@ -39,9 +39,8 @@ func driverOf(c driver.Connector) (d driver.Driver) {
 func newConnector(bare driver.Connector, d *wrappedDriver, dsn string) driver.Connector {
 	db := newDatabase(d, dsn)
 	db.connector = bare
-	own := *d
-	own.db = db
-	return exactConnector(&connector{bare, &own, db})
+	d.opened(db)
+	return exactConnector(&connector{bare, d, db})
 }
 
 // exactConnector returns c, with a Close method if the driver's connector has one or

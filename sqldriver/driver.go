@@ -3,6 +3,9 @@ package sqldriver
 import (
 	"context"
 	"database/sql/driver"
+	"log/slog"
+	"slices"
+	"sync/atomic"
 )
 
 var _ driver.DriverContext = (*wrappedDriver)(nil)
@@ -13,7 +16,7 @@ type wrappedDriver struct {
 	bare    driver.Driver
 	name    string // name that it is registered under, or "" if unknown
 	options Options
-	db      *database // database of the connector that returned this driver, or nil
+	db      atomic.Pointer[database] // of its connectors, see opened; nil before there is one
 }
 
 // WrapDriver returns d with tracing. If d is a wrapped driver, WrapDriver wraps the
@@ -27,7 +30,19 @@ func wrapDriver(d driver.Driver, name string, o Options) *wrappedDriver {
 			o.System = w.options.System
 		}
 	}
-	return &wrappedDriver{d, name, o, nil}
+	return &wrappedDriver{bare: d, name: name, options: o}
+}
+
+// opened remembers db, which a connector of d opens. A driver that is registered has many
+// connectors, and a sql.DB only tells its driver: if they open different databases,
+// d.db has only what they have in common.
+func (d *wrappedDriver) opened(db *database) {
+	if d.db.CompareAndSwap(nil, db) {
+		return
+	}
+	if old := d.db.Load(); !slices.EqualFunc(old.attrs, db.attrs, slog.Attr.Equal) {
+		d.db.CompareAndSwap(old, newDatabase(d, ""))
+	}
 }
 
 func (d *wrappedDriver) unwrap() any { return d.bare }

@@ -59,6 +59,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/sqldriver/internal/drivernames"
 )
 
 // Options configures tracing. The zero value is ready to use.
@@ -128,6 +129,11 @@ func Open(driverName, dsn string, o Options) (*sql.DB, error) {
 // "dendro:" followed by driverName, with a number if that name is taken. The same
 // driver and options get the same name again, unless the options have Args.
 //
+// sqlx does not know the name, and so not the placeholders of the database. Import
+// package sqlxdb, which tells sqlx, or call
+//
+//	sqlx.BindDriver(name, sqlx.BindType(driverName))
+//
 // Register looks the driver up with an empty data source name. It fails if the driver
 // does not accept that. In this case, use [WrapDriver] and [sql.Register].
 func Register(driverName string, o Options) (name string, err error) {
@@ -151,6 +157,7 @@ func Register(driverName string, o Options) (name string, err error) {
 		registry.names = map[string]registration{}
 	}
 	registry.names[name] = registration{driverName, o}
+	drivernames.Add(name, driverName)
 	return name, nil
 }
 

@@ -81,6 +81,35 @@ func TestServerAttributes(t *testing.T) {
 	}
 }
 
+// TestRegisteredDriver: databases opened by a registered name have the registered driver.
+func TestRegisteredDriver(t *testing.T) {
+	bare := fmt.Sprintf("bare %p", t)
+	mysql, err := sql.Open("fake-mysql", "")
+	testkit.NoError(t, err)
+	defer mysql.Close()
+	sql.Register(bare, mysql.Driver())
+	name, err := Register(bare, Options{})
+	testkit.NoError(t, err)
+	first, err := sql.Open(name, "a")
+	testkit.NoError(t, err)
+	defer first.Close()
+	second, err := sql.Open(name, "b")
+	testkit.NoError(t, err)
+	defer second.Close()
+	if first.Driver() != second.Driver() {
+		t.Errorf("two databases of %s have different drivers", name)
+	}
+	wrapped := WrapDriver(Unwrap(first.Driver()).(driver.Driver), Options{})
+	own := fmt.Sprintf("own %p", t)
+	sql.Register(own, wrapped)
+	third, err := sql.Open(own, "a")
+	testkit.NoError(t, err)
+	defer third.Close()
+	if third.Driver() != wrapped {
+		t.Error("the driver is not the one that was registered")
+	}
+}
+
 func TestRegister(t *testing.T) {
 	registerFakes()
 	name, err := Register("fake-mysql", Options{})

@@ -167,17 +167,21 @@ func (w *poolWait) failed(query string, err error) {
 		return
 	}
 	d := wrappedDriverOf(w.db)
-	if d == nil || d.db == nil || !d.db.noConnection(err) {
+	if d == nil {
+		return
+	}
+	opened := d.db.Load()
+	if opened == nil || !opened.noConnection(err) {
 		return
 	}
 	current := dendro.SpanFromContext(w.Context)
 	if !sampled(current) && (current != nil || !d.options.Roots) {
 		return
 	}
-	s := d.db.statements.get(query)
-	_, span := d.db.startAt(w.Context, w.began, s.summary, s.attrs)
+	s := opened.statements.get(query)
+	_, span := opened.startAt(w.Context, w.began, s.summary, s.attrs)
 	w.tell(span, monotonic.Now())
-	d.db.fail(span, err)
+	opened.fail(span, err)
 	span.End()
 }
 

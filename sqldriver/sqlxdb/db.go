@@ -13,7 +13,8 @@ import (
 // [sqldriver.DB]. Methods without a context are those of the sqlx.DB.
 type DB struct{ *sqlx.DB }
 
-// NewDB returns a DB for db, which must be a result of [Open].
+// NewDB returns a DB for db, which must be a result of [Open], or opened by sqlx under a
+// name that [sqldriver.Register] returned.
 func NewDB(db *sqlx.DB) *DB { return &DB{db} }
 
 // timed calls f with a context that measures the wait for a connection.

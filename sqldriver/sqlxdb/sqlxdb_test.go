@@ -47,6 +47,29 @@ func TestBindTypes(t *testing.T) {
 	}
 }
 
+// TestRegisteredBindTypes: sqlx knows the placeholders under a registered name.
+func TestRegisteredBindTypes(t *testing.T) {
+	dsn := fmt.Sprintf("registered %p", t)
+	mocked, mock, err := sqlmock.NewWithDSN(dsn)
+	testkit.NoError(t, err)
+	defer mocked.Close()
+	for driverName, want := range map[string]int{"postgres": sqlx.DOLLAR, "mysql": sqlx.QUESTION, "sqlserver": sqlx.AT, "of nobody": sqlx.UNKNOWN} {
+		if !slices.Contains(sql.Drivers(), driverName) {
+			sql.Register(driverName, mocked.Driver())
+		}
+		name, err := sqldriver.Register(driverName, sqldriver.Options{})
+		testkit.NoError(t, err)
+		testkit.Equal(t, name, sqlx.BindType(name), want)
+	}
+	mock.ExpectExec(`UPDATE items SET n = \$1 WHERE id = \$2`).WithArgs(5, 7).WillReturnResult(sqlmock.NewResult(0, 1))
+	db, err := sqlx.Open("dendro:postgres", dsn)
+	testkit.NoError(t, err)
+	defer db.Close()
+	_, err = db.Exec(db.Rebind("UPDATE items SET n = ? WHERE id = ?"), 5, 7)
+	testkit.NoError(t, err)
+	testkit.NoError(t, mock.ExpectationsWereMet())
+}
+
 func TestOpen(t *testing.T) {
 	dsn := fmt.Sprintf("orders of %p", t) // sqlmock wants a new one for each run
 	mocked, mock, err := sqlmock.NewWithDSN(dsn)
