@@ -200,7 +200,7 @@ func (s *Span) AddLink(to SpanContext, attrs ...slog.Attr) {
 		slot.data.DroppedLinks++
 		return
 	}
-	slot.data.Links = append(slot.data.Links, Link{to, set.attrs, set.dropped})
+	slot.data.Links = append(slot.data.Links, Link{SpanContext: to, Attributes: set.attrs, DroppedAttributes: set.dropped})
 }
 
 // SetStatus sets the outcome of the work. As in OpenTelemetry, StatusOK is final,

@@ -11,14 +11,15 @@ type Kind uint8
 
 // The kinds of OpenTelemetry.
 const (
-	KindInternal Kind = iota // work inside a process; the zero value
-	KindServer               // handling of a request from a client
-	KindClient               // a request to a server, until its response
-	KindProducer             // sending of a message without waiting for a response
-	KindConsumer             // handling of such a message
+	KindInternal    Kind = iota // work inside a process; the zero value
+	KindServer                  // handling of a request from a client
+	KindClient                  // a request to a server, until its response
+	KindProducer                // sending of a message without waiting for a response
+	KindConsumer                // handling of such a message
+	KindUnspecified             // the sender did not say; a [Tracer] makes no such spans
 )
 
-var kindNames = [...]string{"internal", "server", "client", "producer", "consumer"}
+var kindNames = [...]string{"internal", "server", "client", "producer", "consumer", "unspecified"}
 
 // String returns the lower-case name that OpenTelemetry uses, or "internal" for values
 // out of range.
@@ -68,6 +69,11 @@ type Event struct {
 	DroppedAttributes uint32
 }
 
+// KeyValues is an attribute value that consists of attributes. Only spans from other
+// senders have such values; those of a [Tracer] have dotted keys instead. In queries,
+// their members have dotted keys, with the index of an element of an array: a.b.0.c.
+type KeyValues []slog.Attr
+
 // Link is a link from a span to another one that is not its parent, for example the
 // request that queued the work, or one of the messages of a batch.
 type Link struct {
@@ -75,14 +81,17 @@ type Link struct {
 	Attributes []slog.Attr
 	// DroppedAttributes is the number of attributes that exceeded the limit.
 	DroppedAttributes uint32
+	// Remote reports whether the span belongs to another process. It is only meaningful if
+	// RemoteKnown is set, which only spans from other senders have.
+	Remote, RemoteKnown bool
 }
 
 // SpanData is the recorded data of one span.
 //
 // Attribute values are of the kinds [slog.KindString], [slog.KindInt64],
 // [slog.KindFloat64] and [slog.KindBool], or [slog.KindAny] with a []string, []int64,
-// []float64, []bool, []byte or a []slog.Value of these. There are no groups: their
-// members have dotted keys.
+// []float64, []bool, []byte, a []slog.Value of these, or [KeyValues] of these. There are
+// no groups: their members have dotted keys.
 type SpanData struct {
 	SpanContext
 	// ParentID is zero for the root of a trace.
@@ -90,8 +99,11 @@ type SpanData struct {
 	// Remote reports whether the parent belongs to another process, or to another
 	// [Tracer] of this one. The span then is the root of a local trace.
 	Remote bool
-	Kind   Kind
-	Name   string
+	// RemoteUnknown reports that the sender did not say whether the parent is remote. Remote
+	// is false then.
+	RemoteUnknown bool
+	Kind          Kind
+	Name          string
 	// Start and End are nanoseconds since the Unix epoch.
 	Start, End int64
 	Attributes []slog.Attr
@@ -129,6 +141,8 @@ type Resource struct {
 	// Attributes have unique keys and values as in [SpanData].
 	Attributes []slog.Attr
 	SchemaURL  string
+	// DroppedAttributes is the number of attributes that the sender dropped.
+	DroppedAttributes uint32
 }
 
 // Get returns the text of the attribute key, or "" if r has none.
@@ -151,6 +165,8 @@ type Scope struct {
 	Name, Version string
 	Attributes    []slog.Attr
 	SchemaURL     string
+	// DroppedAttributes is the number of attributes that the sender dropped.
+	DroppedAttributes uint32
 }
 
 // Batch is a number of ended spans with the same resource and scope. A [Tracer]

@@ -73,10 +73,14 @@ const maxWanted = 64
 func wantedOf(h *collector.Hints) *wanted {
 	var hashes []want
 	for _, a := range h.Values {
-		hashes = append(hashes, block.HashAttr(a))
+		if len(a.Key) <= block.MaxKey {
+			hashes = append(hashes, block.HashAttr(a))
+		}
 	}
 	for _, a := range h.Texts {
-		hashes = append(hashes, block.HashAttrText(a.Key, a.Value.String()))
+		if len(a.Key) <= block.MaxKey {
+			hashes = append(hashes, block.HashAttrText(a.Key, a.Value.String()))
+		}
 	}
 	for _, service := range h.Services {
 		hashes = append(hashes, block.HashAttr(slog.String("service.name", service)))
@@ -85,7 +89,9 @@ func wantedOf(h *collector.Hints) *wanted {
 		hashes = append(hashes, want{block.HashName(name)})
 	}
 	for _, key := range h.Keys {
-		hashes = append(hashes, want{block.HashText(key)})
+		if len(key) <= block.MaxKey {
+			hashes = append(hashes, want{block.HashText(key)})
+		}
 	}
 	return &wanted{h, hashes[:min(len(hashes), maxWanted)]}
 }
@@ -250,10 +256,20 @@ func (v *view) attributes(attrs []slog.Attr) []slog.Attr {
 				wanted = true
 				break
 			}
+			if isPart(r.Key(), key) { // key may be a member of the value
+				attrs = append(attrs, slog.Attr{Key: r.KeyText(), Value: r.Value()})
+				wanted = true
+				break
+			}
 		}
 		if !wanted {
 			r.Skip()
 		}
 	}
 	return attrs
+}
+
+// isPart reports whether key is the dotted key of something inside an attribute of.
+func isPart(of []byte, key string) bool {
+	return len(key) > len(of) && key[len(of)] == '.' && key[:len(of)] == string(of)
 }

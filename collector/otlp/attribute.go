@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+
+	"github.com/dendrotrace/dendro"
 )
 
 // Bounds of an attribute and of what a decoder caches.
@@ -12,24 +14,22 @@ const (
 	maxSharedKeys = 1024
 )
 
-var (
-	errTooDeep    = errors.New("nested deeper than " + strconv.Itoa(maxDepth))
-	errKeysTooBig = errors.New("the dotted keys of nested attributes are too long")
-)
+var errTooDeep = errors.New("nested deeper than " + strconv.Itoa(maxDepth))
 
-// attribute pushes v, or its flattened parts, on the stack of attributes.
+// attribute pushes v on the stack of attributes.
 func (d *decoder) attribute(v value, dropped *uint32) error {
 	d.dropped = 0
 	a, err := d.keyValue(v)
-	if err == nil {
-		err = d.flatten(a)
+	if a.Key == "" {
+		d.dropped++
+	} else {
+		d.attrs = append(d.attrs, a)
 	}
 	*dropped += d.dropped
 	return err
 }
 
-// keyValue reads a KeyValue. Its value may be a group, for a kvlist, and every array
-// is a []slog.Value.
+// keyValue reads a KeyValue.
 func (d *decoder) keyValue(v value) (a slog.Attr, err error) {
 	err = keyValueFields.walk(v, func(num int, v value) (err error) {
 		switch num {
@@ -89,19 +89,19 @@ func (d *decoder) anyValue(v value) (out slog.Value, err error) {
 				list = append(list, element)
 				return err
 			})
-			out = slog.AnyValue(list)
+			out = typed(list)
 		case anyKvlist:
-			var group []slog.Attr
+			var members dendro.KeyValues
 			err = listFields.walk(v, func(_ int, v value) error {
 				member, err := d.keyValue(v)
-				if nameless(member) {
+				if member.Key == "" {
 					d.dropped++
 				} else {
-					group = append(group, member)
+					members = append(members, member)
 				}
 				return err
 			})
-			out = slog.GroupValue(group...)
+			out = slog.AnyValue(members)
 		case anyBytes:
 			var b []byte
 			b, err = v.bytes()
@@ -113,72 +113,10 @@ func (d *decoder) anyValue(v value) (out slog.Value, err error) {
 	return out, err
 }
 
-// nameless reports whether a has no key and needs one. A group does not.
-func nameless(a slog.Attr) bool { return a.Key == "" && a.Value.Kind() != slog.KindGroup }
-
-// flatten pushes a on the stack. If it is a group, or an array that contains groups,
-// flatten pushes its members.
-func (d *decoder) flatten(a slog.Attr) error {
-	list, isList := elements(a.Value)
-	switch {
-	case nameless(a):
-		d.dropped++
-	case a.Value.Kind() == slog.KindGroup:
-		for _, member := range a.Value.Group() {
-			if err := d.flattenMember(a.Key, member); err != nil {
-				return err
-			}
-		}
-	case isList && hasGroup(list):
-		for i, element := range list {
-			if err := d.flattenMember(a.Key, slog.Attr{Key: strconv.Itoa(i), Value: element}); err != nil {
-				return err
-			}
-		}
-	case isList:
-		d.attrs = append(d.attrs, slog.Attr{Key: a.Key, Value: typed(list)})
-	default:
-		d.attrs = append(d.attrs, a)
-	}
-	return nil
-}
-
-func (d *decoder) flattenMember(prefix string, a slog.Attr) error {
-	switch {
-	case a.Key == "":
-		a.Key = prefix
-	case prefix != "":
-		if d.room -= len(prefix) + len(".") + len(a.Key); d.room < 0 {
-			return errKeysTooBig
-		}
-		a.Key = prefix + "." + a.Key
-	}
-	return d.flatten(a)
-}
-
-func elements(v slog.Value) (list []slog.Value, ok bool) {
-	if v.Kind() == slog.KindAny {
-		list, ok = v.Any().([]slog.Value)
-	}
-	return list, ok
-}
-
-func hasGroup(list []slog.Value) bool {
-	for _, v := range list {
-		if below, _ := elements(v); v.Kind() == slog.KindGroup || hasGroup(below) {
-			return true
-		}
-	}
-	return false
-}
-
 // typed returns list as a slice of a type that dendro.SpanData allows.
 func typed(list []slog.Value) slog.Value {
 	kind := slog.KindAny
 	for i, v := range list {
-		if below, ok := elements(v); ok {
-			list[i] = typed(below)
-		}
 		if i == 0 {
 			kind = v.Kind()
 		} else if v.Kind() != kind {

@@ -17,11 +17,10 @@ import (
 // not refer to data.
 //
 // DecodeTraces returns an error that names the field if data is truncated, a known
-// field has the wrong type, an id is not valid, a time is after the year 2262,
-// attributes are nested deeper than 64 levels, or their dotted keys take more than 16
-// times the memory of data.
+// field has the wrong type, an id is not valid, a time is after the year 2262, or
+// attributes are nested deeper than 64 levels.
 func DecodeTraces(data []byte) ([]*dendro.Batch, error) {
-	return decodeTraces(value{typ: protowire.BytesType, data: data}, len(data))
+	return decodeTraces(value{typ: protowire.BytesType, data: data})
 }
 
 // DecodeTracesJSON is [DecodeTraces] for the JSON encoding (OTLP specification, "JSON
@@ -32,11 +31,11 @@ func DecodeTracesJSON(data []byte) ([]*dendro.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeTraces(value{json: c}, len(data))
+	return decodeTraces(value{json: c})
 }
 
-func decodeTraces(v value, size int) ([]*dendro.Batch, error) {
-	d := decoder{keys: map[string]string{}, room: 16 * size}
+func decodeTraces(v value) ([]*dendro.Batch, error) {
+	d := decoder{keys: map[string]string{}}
 	err := requestFields.walk(v, func(_ int, v value) error { return d.resourceSpans(v) })
 	if err != nil {
 		return nil, err
@@ -54,7 +53,6 @@ type decoder struct {
 	links   []dendro.Link
 
 	keys    map[string]string // attribute keys, shared by spans
-	room    int               // bytes left for dotted keys
 	depth   int               // nesting of the attribute value that is being read
 	dropped uint32            // parts of the attribute that is being read
 }
@@ -85,8 +83,12 @@ func (d *decoder) resourceSpans(v value) error {
 }
 
 func (d *decoder) resource(v value, r *dendro.Resource) error {
-	var dropped uint32
-	err := resourceFields.walk(v, func(_ int, v value) error { return d.attribute(v, &dropped) })
+	err := resourceFields.walk(v, func(num int, v value) error {
+		if num == resourceDroppedAttributes {
+			return addDropped(v, &r.DroppedAttributes)
+		}
+		return d.attribute(v, &r.DroppedAttributes)
+	})
 	r.Attributes = append(r.Attributes, take(&d.attrs, 0)...)
 	return err
 }
@@ -113,7 +115,6 @@ func (d *decoder) scopeSpans(v value, r *dendro.Resource) error {
 }
 
 func (d *decoder) scope(v value, s *dendro.Scope) error {
-	var dropped uint32
 	err := scopeFields.walk(v, func(num int, v value) (err error) {
 		switch num {
 		case scopeName:
@@ -121,7 +122,9 @@ func (d *decoder) scope(v value, s *dendro.Scope) error {
 		case scopeVersion:
 			s.Version, err = v.text()
 		case scopeAttributes:
-			err = d.attribute(v, &dropped)
+			err = d.attribute(v, &s.DroppedAttributes)
+		case scopeDroppedAttributes:
+			err = addDropped(v, &s.DroppedAttributes)
 		}
 		return err
 	})
@@ -132,6 +135,7 @@ func (d *decoder) scope(v value, s *dendro.Scope) error {
 var errNoID = errors.New("missing or all zeros")
 
 func (d *decoder) span(v value, s *dendro.SpanData) error {
+	s.Kind, s.RemoteUnknown = dendro.KindUnspecified, true
 	err := spanFields.walk(v, func(num int, v value) (err error) {
 		switch num {
 		case spanTraceID:
@@ -146,6 +150,7 @@ func (d *decoder) span(v value, s *dendro.SpanData) error {
 			s.Name, err = v.text()
 		case spanKind:
 			var kind int64
+			s.Kind = dendro.KindUnspecified
 			if kind, err = v.enum(spanKinds); kind > 0 && kind <= int64(dendro.KindConsumer)+1 {
 				s.Kind = dendro.Kind(kind - 1)
 			}
@@ -171,7 +176,8 @@ func (d *decoder) span(v value, s *dendro.SpanData) error {
 			var flags uint32
 			flags, err = v.uint32(protowire.Fixed32Type)
 			s.Flags = dendro.TraceFlags(flags)
-			s.Remote = flags&flagHasIsRemote != 0 && flags&flagIsRemote != 0
+			s.RemoteUnknown = flags&flagHasIsRemote == 0
+			s.Remote = !s.RemoteUnknown && flags&flagIsRemote != 0
 		}
 		return err
 	})
@@ -283,11 +289,13 @@ func (d *decoder) link(v value, dropped *uint32) error {
 			var flags uint32
 			flags, err = v.uint32(protowire.Fixed32Type)
 			l.Flags = dendro.TraceFlags(flags)
+			l.RemoteKnown = flags&flagHasIsRemote != 0
+			l.Remote = l.RemoteKnown && flags&flagIsRemote != 0
 		}
 		return err
 	})
 	l.Attributes = take(&d.attrs, below)
-	if l.SpanContext == (dendro.SpanContext{}) && len(l.Attributes) == 0 && l.DroppedAttributes == 0 {
+	if l.SpanContext == (dendro.SpanContext{}) && len(l.Attributes) == 0 && l.DroppedAttributes == 0 && !l.RemoteKnown {
 		*dropped++
 	} else {
 		d.links = append(d.links, l)

@@ -136,7 +136,7 @@ func TestUnknownFields(t *testing.T) {
 			tag(spanStatus, unknown, []byte{statusCode<<3 | varint, 99}),
 			tag(spanAttributes, unknown, tag(keyValueKey, []byte("k")), tag(keyValueValue, []byte{8<<3 | varint, 1})), // string_value_strindex
 		)))...)
-	s := &dendro.SpanData{Attributes: []slog.Attr{{Key: "k"}}}
+	s := &dendro.SpanData{Kind: dendro.KindUnspecified, RemoteUnknown: true, Attributes: []slog.Attr{{Key: "k"}}}
 	copy(s.TraceID[:], "0123456789abcdef")
 	copy(s.SpanID[:], "01234567")
 	got, err := DecodeTraces(data)
@@ -163,31 +163,32 @@ func TestDecodeRules(t *testing.T) {
 			{"key":"b","value":{"intValue":1}},
 			{"key":"c","value":{"kvlistValue":{"values":[{"key":"d","value":{"boolValue":true}}]}}},
 			{"key":"","value":{"kvlistValue":{"values":[{"key":"e","value":{"stringValue":"x"}}]}}}]}}}]`,
-			attributes, `"a.b" = int64 1 "a.c.d" = bool true "a.e" = string "x"`},
+			attributes, `"a" = {"b" = int64 1 "c" = {"d" = bool true}}`},
 		{`"attributes":[{"key":"m","value":{"arrayValue":{"values":[
 			{"stringValue":"x"},{"kvlistValue":{"values":[{"key":"role","value":{"stringValue":"user"}}]}},{"arrayValue":{"values":[{"intValue":1},{"intValue":2}]}}]}}}]`,
-			attributes, `"m.0" = string "x" "m.1.role" = string "user" "m.2" = []int64 []int64{1, 2}`},
-		{`"attributes":[{"key":"none","value":{"kvlistValue":{}}},{"key":"array","value":{"arrayValue":{}}}]`, attributes, `"array" = []`},
+			attributes, `"m" = [string "x", {"role" = string "user"}, []int64 []int64{1, 2}]`},
+		{`"attributes":[{"key":"none","value":{"kvlistValue":{}}},{"key":"array","value":{"arrayValue":{}}}]`, attributes, `"none" = {} "array" = []`},
 		{`"droppedAttributesCount":4,"attributes":[{"value":{"intValue":1}},{"key":"k","value":{"kvlistValue":{"values":[{"value":{"intValue":1}}]}}}]`,
-			func(s *dendro.SpanData) string { return fmt.Sprint(s.DroppedAttributes, len(s.Attributes)) }, "6 0"},
+			func(s *dendro.SpanData) string { return fmt.Sprint(s.DroppedAttributes, len(s.Attributes)) }, "6 1"},
 		{`"events":[{},{"name":"e"}],"links":[{"attributes":[{"key":"k"}]},{}],"droppedLinksCount":1`,
 			func(s *dendro.SpanData) string {
 				return fmt.Sprint(len(s.Events), s.DroppedEvents, len(s.Links), s.DroppedLinks)
 			}, "1 1 1 2"},
 		{`"events":[{"attributes":[{"key":"dendro.event.duration_ns","value":{"intValue":"5"}},{"key":"dendro.event.duration_ns","value":{"intValue":"-5"}}]}]`,
 			func(s *dendro.SpanData) string { return fmt.Sprint(s.Events[0].Duration, len(s.Events[0].Attributes)) }, "5ns 1"},
-		{`"flags":4294967039`, func(s *dendro.SpanData) string { return fmt.Sprint(s.Flags, s.Remote) }, "255 false"},
-		{`"flags":512`, func(s *dendro.SpanData) string { return fmt.Sprint(s.Flags, s.Remote) }, "0 false"},
-		{`"flags":768`, func(s *dendro.SpanData) string { return fmt.Sprint(s.Flags, s.Remote) }, "0 true"},
+		{`"flags":4294967039`, func(s *dendro.SpanData) string { return fmt.Sprint(s.Flags, s.Remote, s.RemoteUnknown) }, "255 false true"},
+		{`"flags":512`, func(s *dendro.SpanData) string { return fmt.Sprint(s.Flags, s.Remote, s.RemoteUnknown) }, "0 false true"},
+		{`"flags":768`, func(s *dendro.SpanData) string { return fmt.Sprint(s.Flags, s.Remote, s.RemoteUnknown) }, "0 true false"},
 		{`"traceState":"a=1, b=2"`, func(s *dendro.SpanData) string { return s.State.String() }, "a=1,b=2"},
 		{`"traceState":"no tracestate","name":"kept"`, func(s *dendro.SpanData) string { return s.State.String() + s.Name }, "kept"},
 		{`"parentSpanId":"0000000000000000"`, func(s *dendro.SpanData) string { return fmt.Sprint(s.ParentID.IsValid()) }, "false"},
 		{`"startTimeUnixNano":9,"endTimeUnixNano":8`, func(s *dendro.SpanData) string { return fmt.Sprint(s.Start, s.End) }, "9 8"},
-		{`"kind":0`, func(s *dendro.SpanData) string { return s.Kind.String() }, "internal"},
+		{`"kind":0`, func(s *dendro.SpanData) string { return s.Kind.String() }, "unspecified"},
+		{`"name":"no kind"`, func(s *dendro.SpanData) string { return s.Kind.String() }, "unspecified"},
 		{`"kind":1`, func(s *dendro.SpanData) string { return s.Kind.String() }, "internal"},
 		{`"kind":5`, func(s *dendro.SpanData) string { return s.Kind.String() }, "consumer"},
-		{`"kind":6`, func(s *dendro.SpanData) string { return s.Kind.String() }, "internal"},
-		{`"kind":-1,"status":{"code":-1}`, func(s *dendro.SpanData) string { return s.Kind.String() + s.Status.Code.String() }, "internalunset"},
+		{`"kind":6`, func(s *dendro.SpanData) string { return s.Kind.String() }, "unspecified"},
+		{`"kind":-1,"status":{"code":-1}`, func(s *dendro.SpanData) string { return s.Kind.String() + s.Status.Code.String() }, "unspecifiedunset"},
 		{`"status":{"code":1}`, func(s *dendro.SpanData) string { return s.Status.Code.String() }, "ok"},
 	} {
 		batches, err := DecodeTracesJSON([]byte(span(c.fields)))
@@ -207,8 +208,8 @@ func TestDecodeKvlist(t *testing.T) {
 	testkit.NoError(t, err)
 	attrs := batches[0].Spans[1].Attributes
 	var b strings.Builder
-	dumpAttrs(&b, attrs[len(attrs)-2:])
-	testkit.Equal(t, "attributes, both kept", b.String(), "  \"a.b\" = int64 5\n  \"a.b\" = int64 5\n")
+	dumpAttrs(&b, attrs[len(attrs)-1:])
+	testkit.Equal(t, "attributes, both kept", b.String(), "  \"a\" = {\"b\" = int64 5 \"b\" = int64 5}\n")
 }
 
 // Requests with text that is not UTF-8 are accepted.

@@ -21,12 +21,12 @@ func dump(batches []*dendro.Batch) string {
 		if _, seen := resources[batch.Resource]; !seen {
 			resources[batch.Resource] = len(resources)
 		}
-		fmt.Fprintf(&b, "resource %d %q\n", resources[batch.Resource], batch.Resource.SchemaURL)
+		fmt.Fprintf(&b, "resource %d %q dropped %d\n", resources[batch.Resource], batch.Resource.SchemaURL, batch.Resource.DroppedAttributes)
 		dumpAttrs(&b, batch.Resource.Attributes)
-		fmt.Fprintf(&b, "scope %q %q %q\n", batch.Scope.Name, batch.Scope.Version, batch.Scope.SchemaURL)
+		fmt.Fprintf(&b, "scope %q %q %q dropped %d\n", batch.Scope.Name, batch.Scope.Version, batch.Scope.SchemaURL, batch.Scope.DroppedAttributes)
 		dumpAttrs(&b, batch.Scope.Attributes)
 		for _, s := range batch.Spans {
-			fmt.Fprintf(&b, "span %v %v %x %q parent %v %v\n", s.TraceID, s.SpanID, s.Flags, s.State, s.ParentID, s.Remote)
+			fmt.Fprintf(&b, "span %v %v %x %q parent %v %v %v\n", s.TraceID, s.SpanID, s.Flags, s.State, s.ParentID, s.Remote, s.RemoteUnknown)
 			fmt.Fprintf(&b, "  %v %q %d %d %v %q\n", s.Kind, s.Name, s.Start, s.End, s.Status.Code, s.Status.Message)
 			fmt.Fprintf(&b, "  dropped %d %d %d\n", s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks)
 			dumpAttrs(&b, s.Attributes)
@@ -35,7 +35,7 @@ func dump(batches []*dendro.Batch) string {
 				dumpAttrs(&b, e.Attributes)
 			}
 			for _, l := range s.Links {
-				fmt.Fprintf(&b, "link %v %v %x %q dropped %d\n", l.TraceID, l.SpanID, l.Flags, l.State, l.DroppedAttributes)
+				fmt.Fprintf(&b, "link %v %v %x %v %v %q dropped %d\n", l.TraceID, l.SpanID, l.Flags, l.Remote, l.RemoteKnown, l.State, l.DroppedAttributes)
 				dumpAttrs(&b, l.Attributes)
 			}
 		}
@@ -50,6 +50,11 @@ func dumpAttrs(b *strings.Builder, attrs []slog.Attr) {
 }
 
 func dumpValue(v slog.Value) string {
+	if members, ok := v.Any().(dendro.KeyValues); ok {
+		var b strings.Builder
+		dumpAttrs(&b, members)
+		return "{" + strings.Join(strings.Fields(b.String()), " ") + "}"
+	}
 	list, ok := v.Any().([]slog.Value)
 	if !ok {
 		return fmt.Sprintf("%T %#v", v.Any(), v.Any())
@@ -78,11 +83,11 @@ type generator struct{ *rand.Rand }
 func (g generator) batches() []*dendro.Batch {
 	var out []*dendro.Batch
 	for range g.IntN(4) {
-		r := &dendro.Resource{Attributes: g.attrs(), SchemaURL: g.text()}
+		r := &dendro.Resource{Attributes: g.attrs(), SchemaURL: g.text(), DroppedAttributes: g.Uint32() >> g.IntN(33)}
 		for range 1 + g.IntN(2) {
 			b := &dendro.Batch{
 				Resource: r,
-				Scope:    &dendro.Scope{Name: g.text(), Version: g.text(), Attributes: g.attrs(), SchemaURL: g.text()},
+				Scope:    &dendro.Scope{Name: g.text(), Version: g.text(), Attributes: g.attrs(), SchemaURL: g.text(), DroppedAttributes: g.Uint32() >> g.IntN(33)},
 			}
 			for range 1 + g.IntN(3) {
 				b.Spans = append(b.Spans, g.span())
@@ -97,7 +102,7 @@ func (g generator) span() *dendro.SpanData {
 	s := &dendro.SpanData{
 		SpanContext:       g.context(),
 		Remote:            g.IntN(2) == 0,
-		Kind:              dendro.Kind(g.IntN(5)),
+		Kind:              dendro.Kind(g.IntN(6)),
 		Name:              g.text(),
 		Start:             g.nanos(),
 		End:               g.nanos(),
@@ -106,6 +111,7 @@ func (g generator) span() *dendro.SpanData {
 		DroppedEvents:     g.Uint32() >> g.IntN(33),
 		DroppedLinks:      g.Uint32() >> g.IntN(33),
 	}
+	s.RemoteUnknown = !s.Remote && g.IntN(2) == 0
 	if g.IntN(3) > 0 {
 		s.ParentID[g.IntN(8)] = byte(1 + g.IntN(255))
 	}
@@ -122,7 +128,11 @@ func (g generator) span() *dendro.SpanData {
 		})
 	}
 	for range g.IntN(3) {
-		s.Links = append(s.Links, dendro.Link{SpanContext: g.context(), Attributes: g.attrs(), DroppedAttributes: g.Uint32() >> g.IntN(33)})
+		remote := g.IntN(3)
+		s.Links = append(s.Links, dendro.Link{
+			SpanContext: g.context(), Attributes: g.attrs(), DroppedAttributes: g.Uint32() >> g.IntN(33),
+			RemoteKnown: remote > 0, Remote: remote > 1,
+		})
 	}
 	return s
 }
@@ -198,6 +208,12 @@ func (g generator) value(depth int) slog.Value {
 		return slog.Value{}
 	case 4:
 		return slog.AnyValue([]slog.Value{})
+	case 5:
+		var members dendro.KeyValues
+		for i := range g.IntN(min(4, depth+1)) {
+			members = append(members, slog.Attr{Key: fmt.Sprint("member ", i), Value: g.value(depth - 1)})
+		}
+		return slog.AnyValue(members)
 	}
 	return g.scalar(kind)
 }

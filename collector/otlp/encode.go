@@ -69,6 +69,7 @@ func beginResourceSpans(dst []byte, r *dendro.Resource, width int) ([]byte, int)
 		var resource int
 		dst, resource = begin(dst, resourceSpansResource, 2)
 		dst = appendAttributes(dst, resourceAttributes, r.Attributes)
+		dst = appendCount(dst, resourceDroppedAttributes, r.DroppedAttributes)
 		dst = end(dst, resource, 2)
 		dst = appendText(dst, resourceSpansSchemaURL, r.SchemaURL)
 	}
@@ -90,6 +91,7 @@ func appendScope(dst []byte, s *dendro.Scope) []byte {
 	dst = appendText(dst, scopeName, s.Name)
 	dst = appendText(dst, scopeVersion, s.Version)
 	dst = appendAttributes(dst, scopeAttributes, s.Attributes)
+	dst = appendCount(dst, scopeDroppedAttributes, s.DroppedAttributes)
 	return end(dst, message, 1)
 }
 
@@ -104,7 +106,7 @@ func AppendSpan(dst []byte, s *dendro.SpanData) []byte {
 		dst = appendBytes(dst, spanParentSpanID, s.ParentID[:])
 	}
 	dst = appendText(dst, spanName, s.Name)
-	dst = append(dst, spanKind<<3|varint, wireKind(s.Kind))
+	dst = appendCount(dst, spanKind, wireKind(s.Kind))
 	dst = appendTime(dst, spanStart, s.Start)
 	dst = appendTime(dst, spanEnd, s.End)
 	dst = appendAttributes(dst, spanAttributes, s.Attributes)
@@ -120,24 +122,32 @@ func AppendSpan(dst []byte, s *dendro.SpanData) []byte {
 	if s.Status != (dendro.Status{}) {
 		dst = appendStatus(dst, s.Status)
 	}
-	dst = protowire.AppendTag(dst, spanFlags, protowire.Fixed32Type)
-	dst = binary.LittleEndian.AppendUint32(dst, wireFlags(s))
+	if flags := wireFlags(s.Flags, !s.RemoteUnknown, s.Remote); flags != 0 {
+		dst = protowire.AppendTag(dst, spanFlags, protowire.Fixed32Type)
+		dst = binary.LittleEndian.AppendUint32(dst, flags)
+	}
 	return end(dst, message, 2)
 }
 
-func wireKind(k dendro.Kind) byte {
-	if k > dendro.KindConsumer {
+func wireKind(k dendro.Kind) uint32 {
+	switch {
+	case k == dendro.KindUnspecified:
+		return 0
+	case k > dendro.KindConsumer:
 		k = dendro.KindInternal
 	}
-	return byte(k) + 1
+	return uint32(k) + 1
 }
 
-func wireFlags(s *dendro.SpanData) uint32 {
-	flags := uint32(s.Flags) | flagHasIsRemote
-	if s.Remote {
-		flags |= flagIsRemote
+func wireFlags(flags dendro.TraceFlags, known, remote bool) uint32 {
+	out := uint32(flags)
+	if known {
+		out |= flagHasIsRemote
+		if remote {
+			out |= flagIsRemote
+		}
 	}
-	return flags
+	return out
 }
 
 func appendEvent(dst []byte, e *dendro.Event) []byte {
@@ -154,13 +164,19 @@ func appendEvent(dst []byte, e *dendro.Event) []byte {
 
 func appendLink(dst []byte, l *dendro.Link) []byte {
 	dst, message := begin(dst, spanLinks, 1)
-	dst = appendBytes(dst, linkTraceID, l.TraceID[:])
-	dst = appendBytes(dst, linkSpanID, l.SpanID[:])
+	if l.TraceID.IsValid() {
+		dst = appendBytes(dst, linkTraceID, l.TraceID[:])
+	}
+	if l.SpanID.IsValid() {
+		dst = appendBytes(dst, linkSpanID, l.SpanID[:])
+	}
 	dst = appendText(dst, linkTraceState, l.State.String())
 	dst = appendAttributes(dst, linkAttributes, l.Attributes)
 	dst = appendCount(dst, linkDroppedAttributes, l.DroppedAttributes)
-	dst = append(dst, linkFlags<<3|fixed32)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(l.Flags))
+	if flags := wireFlags(l.Flags, l.RemoteKnown, l.Remote); flags != 0 {
+		dst = append(dst, linkFlags<<3|fixed32)
+		dst = binary.LittleEndian.AppendUint32(dst, flags)
+	}
 	return end(dst, message, 1)
 }
 
@@ -242,6 +258,11 @@ func appendAnyValue(dst []byte, num byte, v slog.Value) []byte {
 			dst = appendArray(dst, x, slog.BoolValue)
 		case []slog.Value:
 			dst = appendArray(dst, x, func(v slog.Value) slog.Value { return v })
+		case dendro.KeyValues:
+			var list int
+			dst, list = begin(dst, anyKvlist, 2)
+			dst = appendAttributes(dst, listValues, x)
+			dst = end(dst, list, 2)
 		default:
 			dst = appendString(dst, anyString, v.String())
 		}

@@ -31,6 +31,7 @@ func appendResourceSpansJSON(dst []byte, batches []*dendro.Batch) []byte {
 	if r != nil {
 		dst = append(member(dst, "resource"), '{')
 		dst = appendAttributesJSON(dst, r.Attributes, 0)
+		dst = appendCountJSON(dst, "droppedAttributesCount", r.DroppedAttributes)
 		dst = append(dst, '}')
 	}
 	dst = append(member(dst, "scopeSpans"), '[')
@@ -61,6 +62,7 @@ func appendScopeJSON(dst []byte, s *dendro.Scope) []byte {
 	dst = appendTextJSON(dst, "name", s.Name)
 	dst = appendTextJSON(dst, "version", s.Version)
 	dst = appendAttributesJSON(dst, s.Attributes, 0)
+	dst = appendCountJSON(dst, "droppedAttributesCount", s.DroppedAttributes)
 	return append(dst, '}')
 }
 
@@ -70,9 +72,9 @@ func appendSpanJSON(dst []byte, s *dendro.SpanData) []byte {
 	if s.ParentID.IsValid() {
 		dst = appendHexJSON(dst, "parentSpanId", s.ParentID[:])
 	}
-	dst = appendCountJSON(dst, "flags", wireFlags(s))
+	dst = appendCountJSON(dst, "flags", wireFlags(s.Flags, !s.RemoteUnknown, s.Remote))
 	dst = appendTextJSON(dst, "name", s.Name)
-	dst = appendCountJSON(dst, "kind", uint32(wireKind(s.Kind)))
+	dst = appendCountJSON(dst, "kind", wireKind(s.Kind))
 	dst = appendTimeJSON(dst, "startTimeUnixNano", s.Start)
 	dst = appendTimeJSON(dst, "endTimeUnixNano", s.End)
 	dst = appendAttributesJSON(dst, s.Attributes, 0)
@@ -103,8 +105,12 @@ func appendSpanJSON(dst []byte, s *dendro.SpanData) []byte {
 }
 
 func appendIDsJSON(dst []byte, sc *dendro.SpanContext) []byte {
-	dst = appendHexJSON(dst, "traceId", sc.TraceID[:])
-	dst = appendHexJSON(dst, "spanId", sc.SpanID[:])
+	if sc.TraceID.IsValid() {
+		dst = appendHexJSON(dst, "traceId", sc.TraceID[:])
+	}
+	if sc.SpanID.IsValid() {
+		dst = appendHexJSON(dst, "spanId", sc.SpanID[:])
+	}
 	return appendTextJSON(dst, "traceState", sc.State.String())
 }
 
@@ -122,7 +128,7 @@ func appendLinkJSON(dst []byte, l *dendro.Link) []byte {
 	dst = appendIDsJSON(dst, &l.SpanContext)
 	dst = appendAttributesJSON(dst, l.Attributes, 0)
 	dst = appendCountJSON(dst, "droppedAttributesCount", l.DroppedAttributes)
-	dst = appendCountJSON(dst, "flags", uint32(l.Flags))
+	dst = appendCountJSON(dst, "flags", wireFlags(l.Flags, l.RemoteKnown, l.Remote))
 	return append(dst, '}')
 }
 
@@ -179,6 +185,12 @@ func appendAnyValueJSON(dst []byte, v slog.Value) []byte {
 			dst = appendArrayJSON(dst, x, slog.BoolValue)
 		case []slog.Value:
 			dst = appendArrayJSON(dst, x, func(v slog.Value) slog.Value { return v })
+		case dendro.KeyValues:
+			dst = append(member(dst, "kvlistValue"), `{"values":[`...)
+			for _, a := range x {
+				dst = appendAttributeJSON(element(dst), a)
+			}
+			dst = append(dst, "]}"...)
 		default:
 			dst = appendJSONString(member(dst, "stringValue"), v.String())
 		}

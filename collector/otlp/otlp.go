@@ -10,20 +10,19 @@
 //
 // The protocol and [dendro.SpanData] differ in some points:
 //
-//   - Remote is encoded in bits 8 and 9 of Span.flags, and the trace flags in the
-//     lower 8 bits, as the protocol defines.
+//   - Whether a parent or a linked span is remote is encoded in bits 8 and 9 of the
+//     flags, and the trace flags in the lower 8 bits, as the protocol defines. The other
+//     bits are reserved. They are ignored.
 //   - The Duration of an event is its attribute dendro.event.duration_ns.
-//   - A kvlist attribute is flattened into its members with dotted keys, like a
-//     group. Within an array, a[0].b becomes "a.0.b".
+//   - A kvlist becomes a [dendro.KeyValues].
 //   - An array of strings, integers, doubles or bools becomes a typed slice. Any
 //     other array, including an empty one, becomes a []slog.Value.
 //   - Invalid UTF-8, which protobuf receivers refuse, is replaced by U+FFFD in both
 //     directions.
 //   - An unknown kind or status code, which the protocol may add later, is read as
-//     internal or unset. An invalid tracestate is ignored.
+//     unspecified or unset. An invalid tracestate is ignored.
 //   - Attributes without a key, and empty events and links, count as dropped.
-//   - The dropped_attributes_count of resources and scopes is ignored, and so are
-//     unknown fields.
+//   - Unknown fields are ignored.
 //
 // All functions are safe for concurrent use.
 package otlp

@@ -23,10 +23,14 @@ var resourceSpansFields = message{
 	resourceSpansSchemaURL:  {name: "schemaUrl"},
 }
 
-const resourceAttributes = 1
+const (
+	resourceAttributes        = 1
+	resourceDroppedAttributes = 2
+)
 
 var resourceFields = message{
-	resourceAttributes: {"attributes", repeated},
+	resourceAttributes:        {"attributes", repeated},
+	resourceDroppedAttributes: {name: "droppedAttributesCount"},
 }
 
 const (
@@ -43,15 +47,17 @@ var scopeSpansFields = message{
 
 // InstrumentationScope.
 const (
-	scopeName       = 1
-	scopeVersion    = 2
-	scopeAttributes = 3
+	scopeName              = 1
+	scopeVersion           = 2
+	scopeAttributes        = 3
+	scopeDroppedAttributes = 4
 )
 
 var scopeFields = message{
-	scopeName:       {name: "name"},
-	scopeVersion:    {name: "version"},
-	scopeAttributes: {"attributes", repeated},
+	scopeName:              {name: "name"},
+	scopeVersion:           {name: "version"},
+	scopeAttributes:        {"attributes", repeated},
+	scopeDroppedAttributes: {name: "droppedAttributesCount"},
 }
 
 const (
@@ -93,13 +99,13 @@ var spanFields = message{
 }
 
 // spanKinds are the names of Span.SpanKind. Their values are those of dendro.Kind plus
-// one.
+// one, except for the first, which is dendro.KindUnspecified.
 var spanKinds = []string{
 	"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER",
 	"SPAN_KIND_CLIENT", "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER",
 }
 
-// Bits of Span.flags above the 8 of W3C Trace Context (SpanFlags).
+// Bits of the flags of spans and links above the 8 of W3C Trace Context (SpanFlags).
 const (
 	flagHasIsRemote = 1 << 8
 	flagIsRemote    = 1 << 9

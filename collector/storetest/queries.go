@@ -131,7 +131,9 @@ func Data() []*dendro.Batch {
 	}
 	pay := failed(of(span(1, 4, 3, "POST /pay", 15, slog.Int("http.response.status_code", 502), slog.String("http.route", "/pay")), dendro.KindServer, 35))
 	pay.Status.Message = "bank is closed"
-	worker := of(span(3, 21, 20, "worker", 2000, slog.String("queue", "mail"), slog.Bool("retry", false)), dendro.KindConsumer, 30)
+	worker := of(span(3, 21, 20, "worker", 2000, slog.String("queue", "mail"), slog.Bool("retry", false),
+		slog.Any("job", dendro.KeyValues{slog.Int("id", 7), slog.Any("tags", []slog.Value{slog.AnyValue(dendro.KeyValues{slog.String("name", "bulk")}), slog.StringValue("night")}), slog.Any("none", dendro.KeyValues{})})), dendro.KindConsumer, 30)
+	worker.RemoteUnknown = true
 	worker.Links = []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: traceID(1), SpanID: spanID(2)}, Attributes: []slog.Attr{slog.String("link.kind", "follows")}}}
 	health := &dendro.Batch{
 		Resource: &dendro.Resource{},

@@ -13,7 +13,7 @@ import (
 func render(s *dendro.SpanData) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %02x %q\n", s.TraceID, s.SpanID, byte(s.Flags), s.State)
-	fmt.Fprintf(&b, "parent %s remote %t\n", s.ParentID, s.Remote)
+	fmt.Fprintf(&b, "parent %s remote %t %t\n", s.ParentID, s.Remote, s.RemoteUnknown)
 	fmt.Fprintf(&b, "%s %q %d %d\n", s.Kind, s.Name, s.Start, s.End)
 	fmt.Fprintf(&b, "%s %q\n", s.Status.Code, s.Status.Message)
 	fmt.Fprintf(&b, "dropped %d %d %d\n", s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks)
@@ -23,7 +23,7 @@ func render(s *dendro.SpanData) string {
 		renderAttrs(&b, "\t", e.Attributes)
 	}
 	for _, l := range s.Links {
-		fmt.Fprintf(&b, "link %s %s %02x %q dropped %d\n", l.TraceID, l.SpanID, byte(l.Flags), l.State, l.DroppedAttributes)
+		fmt.Fprintf(&b, "link %s %s %02x %t %t %q dropped %d\n", l.TraceID, l.SpanID, byte(l.Flags), l.Remote, l.RemoteKnown, l.State, l.DroppedAttributes)
 		renderAttrs(&b, "\t", l.Attributes)
 	}
 	return b.String()
@@ -31,14 +31,14 @@ func render(s *dendro.SpanData) string {
 
 func renderResource(r *dendro.Resource) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "resource %q\n", r.SchemaURL)
+	fmt.Fprintf(&b, "resource %q dropped %d\n", r.SchemaURL, r.DroppedAttributes)
 	renderAttrs(&b, "\t", r.Attributes)
 	return b.String()
 }
 
 func renderScope(s *dendro.Scope) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "scope %q %q %q\n", s.Name, s.Version, s.SchemaURL)
+	fmt.Fprintf(&b, "scope %q %q %q dropped %d\n", s.Name, s.Version, s.SchemaURL, s.DroppedAttributes)
 	renderAttrs(&b, "\t", s.Attributes)
 	return b.String()
 }
@@ -59,6 +59,10 @@ func renderValue(v slog.Value) string {
 			items = append(items, renderValue(v))
 		}
 		return "[" + strings.Join(items, ", ") + "]"
+	case dendro.KeyValues:
+		var b strings.Builder
+		renderAttrs(&b, "", x)
+		return "{" + b.String() + "}"
 	default:
 		return fmt.Sprintf("%s %#v", v.Kind(), x)
 	}

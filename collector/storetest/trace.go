@@ -57,12 +57,13 @@ func everyField(t *testing.T, s collector.Store) {
 	}
 	full.Links = []dendro.Link{
 		{SpanContext: dendro.SpanContext{TraceID: traceID(77), SpanID: spanID(78), Flags: 1, State: state(t, "a=b")}, Attributes: []slog.Attr{slog.Int("n", 1)}, DroppedAttributes: 4},
-		{SpanContext: dendro.SpanContext{TraceID: traceID(79), SpanID: spanID(80)}},
+		{SpanContext: dendro.SpanContext{TraceID: traceID(79), SpanID: spanID(80)}, RemoteKnown: true},
+		{SpanContext: dendro.SpanContext{TraceID: traceID(79), SpanID: spanID(81)}, RemoteKnown: true, Remote: true},
 	}
 	spans := []*dendro.SpanData{full}
-	for kind := dendro.KindInternal; kind <= dendro.KindConsumer; kind++ {
+	for kind := dendro.KindInternal; kind <= dendro.KindUnspecified; kind++ {
 		bare := span(1, 10+int(kind), 2, "", 10+int64(kind))
-		bare.Kind, bare.Flags, bare.Status.Code = kind, 0, dendro.StatusCode(kind%3)
+		bare.Kind, bare.Flags, bare.RemoteUnknown, bare.Status.Code = kind, 0, kind%2 == 1, dendro.StatusCode(kind%3)
 		spans = append(spans, bare)
 	}
 	extreme := span(1, 20, 99, "ends before it begins", 20)
@@ -93,6 +94,8 @@ func everyValue(t *testing.T, s collector.Store) {
 		slog.AnyValue([]byte{0, 255, 'a'}), slog.AnyValue([]byte{}),
 		slog.AnyValue([]slog.Value{}),
 		slog.AnyValue([]slog.Value{slog.StringValue("a"), slog.IntValue(2), slog.AnyValue([]string{"nested"}), slog.AnyValue([]slog.Value{slog.BoolValue(true)})}),
+		slog.AnyValue(dendro.KeyValues{}),
+		slog.AnyValue(dendro.KeyValues{slog.Int("n", 1), slog.Any("none", dendro.KeyValues{}), slog.Any("list", []slog.Value{slog.AnyValue(dendro.KeyValues{slog.String("role", "user")}), {}})}),
 	}
 	var attrs []slog.Attr
 	for i, v := range values {
@@ -105,6 +108,7 @@ func everyValue(t *testing.T, s collector.Store) {
 	b := batch("a", want)
 	b.Resource.Attributes = append(b.Resource.Attributes, attrs...)
 	b.Scope.Attributes = attrs
+	b.Resource.DroppedAttributes, b.Scope.DroppedAttributes = 7, math.MaxUint32
 	collect(t, s, b)
 	got := trace(t, s, 1).Spans[0]
 	equal(t, "span", render(&got.SpanData), render(want))

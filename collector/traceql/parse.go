@@ -303,7 +303,7 @@ var constants = map[string]Value{
 	"minInt": Int(-1 << 63), "maxInt": Int(1<<63 - 1),
 	"error": Status(dendro.StatusError), "ok": Status(dendro.StatusOK), "unset": Status(dendro.StatusUnset),
 	"internal": Kind(dendro.KindInternal), "server": Kind(dendro.KindServer), "client": Kind(dendro.KindClient),
-	"producer": Kind(dendro.KindProducer), "consumer": Kind(dendro.KindConsumer), "unspecified": Kind(dendro.KindInternal),
+	"producer": Kind(dendro.KindProducer), "consumer": Kind(dendro.KindConsumer), "unspecified": Kind(dendro.KindUnspecified),
 }
 
 func (p *parser) word(t token) expr {

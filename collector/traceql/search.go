@@ -2,6 +2,7 @@ package traceql
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -161,30 +162,20 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Ti
 		for _, set := range sets {
 			for _, i := range set.Spans {
 				s := &t.Spans[i]
-				for _, a := range s.Attributes {
-					add("span", a.Key)
-				}
+				leaves(s.Attributes, func(key string, _ slog.Value) { add("span", key) })
 				for i := range s.Events {
-					for _, a := range s.Events[i].Attributes {
-						add("event", a.Key)
-					}
+					leaves(s.Events[i].Attributes, func(key string, _ slog.Value) { add("event", key) })
 				}
 				for i := range s.Links {
-					for _, a := range s.Links[i].Attributes {
-						add("link", a.Key)
-					}
+					leaves(s.Links[i].Attributes, func(key string, _ slog.Value) { add("link", key) })
 				}
 				if !origins[s.Resource] {
 					origins[s.Resource] = true
-					for _, a := range s.Resource.Attributes {
-						add("resource", a.Key)
-					}
+					leaves(s.Resource.Attributes, func(key string, _ slog.Value) { add("resource", key) })
 				}
 				if !origins[s.Scope] {
 					origins[s.Scope] = true
-					for _, a := range s.Scope.Attributes {
-						add("instrumentation", a.Key)
-					}
+					leaves(s.Scope.Attributes, func(key string, _ slog.Value) { add("instrumentation", key) })
 				}
 			}
 		}
@@ -245,7 +236,7 @@ func KnownValues(f Field) (values []Value, ok bool) {
 	case SpanStatus:
 		return []Value{Status(dendro.StatusError), Status(dendro.StatusOK), Status(dendro.StatusUnset)}, true
 	case SpanKind:
-		for k := range dendro.KindConsumer + 1 {
+		for k := range dendro.KindUnspecified + 1 {
 			values = append(values, Kind(k))
 		}
 		return values, true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -312,12 +313,8 @@ func (a *aggregator) compareSpan(t *Trace, i, at int) {
 	for _, f := range []Intrinsic{SpanName, SpanStatus, SpanKind, TraceRootName, TraceRootService} {
 		count(intrinsicNames[f], t.value(Field{Intrinsic: f}, i))
 	}
-	for _, attr := range s.Attributes {
-		count("span."+attr.Key, ValueOf(attr.Value))
-	}
-	for _, attr := range s.Resource.Attributes {
-		count("resource."+attr.Key, ValueOf(attr.Value))
-	}
+	leaves(s.Attributes, func(key string, v slog.Value) { count("span."+key, ValueOf(v)) })
+	leaves(s.Resource.Attributes, func(key string, v slog.Value) { count("resource."+key, ValueOf(v)) })
 }
 
 // compared returns the most frequent values of each field, and the totals.

@@ -2,6 +2,9 @@ package traceql
 
 import (
 	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -114,5 +117,70 @@ func lookUp(attrs []slog.Attr, key string) Value {
 			return ValueOf(attrs[i].Value)
 		}
 	}
+	for i := range attrs {
+		if n := len(attrs[i].Key); attrs[i].Value.Kind() == slog.KindAny && len(key) > n && key[n] == '.' && key[:n] == attrs[i].Key {
+			if v := inside(attrs[i].Value, key[n+1:]); !v.IsNil() {
+				return v
+			}
+		}
+	}
 	return Value{}
+}
+
+// inside returns the value with the dotted key inside v.
+func inside(v slog.Value, key string) Value {
+	switch x := v.Any().(type) {
+	case dendro.KeyValues:
+		return lookUp(x, key)
+	case []slog.Value:
+		index, rest, below := strings.Cut(key, ".")
+		i, err := strconv.Atoi(index)
+		switch {
+		case err != nil || i < 0 || i >= len(x) || strconv.Itoa(i) != index || !slices.ContainsFunc(x, hasMembers):
+		case below:
+			return inside(x[i], rest)
+		default:
+			return ValueOf(x[i])
+		}
+	}
+	return Value{}
+}
+
+// hasMembers reports whether v is a list of keys and values, or an array that contains one.
+func hasMembers(v slog.Value) bool {
+	switch x := v.Any().(type) {
+	case dendro.KeyValues:
+		return true
+	case []slog.Value:
+		return slices.ContainsFunc(x, hasMembers)
+	}
+	return false
+}
+
+// maxDotted is the length of the longest dotted key that leaves makes.
+const maxDotted = 256
+
+// leaves calls f for each of attrs, and instead of those that have members, for these,
+// with dotted keys, unless these are too long.
+func leaves(attrs []slog.Attr, f func(key string, v slog.Value)) {
+	for _, a := range attrs {
+		if a.Value.Kind() != slog.KindAny || !hasMembers(a.Value) {
+			f(a.Key, a.Value)
+			continue
+		}
+		switch x := a.Value.Any().(type) {
+		case dendro.KeyValues:
+			leaves(x, func(key string, v slog.Value) {
+				if len(a.Key)+1+len(key) <= maxDotted {
+					f(a.Key+"."+key, v)
+				}
+			})
+		case []slog.Value:
+			for i, v := range x {
+				if key := strconv.Itoa(i); len(a.Key)+1+len(key) <= maxDotted {
+					leaves([]slog.Attr{{Key: a.Key + "." + key, Value: v}}, f)
+				}
+			}
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -83,7 +84,7 @@ func ValueOf(v slog.Value) Value {
 		return String(v.String())
 	}
 	switch x := v.Any().(type) {
-	case nil:
+	case nil, dendro.KeyValues: // whose members have values
 		return Value{}
 	case []string:
 		return arrayOf(x, String)
@@ -94,6 +95,9 @@ func ValueOf(v slog.Value) Value {
 	case []bool:
 		return arrayOf(x, Bool)
 	case []slog.Value:
+		if slices.ContainsFunc(x, hasMembers) {
+			return Value{}
+		}
 		return arrayOf(x, ValueOf)
 	}
 	return String(v.String())

@@ -141,6 +141,15 @@ func textOf(v slog.Value) (kind, text string) {
 		switch x := v.Any().(type) {
 		case []byte:
 			return "bytes", base64.StdEncoding.EncodeToString(x)
+		case dendro.KeyValues:
+			members := make([]string, len(x))
+			for i, a := range x {
+				if kind, members[i] = textOf(a.Value); kind == "string" {
+					members[i] = quote(members[i])
+				}
+				members[i] = quote(a.Key) + ":" + members[i]
+			}
+			return "kvlist", "{" + strings.Join(members, ",") + "}"
 		case []slog.Value:
 			parts := make([]string, len(x))
 			for i, e := range x {

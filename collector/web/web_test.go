@@ -327,7 +327,7 @@ func TestTempoTags(t *testing.T) {
 		"/api/v2/search/tag/span.list/values":                                                           `{"tagValues":[{"type":"int","value":"1"},{"type":"int","value":"2"}],"metrics":{}}`,
 		"/api/v2/search/tag/event.attempt/values":                                                       `{"tagValues":[{"type":"int","value":"1"}],"metrics":{}}`,
 		"/api/v2/search/tag/span:duration/values":                                                       `{"tagValues":[],"metrics":{}}`,
-		"/api/v2/search/tag/kind/values":                                                                `{"tagValues":[{"type":"keyword","value":"internal"},{"type":"keyword","value":"server"},{"type":"keyword","value":"client"},{"type":"keyword","value":"producer"},{"type":"keyword","value":"consumer"}],"metrics":{}}`,
+		"/api/v2/search/tag/kind/values":                                                                `{"tagValues":[{"type":"keyword","value":"internal"},{"type":"keyword","value":"server"},{"type":"keyword","value":"client"},{"type":"keyword","value":"producer"},{"type":"keyword","value":"consumer"},{"type":"keyword","value":"unspecified"}],"metrics":{}}`,
 		"/api/v2/search/tag/name/values?q=" + url.QueryEscape(`{ resource.service.name = "service1" }`): `{"tagValues":[{"type":"string","value":"GET /work"}],"metrics":{}}`,
 		"/api/search/tag/service.name/values":                                                           `{"tagValues":["service1","service2","service3","shop"],"metrics":{}}`,
 		"/api/search/tag/no%2Fsuch/values":                                                              `{"tagValues":[],"metrics":{}}`,

@@ -35,6 +35,9 @@ func values(attrs []slog.Attr) map[string]any {
 }
 
 func plain(v slog.Value) any {
+	if members, ok := v.Any().(dendro.KeyValues); ok {
+		return values(members)
+	}
 	if list, ok := v.Any().([]slog.Value); ok {
 		var out []any
 		for _, element := range list {
@@ -161,7 +164,7 @@ func testOTelSDKSends(t *testing.T, store collector.Store, options []otlptraceht
 		"string": "wörld \x01 \" \\ \U0001f333", "empty": "", "int": int64(-1 << 63), "zero": int64(0), "float": 1e-300, "whole": 3.0,
 		"true": true, "false": false, "strings": []string{"a", "", "ö"}, "ints": []int64{1<<63 - 1, 0, -1}, "floats": []float64{0.5, 2},
 		"bools": []bool{true, false}, "bytes": []byte{0, 0xff, 0x80}, "mixed": []any{"a", int64(1), true},
-		"map.inner": "x", "map.deep.er": int64(2),
+		"map": map[string]any{"inner": "x", "deep": map[string]any{"er": int64(2)}},
 	})
 	var events []string
 	for _, e := range s.Events {

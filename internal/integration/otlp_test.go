@@ -185,21 +185,6 @@ func TestOTLPInvalidUTF8(t *testing.T) {
 	testkit.Equal(t, "name", request.ResourceSpans[0].ScopeSpans[0].Spans[0].Name, "caf\ufffd")
 }
 
-func TestOTLPKvlist(t *testing.T) {
-	request := otlpRequest()
-	span := request.ResourceSpans[0].ScopeSpans[0].Spans[0]
-	span.Attributes = []*commonpb.KeyValue{{Key: "a", Value: kvlistValue(
-		&commonpb.KeyValue{Key: "b", Value: intValue(1)},
-		&commonpb.KeyValue{Key: "c", Value: arrayValue(kvlistValue(&commonpb.KeyValue{Key: "d", Value: stringValue("x")}))},
-	)}}
-	data, err := proto.Marshal(request)
-	testkit.NoError(t, err)
-	batches, err := otlp.DecodeTraces(data)
-	testkit.NoError(t, err)
-	span.Attributes = []*commonpb.KeyValue{{Key: "a.b", Value: intValue(1)}, {Key: "a.c.0.d", Value: stringValue("x")}}
-	protoEqual(t, "flattened", unmarshalRequest(t, otlp.AppendTraces(nil, batches...)), request)
-}
-
 // recodeIDs returns JSON with the ids in another encoding: the JSON mapping of
 // protobuf uses base64 where OTLP uses hexadecimal.
 func recodeIDs(t *testing.T, data []byte, recode func(string) (string, error)) []byte {

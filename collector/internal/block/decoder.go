@@ -244,13 +244,14 @@ func (d *Decoder) ID(i int) (id dendro.SpanID) {
 
 // Head holds what every span has, except its attributes.
 type Head struct {
-	Start, End int64
-	Kind       dendro.Kind
-	Code       dendro.StatusCode
-	Flags      dendro.TraceFlags
-	Parent     dendro.SpanID
-	Remote     bool
-	Extra      bool // the span has what few spans have
+	Start, End    int64
+	Kind          dendro.Kind
+	Code          dendro.StatusCode
+	Flags         dendro.TraceFlags
+	Parent        dendro.SpanID
+	Remote        bool
+	RemoteUnknown bool
+	Extra         bool // the span has what few spans have
 	// name is the position of the name.
 	name struct{ start, end int }
 }
@@ -272,8 +273,8 @@ func (d *Decoder) Next(h *Head) {
 	h.Start += d.varint()
 	h.End = h.Start + d.varint()
 	bits := d.byte()
-	h.Kind, h.Code = dendro.Kind(bits>>spanKindShift), dendro.StatusCode(bits>>spanCodeShift&3)
-	h.Remote, h.Extra = bits&spanRemote != 0, bits&spanExtra != 0
+	h.Kind, h.Code = dendro.Kind(bits>>spanKindShift&7), dendro.StatusCode(bits>>spanCodeShift&3)
+	h.Remote, h.RemoteUnknown, h.Extra = bits&spanRemote != 0, bits&spanRemoteUnknown != 0, bits&spanExtra != 0
 	h.Flags = dendro.TraceFlags(d.byte())
 	switch parent := d.uvarint(); {
 	case parent == parentNone:
@@ -292,7 +293,7 @@ func (d *Decoder) Next(h *Head) {
 // Span sets the fields of s, span i with head h, that are in the head. It leaves TraceID.
 func (d *Decoder) Span(i int, h *Head, s *dendro.SpanData) {
 	s.SpanID, s.Flags = d.ID(i), h.Flags
-	s.ParentID, s.Remote, s.Kind, s.Name = h.Parent, h.Remote, h.Kind, d.Name(h)
+	s.ParentID, s.Remote, s.RemoteUnknown, s.Kind, s.Name = h.Parent, h.Remote, h.RemoteUnknown, h.Kind, d.Name(h)
 	s.Start, s.End, s.Status.Code = h.Start, h.End, h.Code
 }
 
@@ -477,6 +478,8 @@ func (d *Decoder) other(kind uint64) slog.Value {
 		return slog.AnyValue(elements(d, 1, func() bool { return d.uvarint()>>tagBits == valueTrue }))
 	case valueList:
 		return slog.AnyValue(elements(d, 1, d.value))
+	case valueKeyValues:
+		return slog.AnyValue(dendro.KeyValues(elements(d, 2, func() slog.Attr { return slog.Attr{Key: d.text(), Value: d.value()} })))
 	}
 	d.fail()
 	return slog.Value{}
@@ -510,7 +513,7 @@ func (d *Decoder) extra(s *dendro.SpanData) {
 			Attributes:        d.attrs(),
 		}
 	}
-	if n := d.count(len(dendro.TraceID{}) + idSize + 4); n > 0 {
+	if n := d.count(len(dendro.TraceID{}) + idSize + 5); n > 0 {
 		s.Links = make([]dendro.Link, n)
 	}
 	for i := range s.Links {
@@ -518,6 +521,8 @@ func (d *Decoder) extra(s *dendro.SpanData) {
 		copy(l.TraceID[:], d.take(len(l.TraceID)))
 		copy(l.SpanID[:], d.take(idSize))
 		l.Flags = dendro.TraceFlags(d.byte())
+		known := d.byte()
+		l.Remote, l.RemoteKnown = known&1 != 0, known&2 != 0
 		l.State = d.state()
 		l.DroppedAttributes = uint32(d.uvarint())
 		l.Attributes = d.attrs()

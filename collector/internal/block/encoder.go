@@ -21,7 +21,7 @@ import (
 //	          a trace (1), size (4), offset of the footer (4), trace id (16), base (8),
 //	          resource, scope, n * span, footer
 //	span    = start (relative to the span before, or to base for the first), duration,
-//	          bits (kind, status, remote, extra), flags, parent, name, attrs or like,
+//	          bits (remote unknown, kind, status, remote, extra), flags, parent, name, attrs or like,
 //	          extra if its bit is set
 //	parent  = 0 for none, 1 followed by the id (8), 2 for the parent of the span
 //	          before, i + 3 for span i of this block
@@ -64,14 +64,16 @@ const (
 	valueFloats
 	valueBools
 	valueList
+	valueKeyValues
 )
 
 // The bits byte of a span.
 const (
-	spanExtra     = 1 << 0
-	spanRemote    = 1 << 1
-	spanCodeShift = 2 // two bits
-	spanKindShift = 4
+	spanExtra         = 1 << 0
+	spanRemote        = 1 << 1
+	spanCodeShift     = 2 // two bits
+	spanKindShift     = 4 // three bits
+	spanRemoteUnknown = 1 << 7
 )
 
 const (
@@ -263,11 +265,11 @@ func (e *Encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
 	b = appendVarint(b, s.End-s.Start)
 	extra := hasExtra(s)
 	bits := bit(extra) * spanExtra
-	bits |= bit(s.Remote) * spanRemote
+	bits |= bit(s.Remote)*spanRemote | bit(s.RemoteUnknown)*spanRemoteUnknown
 	if s.Status.Code <= dendro.StatusError {
 		bits |= byte(s.Status.Code) << spanCodeShift
 	}
-	if s.Kind <= dendro.KindConsumer {
+	if s.Kind <= dendro.KindUnspecified {
 		bits |= byte(s.Kind) << spanKindShift
 	}
 	b = append(b, bits, byte(s.Flags))
@@ -400,6 +402,7 @@ func (e *Encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 		for i := range attrs {
 			if same&(1<<i) == 0 {
 				e.filter.Add(pair(p.hashes[i], hashValue(attrs[i].Value)))
+				e.filter.below(attrs[i].Key, attrs[i].Value)
 				b = e.value(b, attrs[i].Value)
 			}
 		}
@@ -421,6 +424,7 @@ func (e *Encoder) spanAttrs(b []byte, s *dendro.SpanData) []byte {
 			p.values[i] = uint64(at)
 		} else {
 			p.values[i] = scalar(v)
+			e.filter.below(key, v)
 			b = e.value(b, v)
 		}
 	}
@@ -529,6 +533,13 @@ func (e *Encoder) anyValue(b []byte, v slog.Value) []byte {
 			}
 			return b
 		})
+	case dendro.KeyValues:
+		return e.list(b, valueKeyValues, len(x), 2, func(b []byte) []byte {
+			for i := range x {
+				b = e.value(e.text(b, x[i].Key), x[i].Value)
+			}
+			return b
+		})
 	}
 	return e.text(b, v.String()) // not a kind that SpanData has
 }
@@ -592,7 +603,7 @@ func (e *Encoder) extra(b []byte, s *dendro.SpanData) []byte {
 		l := &s.Links[i]
 		b = append(b, l.TraceID[:]...)
 		b = append(b, l.SpanID[:]...)
-		b = append(b, byte(l.Flags))
+		b = append(b, byte(l.Flags), bit(l.RemoteKnown)<<1|bit(l.Remote))
 		b = e.text(b, l.State.String())
 		b = appendUvarint(b, uint64(l.DroppedAttributes))
 		b = e.attrs(b, l.Attributes)
@@ -605,7 +616,7 @@ func appendResource(b []byte, r *dendro.Resource) []byte {
 	if r == nil {
 		r = &dendro.Resource{}
 	}
-	return appendScope(b, &dendro.Scope{Attributes: r.Attributes, SchemaURL: r.SchemaURL})
+	return appendScope(b, &dendro.Scope{Attributes: r.Attributes, SchemaURL: r.SchemaURL, DroppedAttributes: r.DroppedAttributes})
 }
 
 // appendScope appends the scope of a block. s may be nil.
@@ -617,5 +628,6 @@ func appendScope(b []byte, s *dendro.Scope) []byte {
 	b = e.attrs(b, s.Attributes)
 	b = e.text(b, s.Name)
 	b = e.text(b, s.Version)
-	return e.text(b, s.SchemaURL)
+	b = e.text(b, s.SchemaURL)
+	return appendUvarint(b, uint64(s.DroppedAttributes))
 }

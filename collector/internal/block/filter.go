@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/bits"
 	"strconv"
+
+	"github.com/dendrotrace/dendro"
 )
 
 // Filter is a Bloom filter with two bits for each hash: a set of hashes that may report a
@@ -94,5 +96,33 @@ func (f Filter) attrs(attrs []slog.Attr) {
 		key := HashText(attrs[i].Key)
 		f.Add(key)
 		f.Add(pair(key, hashValue(attrs[i].Value)))
+		f.below(attrs[i].Key, attrs[i].Value)
+	}
+}
+
+// MaxKey is the length of the longest dotted key in a filter, so that a list with a long key
+// and many members does not take long.
+const MaxKey = 256
+
+// below adds the attributes inside v, the value of key, under their dotted keys.
+func (f Filter) below(key string, v slog.Value) {
+	if v.Kind() != slog.KindAny {
+		return
+	}
+	switch x := v.Any().(type) {
+	case dendro.KeyValues:
+		for i := range x {
+			f.member(key, x[i].Key, x[i].Value)
+		}
+	case []slog.Value:
+		for i, v := range x {
+			f.member(key, strconv.Itoa(i), v)
+		}
+	}
+}
+
+func (f Filter) member(prefix, key string, v slog.Value) {
+	if len(prefix)+1+len(key) <= MaxKey {
+		f.attrs([]slog.Attr{{Key: prefix + "." + key, Value: v}})
 	}
 }

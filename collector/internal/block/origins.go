@@ -19,7 +19,7 @@ func (o *Origins) Resource(data []byte) *dendro.Resource {
 	if o.resources == nil {
 		o.resources = map[string]*dendro.Resource{}
 	}
-	r := &dendro.Resource{Attributes: s.Attributes, SchemaURL: s.SchemaURL}
+	r := &dendro.Resource{Attributes: s.Attributes, SchemaURL: s.SchemaURL, DroppedAttributes: s.DroppedAttributes}
 	o.resources[string(data)] = r
 	return r
 }
@@ -40,7 +40,7 @@ func (o *Origins) Scope(data []byte) *dendro.Scope {
 func (o *Origins) decode(data []byte) *dendro.Scope {
 	var d Decoder
 	d.Use(data)
-	s := &dendro.Scope{Attributes: d.attrs(), Name: d.text(), Version: d.text(), SchemaURL: d.text()}
+	s := &dendro.Scope{Attributes: d.attrs(), Name: d.text(), Version: d.text(), SchemaURL: d.text(), DroppedAttributes: uint32(d.uvarint())}
 	o.Broken = o.Broken || d.Failed
 	return s
 }

@@ -41,7 +41,7 @@ import { duration, offset } from "./format.js";
  * @typedef {{spans: number, errors: number, total: number, caller: string}} Fold
  */
 
-export const kinds = ["internal", "server", "client", "producer", "consumer"];
+export const kinds = ["internal", "server", "client", "producer", "consumer", "unspecified"];
 export const statusError = 2;
 
 const rowHeight = 26; // pixels, as in app.css
@@ -191,7 +191,7 @@ export class Waterfall {
       this.repeats(i),
       fold?.caller ? el("span", { class: "of", title: fold.caller }, `called from ${fold.caller}`)
         : service && el("span", { class: "of", title: service.name }, service.name || "unnamed service"),
-      s.kind[i] > 0 && el("span", { class: "kind" }, kinds[s.kind[i]] ?? "internal"),
+      s.kind[i] > 0 && s.kind[i] < 5 && el("span", { class: "kind" }, kinds[s.kind[i]] ?? "internal"),
       this.collapsed.has(i) && !fold && el("span", { class: "hidden-rows" }, `+${s.size[i] - 1}`),
       this.detached.has(i) && el("span", { class: "badge", title: "The parent of this span is below the span itself." }, "circular parent"));
     label.style.paddingInlineStart = `calc(var(--indent) * ${Math.min(s.depth[i], maxIndent)} + 4px)`;
