@@ -240,13 +240,13 @@ func (v *view) decode(t *trace) *collector.Trace {
 
 // attributes appends the wanted attributes of a span to attrs.
 func (v *view) attributes(attrs []slog.Attr) []slog.Attr {
+	if !v.AllAttributes && len(v.Scan.Attributes) == 0 {
+		v.decoder.SkipAttrs()
+		return attrs
+	}
 	for r := v.decoder.List(); r.Next(); {
-		switch {
-		case v.AllAttributes:
+		if v.AllAttributes {
 			attrs = append(attrs, slog.Attr{Key: r.KeyText(), Value: r.Value()})
-			continue
-		case len(v.Scan.Attributes) == 0:
-			r.Skip()
 			continue
 		}
 		wanted := false

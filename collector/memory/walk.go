@@ -95,8 +95,12 @@ func (w *walk) scan(traces []trace) {
 		if mark := b.Mark(); !b.Continues() && mark != block.MarkVoid && (agrees || mark == block.MarkContinued) {
 			t := &traces[w.found]
 			t.blocks = t.blocks[:0]
-			table, at := w.p.held(b.TraceID())
-			w.p.snapshot(t, table.entries[at].block, w.want.hashes)
+			newest := w.at
+			if mark == block.MarkContinued {
+				table, at := w.p.held(b.TraceID())
+				newest = table.entries[at].block
+			}
+			w.p.snapshot(t, newest, w.want.hashes)
 			w.found++
 		}
 		w.at.Offset += b.Size()

@@ -100,12 +100,17 @@ func (q *Query) scan(ctx context.Context, r collector.Reader, start, end time.Ti
 	if want != nil {
 		want(&s)
 	}
+	var t Trace
+	var every []int
 	return r.Scan(ctx, s, func(got *collector.Trace) bool {
 		stats.Traces++
 		stats.Spans += len(got.Spans)
-		t := &Trace{Trace: got}
-		sets := q.Evaluate(t)
-		return len(sets) == 0 || visit(t, sets)
+		t = Trace{Trace: got}
+		for len(every) < len(got.Spans) {
+			every = append(every, len(every))
+		}
+		sets := run(q.stages, &t, every[:len(got.Spans)])
+		return len(sets) == 0 || visit(&t, sets)
 	})
 }
 
@@ -147,14 +152,16 @@ const MaxInspected = 20_000
 // scope, sorted. They are those of the newest MaxInspected traces that the store has to read.
 func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Time) (map[string][]string, Stats, error) {
 	keys := map[string]map[string]struct{}{}
-	add := func(scope, key string) {
-		if keys[scope] == nil {
-			keys[scope] = map[string]struct{}{}
-		}
-		if _, ok := keys[scope][key]; !ok && len(keys[scope]) < MaxValues {
-			keys[scope][strings.Clone(key)] = struct{}{}
+	adder := func(scope string) func(string, slog.Value) {
+		set := map[string]struct{}{}
+		keys[scope] = set
+		return func(key string, _ slog.Value) {
+			if _, ok := set[key]; !ok && len(set) < MaxValues {
+				set[strings.Clone(key)] = struct{}{}
+			}
 		}
 	}
+	span, event, link, resource, scope := adder("span"), adder("event"), adder("link"), adder("resource"), adder("instrumentation")
 	origins := map[any]bool{}
 	all := func(s *collector.Scan) { s.AllAttributes, s.Details = true, true }
 	var stats Stats
@@ -162,20 +169,20 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Ti
 		for _, set := range sets {
 			for _, i := range set.Spans {
 				s := &t.Spans[i]
-				leaves(s.Attributes, func(key string, _ slog.Value) { add("span", key) })
+				leaves(s.Attributes, span)
 				for i := range s.Events {
-					leaves(s.Events[i].Attributes, func(key string, _ slog.Value) { add("event", key) })
+					leaves(s.Events[i].Attributes, event)
 				}
 				for i := range s.Links {
-					leaves(s.Links[i].Attributes, func(key string, _ slog.Value) { add("link", key) })
+					leaves(s.Links[i].Attributes, link)
 				}
 				if !origins[s.Resource] {
 					origins[s.Resource] = true
-					leaves(s.Resource.Attributes, func(key string, _ slog.Value) { add("resource", key) })
+					leaves(s.Resource.Attributes, resource)
 				}
 				if !origins[s.Scope] {
 					origins[s.Scope] = true
-					leaves(s.Scope.Attributes, func(key string, _ slog.Value) { add("instrumentation", key) })
+					leaves(s.Scope.Attributes, scope)
 				}
 			}
 		}
@@ -183,7 +190,9 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Ti
 	})
 	out := map[string][]string{}
 	for scope, set := range keys {
-		out[scope] = slices.Sorted(maps.Keys(set))
+		if len(set) > 0 {
+			out[scope] = slices.Sorted(maps.Keys(set))
+		}
 	}
 	return out, stats, err
 }

@@ -70,7 +70,13 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 	if n > MaxSamples {
 		return Samples{}, stats, fmt.Errorf("%w: %d samples are more than %d, choose a longer step", ErrRange, n, MaxSamples)
 	}
-	a := &aggregator{metrics: q.metrics, first: first, step: int64(o.Step), n: n, exemplars: o.Exemplars, series: map[string]*accumulator{}}
+	a := &aggregator{names: make([]string, len(q.metrics.by)), metrics: q.metrics, first: first, step: int64(o.Step), n: n, exemplars: o.Exemplars, series: map[string]*accumulator{}}
+	a.ofResource = q.metrics.function != "histogram_over_time"
+	for i, x := range q.metrics.by {
+		f, ok := x.(Field)
+		a.ofResource = a.ofResource && ok && f.Scope == ScopeResource && !f.Parent
+		a.names[i] = labelOf(x)
+	}
 	if v, ok := q.hint("exemplars"); ok && v.typ == TypeInt {
 		a.exemplars = int(v.n)
 	} else if ok && !v.IsTrue() {
@@ -104,10 +110,15 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 // aggregator makes series of spans.
 type aggregator struct {
 	*metrics
+	names       []string // of by
 	first, step int64
 	n           int
 	exemplars   int // that may still be added
 	series      map[string]*accumulator
+	labels      []Attribute // of the span that is being added
+	ofResource  bool        // the labels depend on the resource only
+	resource    *dendro.Resource
+	last        *accumulator // of resource
 	key         []byte
 }
 
@@ -139,15 +150,18 @@ func (a *aggregator) add(t *Trace, i int) {
 		}
 		value = seconds(v)
 	}
-	labels := make([]Attribute, 0, maxBy+1)
-	for _, x := range a.by {
-		v := t.eval(x, i)
-		labels = append(labels, Attribute{labelOf(x), v})
+	acc := a.last
+	if !a.ofResource || acc == nil || a.resource != s.Resource {
+		a.labels = a.labels[:0]
+		for n, x := range a.by {
+			a.labels = append(a.labels, Attribute{a.names[n], t.eval(x, i)})
+		}
+		if a.function == "histogram_over_time" {
+			a.labels = append(a.labels, Attribute{"__bucket", Float(bucketOf(value))})
+		}
+		acc = a.of(a.labels)
+		a.resource, a.last = s.Resource, acc
 	}
-	if a.function == "histogram_over_time" {
-		labels = append(labels, Attribute{"__bucket", Float(bucketOf(value))})
-	}
-	acc := a.of(labels)
 	acc.add(a.function, at, value)
 	if a.exemplars > 0 && len(acc.exemplars) < a.n && (len(acc.exemplars) == 0 || acc.exemplars[len(acc.exemplars)-1].At.UnixNano() != s.Start) && acc.count[at] == 1 {
 		a.exemplars--
@@ -173,8 +187,17 @@ func labelOf(x expr) string {
 // of returns the accumulator of the series with these labels.
 func (a *aggregator) of(labels []Attribute) *accumulator {
 	a.key = a.key[:0]
-	for _, l := range labels {
-		a.key = append(append(append(a.key, l.Name...), 0, byte(l.Value.typ)), l.Value.Text()...)
+	for i := range labels {
+		l := &labels[i]
+		if a.compare != nil { // otherwise all series have the same labels
+			a.key = append(a.key, l.Name...)
+		}
+		a.key = append(a.key, 0, byte(l.Value.typ))
+		if l.Value.typ == TypeString {
+			a.key = append(a.key, l.Value.s...)
+		} else {
+			a.key = append(a.key, l.Value.Text()...)
+		}
 		a.key = append(a.key, 0)
 	}
 	acc := a.series[string(a.key)]

@@ -87,10 +87,6 @@ func arrayValue(values ...*commonpb.AnyValue) *commonpb.AnyValue {
 	return &commonpb.AnyValue{Value: &commonpb.AnyValue_ArrayValue{ArrayValue: &commonpb.ArrayValue{Values: values}}}
 }
 
-func kvlistValue(values ...*commonpb.KeyValue) *commonpb.AnyValue {
-	return &commonpb.AnyValue{Value: &commonpb.AnyValue_KvlistValue{KvlistValue: &commonpb.KeyValueList{Values: values}}}
-}
-
 func otlpRequest() *coltracepb.ExportTraceServiceRequest {
 	small := &tracepb.Span{
 		TraceId: append([]byte{1}, make([]byte, 15)...), SpanId: append([]byte{1}, make([]byte, 7)...),

@@ -312,13 +312,24 @@ func (d *Decoder) Details(h *Head, s *dendro.SpanData) {
 
 // Skip skips the rest of a span after its head h.
 func (d *Decoder) Skip(h *Head) {
-	d.skipAttrs()
+	d.SkipAttrs()
 	d.SkipDetails(h)
 }
 
-func (d *Decoder) skipAttrs() {
-	for r := d.List(); r.Next(); {
-		d.skipValue()
+// SkipAttrs skips the attributes of a span.
+func (d *Decoder) SkipAttrs() {
+	r := d.List()
+	if !r.like {
+		for r.Next() {
+			d.skipValue()
+		}
+		return
+	}
+	d.move(r.other) // the keys, and the values that are the same, are elsewhere
+	for i := range r.n {
+		if r.same>>i&1 == 0 {
+			d.skipValue()
+		}
 	}
 }
 
