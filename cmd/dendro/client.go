@@ -26,6 +26,9 @@ type client struct {
 // clientTimeout bounds a request.
 const clientTimeout = time.Minute
 
+// maxErrorBytes bounds the text of an error that is printed.
+const maxErrorBytes = 1000
+
 // newClient returns a client with the flags that all of them have. operand describes its
 // argument, and example is an argument.
 func newClient(name, operand, example string, stderr io.Writer) *client {
@@ -42,6 +45,11 @@ func newClient(name, operand, example string, stderr io.Writer) *client {
 // window adds the flags for the time and the format of the output.
 func (c *client) window(since time.Duration) {
 	c.flags.DurationVar(&c.since, "since", since, "`time` before now to look at")
+	c.format()
+}
+
+// format adds the flag for the format of the output.
+func (c *client) format() {
 	c.flags.StringVar(&c.output, "o", "table", "`format` of the output, table or json")
 }
 
@@ -70,11 +78,21 @@ func (c *client) parse(args []string) (operand string, code int) {
 	return c.flags.Arg(0), -1
 }
 
-// get asks the API and returns the body of the response. The error of a response is what it
-// says.
+// get asks the API and returns the body of the response.
 func (c *client) get(ctx context.Context, path string, v url.Values, accept string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
+	body, err := c.open(ctx, path, v, accept)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(body)
+}
+
+// open asks the API and returns the body of the response, which must be closed. The error of a
+// response is what it says.
+func (c *client) open(ctx context.Context, path string, v url.Values, accept string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.addr, "/")+path+"?"+v.Encode(), nil)
 	if err != nil {
 		return nil, err
@@ -84,14 +102,12 @@ func (c *client) get(ctx context.Context, path string, v url.Values, accept stri
 	if err != nil {
 		return nil, err
 	}
+	if res.StatusCode == http.StatusOK {
+		return res.Body, nil
+	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	switch text := strings.TrimSpace(string(body)); {
-	case err != nil:
-		return nil, err
-	case res.StatusCode == http.StatusOK:
-		return body, nil
-	case text != "" && len(text) < 1000:
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBytes))
+	if text := strings.TrimSpace(string(body)); err == nil && text != "" && len(body) < maxErrorBytes {
 		return nil, fmt.Errorf("%s", text)
 	}
 	return nil, fmt.Errorf("%s answers %s: is it a page of dendro?", c.addr, res.Status)
@@ -139,6 +155,26 @@ func printable(s string) string {
 	}, s)
 }
 
+// foundTrace is a trace in the response to a search.
+type foundTrace struct {
+	TraceID, RootServiceName, RootTraceName string
+	StartTimeUnixNano, DurationNanos        int64 `json:",string"`
+	SpanCount, ErrorCount                   int
+	SpanSets                                []struct {
+		Matched    int
+		Attributes []attribute
+		Spans      []struct {
+			SpanID, Name  string
+			DurationNanos int64 `json:",string"`
+			Attributes    []attribute
+		}
+	}
+}
+
+func (t *foundTrace) start() string {
+	return time.Unix(0, t.StartTimeUnixNano).Format("2006-01-02 15:04:05.000")
+}
+
 func runQuery(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := newClient("query", "QUERY", `'{ resource.service.name = "shop" && duration > 1s }'`, stderr)
 	c.window(0)
@@ -157,25 +193,16 @@ func runQuery(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return c.fail(err)
 	}
 	var found struct {
-		Traces []struct {
-			TraceID, RootServiceName, RootTraceName string
-			StartTimeUnixNano, DurationNanos        int64 `json:",string"`
-			SpanCount, ErrorCount                   int
-			SpanSets                                []struct {
-				Matched    int
-				Attributes []attribute
-				Spans      []struct {
-					SpanID, Name  string
-					DurationNanos int64 `json:",string"`
-					Attributes    []attribute
-				}
-			}
-		}
+		Message string
+		Traces  []foundTrace
 	}
 	if done, err := c.answer(body, stdout, &found); err != nil {
 		return c.fail(err)
 	} else if done {
 		return exitOK
+	}
+	if found.Message != "" {
+		defer fmt.Fprintf(stderr, "%s: %s\n", c.flags.Name(), found.Message)
 	}
 	if len(found.Traces) == 0 {
 		fmt.Fprintln(stdout, "no trace matches")
@@ -184,7 +211,7 @@ func runQuery(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "TRACE\tSTART\tDURATION\tSPANS\tERRORS\tROOT")
 	for _, t := range found.Traces {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s %s\n", t.TraceID, time.Unix(0, t.StartTimeUnixNano).Format("2006-01-02 15:04:05.000"),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s %s\n", t.TraceID, t.start(),
 			rounded(t.DurationNanos), t.SpanCount, t.ErrorCount, printable(t.RootServiceName), printable(t.RootTraceName))
 		for _, set := range t.SpanSets {
 			if text := join(set.Attributes); text != "" {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -54,6 +57,9 @@ func TestClient(t *testing.T) {
 		{[]string{"query", "{", "}"}, exitUsage, nil, "put the query in quotes"},
 		{[]string{"query", "-o", "xml", "{ }"}, exitUsage, nil, "want table or json"},
 		{[]string{"query"}, exitUsage, nil, "an argument is missing"},
+		{[]string{"query", "-limit", "1", "{ }"}, exitOK, []string{id}, "stopped at the limit of 1 traces; there may be more"},
+		{[]string{"tail", "{"}, exitError, nil, "q: 1:2"},
+		{[]string{"tail", "-help"}, exitOK, nil, "Example:"},
 		{[]string{"query", "-help"}, exitOK, nil, "Example:"},
 		{[]string{"metrics", "-since", "10m", "{ } | count_over_time() by(resource.service.name)"}, exitOK, []string{"SERIES", "resource.service.name=shop", "5 ", "█"}, ""},
 		{[]string{"metrics", "-o", "json", "{ } | rate()"}, exitOK, []string{`"series":[`}, ""},
@@ -82,6 +88,52 @@ func TestClient(t *testing.T) {
 		if strings.Contains(stdout.String(), "\x1b") {
 			t.Errorf("%q prints what controls a terminal", test.args)
 		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestTail: "dendro tail" prints traces until it is interrupted.
+func TestTail(t *testing.T) {
+	for _, output := range []string{"table", "json"} {
+		store := memory.New(memory.Options{})
+		server := httptest.NewServer(web.New(store, web.Options{}))
+		ctx, interrupt := context.WithCancel(t.Context())
+		out, in := io.Pipe()
+		code := make(chan int)
+		var stderr bytes.Buffer
+		go func() {
+			got := run(ctx, []string{"tail", "-addr", server.URL, "-o", output, "{ }"}, in, &stderr)
+			in.Close()
+			code <- got
+		}()
+		collected := make(chan struct{})
+		go func() { // a trace every now and then, as the tail opens at an unknown time
+			defer close(collected)
+			for n := byte(1); ctx.Err() == nil; n++ {
+				now := time.Now().UnixNano()
+				s := &dendro.SpanData{Name: "GET /\x1b[31m", Start: now, End: now + 1e6}
+				s.TraceID, s.SpanID = dendro.TraceID{14: 9, 15: n}, dendro.SpanID{7: 1}
+				_ = store.Collect(&dendro.Batch{Spans: []*dendro.SpanData{s}})
+				select {
+				case <-ctx.Done():
+				case <-time.After(200 * time.Millisecond):
+				}
+			}
+		}()
+		lines, found := bufio.NewScanner(out), ""
+		for lines.Scan() {
+			if found = lines.Text(); strings.Contains(found, "00000000000000000000000000000") {
+				break
+			}
+		}
+		interrupt()
+		go func() { _, _ = io.Copy(io.Discard, out) }()
+		testkit.Equal(t, output+": exit code", <-code, exitOK)
+		<-collected
+		if !strings.Contains(found, "GET /") || strings.Contains(found, "\x1b") {
+			t.Errorf("%s: %q; stderr %q", output, found, stderr.String())
+		}
+		server.Close()
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

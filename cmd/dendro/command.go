@@ -26,6 +26,7 @@ Usage:
   dendro serve [flags]           receive OTLP, keep it in memory, show it on a page
   dendro query [flags] QUERY     find traces with TraceQL
   dendro metrics [flags] QUERY   time series of a TraceQL metrics query
+  dendro tail [flags] QUERY      print traces that match as they arrive
   dendro trace [flags] ID        print a trace as a tree
   dendro version                 print the version
   dendro help                    print this
@@ -45,6 +46,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runServe(ctx, args, stdout, stderr)
 	case "query":
 		return runQuery(ctx, args, stdout, stderr)
+	case "tail":
+		return runTail(ctx, args, stdout, stderr)
 	case "metrics":
 		return runMetrics(ctx, args, stdout, stderr)
 	case "trace":

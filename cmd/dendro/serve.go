@@ -99,13 +99,17 @@ func closeAll(listeners ...net.Listener) {
 }
 
 func newServer(h http.Handler) *http.Server {
-	return &http.Server{
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &http.Server{
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       2 * time.Minute,
 	}
+	s.RegisterOnShutdown(cancel) // ends queries and live tails; spans are received to the end
+	return s
 }
 
 // shutdown waits for open requests, for at most shutdownTimeout in all.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -335,6 +337,58 @@ func BenchmarkMetrics(b *testing.B) {
 				if _, _, err := q.Metrics(b.Context(), m, traceql.Range{Start: start, End: start.Add(10 * time.Minute), Step: 10 * time.Second}); err != nil {
 					b.Fatal(err)
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkCollectWhileQueried measures how long Collect takes while eight queries at once read
+// two million spans, and without them.
+func BenchmarkCollectWhileQueried(b *testing.B) {
+	m := memory.New(memory.Options{MaxBytes: 1 << 30})
+	for i := range 400_000 {
+		if err := m.Collect(request(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	batches := make([]*dendro.Batch, 1<<13)
+	for i := range batches {
+		batches[i] = request(i)
+	}
+	q, err := traceql.Parse(`{ kind = server } >> { span.absent != nil || name = "absent" }`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := uint64(1 << 40)
+	for _, queries := range []int{0, 1, 8} {
+		b.Run(fmt.Sprint(queries), func(b *testing.B) {
+			ctx, cancel := context.WithCancel(b.Context())
+			var running sync.WaitGroup
+			for range queries {
+				running.Go(func() {
+					for ctx.Err() == nil {
+						_, _, _ = q.Search(ctx, m, traceql.SearchOptions{})
+					}
+				})
+			}
+			took := make([]time.Duration, 0, b.N)
+			for b.Loop() {
+				batch := batches[n%uint64(len(batches))]
+				n++
+				for _, s := range batch.Spans {
+					binary.LittleEndian.PutUint64(s.TraceID[:], n)
+				}
+				began := time.Now()
+				if err := m.Collect(batch); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(began))
+			}
+			cancel()
+			running.Wait()
+			slices.Sort(took)
+			for _, p := range []int{500, 990, 999} {
+				b.ReportMetric(float64(took[(len(took)-1)*p/1000]), fmt.Sprintf("p%g-ns", float64(p)/10))
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package traceql
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -58,7 +59,12 @@ type ResultSpan struct {
 }
 
 // Stats counts what a query has read.
-type Stats struct{ Traces, Spans int }
+type Stats struct {
+	Traces, Spans int
+	// Cut says which bound ended the query before it had read everything that may match. It
+	// is empty if none did.
+	Cut string
+}
 
 // Search returns the newest traces of r that match q, the newest first. It reads one trace
 // at a time and stops at the limit. It returns the error of ctx if that is done.
@@ -76,8 +82,11 @@ func (q *Query) Search(ctx context.Context, r collector.Reader, o SearchOptions)
 		for _, set := range sets[:min(len(sets), MaxSets)] {
 			res.Sets = append(res.Sets, t.result(set, fields, spans))
 		}
-		out = append(out, res)
-		return len(out) < limit
+		if out = append(out, res); len(out) < limit {
+			return true
+		}
+		stats.Cut = fmt.Sprintf("stopped at the limit of %d traces; there may be more", limit)
+		return false
 	})
 	if err != nil {
 		return nil, stats, err
@@ -148,6 +157,15 @@ const MaxValues = 1000
 // MaxInspected bounds how many traces [Query.Keys] and [Query.Values] read, the newest first.
 const MaxInspected = 20_000
 
+// inspected reports whether Keys or Values has read enough traces.
+func (s *Stats) inspected() bool {
+	if s.Traces < MaxInspected {
+		return false
+	}
+	s.Cut = fmt.Sprintf("only the newest %d traces were read", MaxInspected)
+	return true
+}
+
 // Keys returns the keys of the attributes of the spans that q selects, by the name of their
 // scope, sorted. They are those of the newest MaxInspected traces that the store has to read.
 func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Time) (map[string][]string, Stats, error) {
@@ -186,7 +204,7 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Ti
 				}
 			}
 		}
-		return stats.Traces < MaxInspected
+		return !stats.inspected()
 	})
 	out := map[string][]string{}
 	for scope, set := range keys {
@@ -223,11 +241,12 @@ func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, 
 					}
 				}
 				if len(seen) >= MaxValues {
+					stats.Cut = fmt.Sprintf("stopped at %d values; there may be more", MaxValues)
 					return false
 				}
 			}
 		}
-		return stats.Traces < MaxInspected
+		return !stats.inspected()
 	})
 	return slices.SortedFunc(maps.Values(seen), func(a, b Value) int {
 		if order, ok := compare(a, b); ok {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -43,14 +45,27 @@ func (h *handler) lookUp(r *http.Request, text string) (*collector.Trace, int, e
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("%q is not a trace id: up to 32 hexadecimal digits, not all zero", text)
 	}
+	start, end, err := window(r)
+	if err != nil {
+		return nil, http.StatusBadRequest, err
+	}
 	t, err := h.store.Trace(r.Context(), id)
 	switch {
 	case err != nil:
 		return nil, http.StatusInternalServerError, err
 	case t == nil || len(t.Spans) == 0:
 		return nil, http.StatusNotFound, fmt.Errorf("no trace %s: it has not arrived yet, was not sampled, or made room for newer ones", id)
+	case !overlaps(t, start, end):
+		return nil, http.StatusNotFound, fmt.Errorf("trace %s is outside of start and end: it began at %d", id, t.Start()/int64(time.Second))
 	}
 	return t, http.StatusOK, nil
+}
+
+// overlaps reports whether t has a span between start and end. A zero time is no bound.
+func overlaps(t *collector.Trace, start, end time.Time) bool {
+	return slices.ContainsFunc(t.Spans, func(s collector.Span) bool {
+		return (start.IsZero() || !time.Unix(0, s.End).Before(start)) && (end.IsZero() || time.Unix(0, s.Start).Before(end))
+	})
 }
 
 // batches groups spans by resource and scope, for OTLP.

@@ -159,8 +159,5 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request, instant bool) 
 		}
 		series = append(series, found)
 	}
-	writeJSON(w, map[string]any{
-		"series":  series,
-		"metrics": metricsOf(stats),
-	})
+	answer(w, map[string]any{"series": series}, stats)
 }

@@ -31,6 +31,7 @@ var routes = []route{
 	{[]string{"api", "v2", "search", "tag", "{}", "values"}, (*handler).typedTagValues},
 	{[]string{"api", "traces", "{}"}, (*handler).traceV1},
 	{[]string{"api", "v2", "traces", "{}"}, (*handler).traceV2},
+	{[]string{"api", "dendro", "tail"}, (*handler).tail},
 	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
 }

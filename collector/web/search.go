@@ -77,9 +77,14 @@ func anyValue(v traceql.Value) map[string]any {
 	return map[string]any{"stringValue": v.Text()}
 }
 
-// metricsOf returns what a query has read, as Tempo says it.
-func metricsOf(stats traceql.Stats) map[string]any {
-	return map[string]any{"inspectedTraces": stats.Traces, "inspectedSpans": strconv.Itoa(stats.Spans)}
+// answer sends a response with what the query has read, as Tempo says it, and with a message
+// if a bound has cut it.
+func answer(w http.ResponseWriter, response map[string]any, stats traceql.Stats) {
+	response["metrics"] = map[string]any{"inspectedTraces": stats.Traces, "inspectedSpans": strconv.Itoa(stats.Spans)}
+	if stats.Cut != "" {
+		response["message"] = stats.Cut
+	}
+	writeJSON(w, response)
 }
 
 // rootMissing is Tempo's name of a trace whose root span has not arrived.
@@ -98,30 +103,31 @@ func (h *handler) search(w http.ResponseWriter, r *http.Request, _ []string) {
 		return
 	}
 	traces := make([]foundTrace, len(found))
-	for i, s := range found {
-		t := foundTrace{
-			TraceID: s.TraceID, RootServiceName: s.RootService, RootTraceName: s.RootName,
-			StartTimeUnixNano: s.Start, DurationMs: s.Duration.Milliseconds(), DurationNanos: int64(s.Duration),
-			SpanCount: s.Spans, ErrorCount: s.Errors, ServiceStats: make(map[string]serviceStats, len(s.Services)),
-		}
-		if s.RootMissing {
-			t.RootTraceName = rootMissing
-		}
-		for _, of := range s.Services {
-			t.ServiceStats[of.Service] = serviceStats{of.Spans, of.Errors}
-		}
-		for _, set := range s.Sets {
-			out := foundSet{Spans: []foundSpan{}, Matched: set.Matched, Attributes: keyValues(set.Attributes)}
-			for _, span := range set.Spans {
-				out.Spans = append(out.Spans, foundSpan{span.SpanID, span.Name, span.Start, int64(span.Duration), keyValues(span.Attributes)})
-			}
-			t.SpanSets = append(t.SpanSets, out)
-		}
-		t.SpanSet = &t.SpanSets[0]
-		traces[i] = t
+	for i, res := range found {
+		traces[i] = foundOf(res)
 	}
-	writeJSON(w, map[string]any{
-		"traces":  traces,
-		"metrics": metricsOf(stats),
-	})
+	answer(w, map[string]any{"traces": traces}, stats)
+}
+
+func foundOf(s traceql.Result) foundTrace {
+	t := foundTrace{
+		TraceID: s.TraceID, RootServiceName: s.RootService, RootTraceName: s.RootName,
+		StartTimeUnixNano: s.Start, DurationMs: s.Duration.Milliseconds(), DurationNanos: int64(s.Duration),
+		SpanCount: s.Spans, ErrorCount: s.Errors, ServiceStats: make(map[string]serviceStats, len(s.Services)),
+	}
+	if s.RootMissing {
+		t.RootTraceName = rootMissing
+	}
+	for _, of := range s.Services {
+		t.ServiceStats[of.Service] = serviceStats{of.Spans, of.Errors}
+	}
+	for _, set := range s.Sets {
+		out := foundSet{Spans: []foundSpan{}, Matched: set.Matched, Attributes: keyValues(set.Attributes)}
+		for _, span := range set.Spans {
+			out.Spans = append(out.Spans, foundSpan{span.SpanID, span.Name, span.Start, int64(span.Duration), keyValues(span.Attributes)})
+		}
+		t.SpanSets = append(t.SpanSets, out)
+	}
+	t.SpanSet = &t.SpanSets[0]
+	return t
 }

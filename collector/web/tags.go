@@ -35,27 +35,27 @@ func window(r *http.Request) (start, end time.Time, err error) {
 
 // scopedTags returns the tag names of each requested scope. It sends an error response and
 // returns false if it cannot.
-func (h *handler) scopedTags(w http.ResponseWriter, r *http.Request) (scopes map[string][]string, inspected any, ok bool) {
+func (h *handler) scopedTags(w http.ResponseWriter, r *http.Request) (scopes map[string][]string, stats traceql.Stats, ok bool) {
 	start, end, err := window(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err)
-		return nil, nil, false
+		return nil, stats, false
 	}
-	scopes, stats, err := filter(r).Keys(r.Context(), h.store, start, end)
+	scopes, stats, err = filter(r).Keys(r.Context(), h.store, start, end)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err)
-		return nil, nil, false
+		return nil, stats, false
 	}
 	scopes["intrinsic"] = intrinsics
 	if only := r.URL.Query().Get("scope"); only != "" && only != "all" && only != "none" {
 		scopes = map[string][]string{only: scopes[only]}
 	}
-	return scopes, metricsOf(stats), true
+	return scopes, stats, true
 }
 
 // tags serves api/search/tags.
 func (h *handler) tags(w http.ResponseWriter, r *http.Request, _ []string) {
-	scopes, inspected, ok := h.scopedTags(w, r)
+	scopes, stats, ok := h.scopedTags(w, r)
 	if !ok {
 		return
 	}
@@ -64,12 +64,12 @@ func (h *handler) tags(w http.ResponseWriter, r *http.Request, _ []string) {
 		names = append(names, tags...)
 	}
 	slices.Sort(names)
-	writeJSON(w, map[string]any{"tagNames": slices.Compact(names), "metrics": inspected})
+	answer(w, map[string]any{"tagNames": slices.Compact(names)}, stats)
 }
 
 // tagScopes serves api/v2/search/tags.
 func (h *handler) tagScopes(w http.ResponseWriter, r *http.Request, _ []string) {
-	scopes, inspected, ok := h.scopedTags(w, r)
+	scopes, stats, ok := h.scopedTags(w, r)
 	if !ok {
 		return
 	}
@@ -83,12 +83,12 @@ func (h *handler) tagScopes(w http.ResponseWriter, r *http.Request, _ []string) 
 			out = append(out, scope{name, tags})
 		}
 	}
-	writeJSON(w, map[string]any{"scopes": out, "metrics": inspected})
+	answer(w, map[string]any{"scopes": out}, stats)
 }
 
 // valuesOf returns the values of a tag. It sends an error response and returns false if it
 // cannot.
-func (h *handler) valuesOf(w http.ResponseWriter, r *http.Request, tag string) (values []traceql.Value, inspected any, ok bool) {
+func (h *handler) valuesOf(w http.ResponseWriter, r *http.Request, tag string) (values []traceql.Value, stats traceql.Stats, ok bool) {
 	f, err := traceql.ParseField(tag)
 	if err != nil { // the key of an attribute, as in tags
 		f, err = traceql.ParseField("." + strconv.Quote(tag))
@@ -96,22 +96,22 @@ func (h *handler) valuesOf(w http.ResponseWriter, r *http.Request, tag string) (
 	start, end, windowErr := window(r)
 	if err = errors.Join(err, windowErr); err != nil {
 		fail(w, http.StatusBadRequest, err)
-		return nil, nil, false
+		return nil, stats, false
 	}
 	if values, ok := traceql.KnownValues(f); ok {
-		return values, metricsOf(traceql.Stats{}), true
+		return values, stats, true
 	}
-	values, stats, err := filter(r).Values(r.Context(), h.store, f, start, end)
+	values, stats, err = filter(r).Values(r.Context(), h.store, f, start, end)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err)
-		return nil, nil, false
+		return nil, stats, false
 	}
-	return values, metricsOf(stats), true
+	return values, stats, true
 }
 
 // tagValues serves api/search/tag/{tag}/values.
 func (h *handler) tagValues(w http.ResponseWriter, r *http.Request, args []string) {
-	values, inspected, ok := h.valuesOf(w, r, args[0])
+	values, stats, ok := h.valuesOf(w, r, args[0])
 	if !ok {
 		return
 	}
@@ -120,7 +120,7 @@ func (h *handler) tagValues(w http.ResponseWriter, r *http.Request, args []strin
 		texts = append(texts, v.Text())
 	}
 	slices.Sort(texts)
-	writeJSON(w, map[string]any{"tagValues": slices.Compact(texts), "metrics": inspected})
+	answer(w, map[string]any{"tagValues": slices.Compact(texts)}, stats)
 }
 
 // typeNames are Tempo's names of the types of values.
@@ -131,7 +131,7 @@ var typeNames = map[traceql.Type]string{
 
 // typedTagValues serves api/v2/search/tag/{tag}/values.
 func (h *handler) typedTagValues(w http.ResponseWriter, r *http.Request, args []string) {
-	values, inspected, ok := h.valuesOf(w, r, args[0])
+	values, stats, ok := h.valuesOf(w, r, args[0])
 	if !ok {
 		return
 	}
@@ -143,5 +143,5 @@ func (h *handler) typedTagValues(w http.ResponseWriter, r *http.Request, args []
 	for i, v := range values {
 		out[i] = typed{typeNames[v.Type()], v.Text()}
 	}
-	writeJSON(w, map[string]any{"tagValues": out, "metrics": inspected})
+	answer(w, map[string]any{"tagValues": out}, stats)
 }

@@ -276,6 +276,14 @@ func TestTempoSearch(t *testing.T) {
 		"metrics":{"inspectedTraces":2,"inspectedSpans":"8"}}`)
 	equalJSON(t, followed(t, server.URL+"/api/search?minDuration=10s").body, `{"traces":[],"metrics":{"inspectedTraces":2,"inspectedSpans":"8"}}`)
 
+	if got := followed(t, server.URL+"/api/search?limit=1").body; !strings.Contains(got, `"message":"stopped at the limit of 1 traces; there may be more"`) {
+		t.Errorf("a search that stopped at its limit does not say so: %s", got)
+	}
+	for window, status := range map[string]int{"": 200, "?start=1700000000": 200, "?start=1700000001": 404, "?end=1699999999": 404, "?start=x": 400, "?start=1699999990&end=1700000010": 200} {
+		for _, path := range []string{"/api/traces/1", "/api/v2/traces/1"} {
+			testkit.Equal(t, path+window, followed(t, server.URL+path+window).status, status)
+		}
+	}
 	followed(t, server.URL+"/api/search?q="+url.QueryEscape(`{ span.http.route = "/x" && status = error }`))
 	testkit.Equal(t, "the store is asked", fmt.Sprintf("%+v", store.asked.Hints), fmt.Sprintf("%+v", collector.Hints{Values: []slog.Attr{slog.String("http.route", "/x")}, Errors: true}))
 
