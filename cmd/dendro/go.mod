@@ -1,9 +1,0 @@
-module github.com/dendrotrace/dendro/cmd/dendro
-
-go 1.25.0
-
-require github.com/dendrotrace/dendro v0.0.0
-
-require google.golang.org/protobuf v1.36.12 // indirect
-
-replace github.com/dendrotrace/dendro => ../..
