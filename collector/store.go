@@ -20,6 +20,7 @@ const DropTooLarge = "too_large"
 // Store is a collector whose spans can be read. Its methods are safe for concurrent use.
 type Store interface {
 	dendro.Collector
+	Writer
 	Reader
 }
 

@@ -117,6 +117,11 @@ func (m *Store) Collect(b *dendro.Batch) error {
 	return nil
 }
 
+// Write implements [collector.Writer]. It does not wait.
+func (m *Store) Write(ctx context.Context, batches []*dendro.Batch) error {
+	return collector.WriterOf(m).Write(ctx, batches)
+}
+
 func (m *Store) tooLarge(b *dendro.Batch) error {
 	return &dendro.DropError{Reason: collector.DropTooLarge, Err: fmt.Errorf("%d spans exceed the %d bytes of a trace", len(b.Spans), m.max/traceShare)}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/remote"
 	"github.com/dendrotrace/dendro/collector/server"
 )
@@ -24,7 +25,7 @@ func (printer) Collect(b *dendro.Batch) error {
 
 // The spans of one program arrive in the collector of another one.
 func ExampleDial() {
-	far := httptest.NewServer(server.New(printer{}, server.Options{}))
+	far := httptest.NewServer(server.New(collector.WriterOf(printer{}), server.Options{}))
 	defer far.Close()
 
 	client, err := remote.Dial(far.URL, remote.Options{})

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/remote"
 	"github.com/dendrotrace/dendro/collector/server"
@@ -161,7 +162,7 @@ func TestDelivers(t *testing.T) {
 			testkit.NoLeaks(t)
 			_, store := testkit.NewTracer(t)
 			var encodings []string
-			h := server.New(store, server.Options{})
+			h := server.New(collector.WriterOf(store), server.Options{})
 			far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				encodings = append(encodings, r.Header.Get("Content-Encoding"))
 				h.ServeHTTP(w, r)

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-
-	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
 // badRequest describes why a request is refused.
@@ -26,34 +24,6 @@ var (
 	buffers     = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
 )
-
-// receive decodes the body of r and passes its spans to collect, whose results it
-// returns.
-func (h *handler) receive(w http.ResponseWriter, r *http.Request, f *format) (result otlp.Result, retry bool, bad *badRequest) {
-	body := buffers.Get().(*bytes.Buffer)
-	defer func() {
-		if body.Cap() <= maxPooledBytes {
-			body.Reset()
-			buffers.Put(body)
-		}
-	}()
-	if bad = h.fill(body, w, r); bad != nil {
-		return result, false, bad
-	}
-	if body.Len() > largeBytes {
-		h.large <- struct{}{}
-		defer func() { <-h.large }()
-	}
-	batches, err := f.decode(body.Bytes())
-	if err != nil {
-		return result, false, &badRequest{http.StatusBadRequest, "decoding " + f.contentType + ": " + err.Error()}
-	}
-	if len(batches) == 0 {
-		return otlp.Result{Message: f.emptyMessage(body.Bytes())}, false, nil
-	}
-	result, retry = h.collect(batches)
-	return result, retry, nil
-}
 
 // fill reads and decompresses the body of r into dst.
 func (h *handler) fill(dst *bytes.Buffer, w http.ResponseWriter, r *http.Request) *badRequest {

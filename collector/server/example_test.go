@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/server"
 )
 
@@ -20,7 +21,7 @@ func ExampleNew() {
 		return nil
 	})
 	srv := &http.Server{
-		Handler:     server.New(printer, server.Options{}),
+		Handler:     server.New(collector.WriterOf(printer), server.Options{}),
 		ReadTimeout: 30 * time.Second,
 	}
 

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ func request(contentType, encoding string, body []byte) *http.Request {
 
 func serve(c dendro.Collector, o server.Options, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	server.New(c, o).ServeHTTP(w, r)
+	server.New(collector.WriterOf(c), o).ServeHTTP(w, r)
 	return w
 }
 
@@ -109,7 +110,7 @@ func TestStripPrefix(t *testing.T) {
 		r := request(protobuf, "", otlp.AppendTraces(nil, batches...))
 		r.URL.Path = "/in/v1/traces"
 		w := httptest.NewRecorder()
-		http.StripPrefix(prefix, server.New(store, server.Options{})).ServeHTTP(w, r)
+		http.StripPrefix(prefix, server.New(collector.WriterOf(store), server.Options{})).ServeHTTP(w, r)
 		testkit.Equal(t, "status", w.Code, 200)
 		testkit.Equal(t, "spans", len(store.Spans()), 3)
 	}
@@ -288,6 +289,45 @@ func TestCollectorRefuses(t *testing.T) {
 
 // Bodies that may become much larger when they are decoded wait for each other. Other
 // bodies do not wait.
+// disk is a store whose spans are durable once sync has returned.
+type disk struct {
+	sync             error
+	written, durable int
+}
+
+func (d *disk) Write(_ context.Context, batches []*dendro.Batch) error {
+	for _, b := range batches {
+		d.written += len(b.Spans)
+	}
+	if d.sync != nil {
+		return d.sync
+	}
+	d.durable = d.written
+	return nil
+}
+
+// TestAcknowledged: what is acknowledged is durable. If the store cannot sync, the client is
+// told to send everything again.
+func TestAcknowledged(t *testing.T) {
+	for contentType, body := range map[string][]byte{
+		"application/x-protobuf": otlp.AppendTraces(nil, batch("shop", "a", "b")),
+		"application/json":       otlp.AppendTracesJSON(nil, batch("shop", "a", "b")),
+	} {
+		d := &disk{sync: errors.New("sync: no space left on device")}
+		h := server.New(d, server.Options{})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, request(contentType, "", body))
+		testkit.Equal(t, contentType+": not synced", []any{w.Code, w.Header().Get("Retry-After"), d.durable}, []any{503, "1", 0})
+		if !strings.Contains(w.Body.String(), "no space left on device") {
+			t.Errorf("the answer does not say why: %q", w.Body)
+		}
+		d.sync = nil
+		w = httptest.NewRecorder()
+		h.ServeHTTP(w, request(contentType, "", body))
+		testkit.Equal(t, contentType+": synced", []any{w.Code, d.durable}, []any{200, d.written})
+	}
+}
+
 func TestLargeBodiesAreTakenOneAtATime(t *testing.T) {
 	for name, test := range map[string]struct {
 		textBytes int
@@ -299,7 +339,7 @@ func TestLargeBodiesAreTakenOneAtATime(t *testing.T) {
 					time.Sleep(time.Second)
 					return nil
 				})
-				h := server.New(slow, server.Options{})
+				h := server.New(collector.WriterOf(slow), server.Options{})
 				body := otlp.AppendTraces(nil, batch("shop", strings.Repeat("x", test.textBytes)))
 				began := time.Now()
 				var requests sync.WaitGroup

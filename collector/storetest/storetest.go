@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"span is in two batches", overlap},
 		{"two spans share an id", sharedID},
 		{"caller owns what it gave and got", ownership},
+		{"what is written can be read", written},
 
 		{"scan: newest first", newestFirst},
 		{"scan: same start", sameStart},

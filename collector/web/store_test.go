@@ -29,6 +29,10 @@ func (f *fakeStore) add(spans ...collector.Span) dendro.TraceID {
 	return spans[0].TraceID
 }
 
+func (f *fakeStore) Write(ctx context.Context, batches []*dendro.Batch) error {
+	return collector.WriterOf(f).Write(ctx, batches)
+}
+
 func (f *fakeStore) Collect(*dendro.Batch) error { return nil }
 
 func (f *fakeStore) Trace(_ context.Context, id dendro.TraceID) (*collector.Trace, error) {

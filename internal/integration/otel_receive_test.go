@@ -245,7 +245,7 @@ func TestOTelExporterUnderstandsAnswers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			testkit.NoLeaks(t)
-			srv := httptest.NewServer(otlpserver.New(c.store, otlpserver.Options{}))
+			srv := httptest.NewServer(otlpserver.New(collector.WriterOf(c.store), otlpserver.Options{}))
 			defer srv.Close()
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
