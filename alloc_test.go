@@ -21,9 +21,15 @@ func TestAllocations(t *testing.T) {
 	dendro.SetDefault(nil)
 	tracer := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.AlwaysSample})
 	never := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.NeverSample})
+	half := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.ParentSample(dendro.RatioSample(0.5))})
+	anew := dendro.New(dendro.Options{Collector: nothing, Sampler: dendro.RatioSample(0.5)})
 	ctx, span := tracer.Start(context.Background(), "root")
 	defer span.End()
 	unsampled, _ := never.Start(context.Background(), "root")
+	state, same := traceState(t, "a=1,ot=x:y;th:c"), traceState(t, "ot=th:8;x:y,a=1")
+	below := func(state dendro.TraceState) dendro.StartOptions {
+		return dendro.StartOptions{Parent: dendro.SpanContext{TraceID: dendro.TraceID{9: 0xff}, SpanID: dendro.SpanID{1}, Flags: dendro.FlagSampled, State: state}}
+	}
 	sc := span.Context()
 	header := sc.Traceparent()
 	buffer := make([]byte, 0, 64)
@@ -69,6 +75,9 @@ func TestAllocations(t *testing.T) {
 		}},
 		{"attributes", 0, func() { span.SetAttributes(slog.String("a", "1"), slog.Int("b", 2)) }},
 		{"status", 0, func() { span.SetStatus(dendro.StatusError, "late") }},
+		{"root, a share of them", 1, func() { _, s := half.Start(background, "x"); s.End() }},
+		{"root below a tracestate", 1, func() { _, s := half.StartWith(background, "x", below(state)); s.End() }},
+		{"root that sets the same threshold", 1, func() { _, s := anew.StartWith(background, "x", below(same)); s.End() }},
 		{"unsampled root", 1, func() { _, s := never.Start(background, "x"); s.End() }},
 		{"unsampled child", 0, func() { _, s := dendro.Start(unsampled, "x"); s.SetAttributes(slog.Int("a", 1)); s.End() }},
 		{"SpanFromContext", 0, func() { _ = dendro.SpanFromContext(ctx) }},
@@ -77,6 +86,7 @@ func TestAllocations(t *testing.T) {
 		{"parse traceparent", 0, func() { _, _ = dendro.ParseTraceparent(header) }},
 		{"append traceparent", 0, func() { buffer = sc.AppendTraceparent(buffer[:0]) }},
 		{"traceparent", 1, func() { _ = sc.Traceparent() }},
+		{"adjusted count", 0, func() { _ = state.AdjustedCount() }},
 		{"parse clean tracestate", 0, func() { _, _ = dendro.ParseTraceState("a=1,b=2") }},
 	} {
 		if got := testing.AllocsPerRun(200, c.run); got > c.max {

@@ -75,6 +75,20 @@ func ExampleSpan_RecordEvent() {
 	//   event cache 3ms [cache.key=cart:7 cache.hit=true]
 }
 
+// A sampler that knows no probability only says whether it samples.
+func ExampleSampler() {
+	notPolls := func(p dendro.SamplingParameters) dendro.SamplingResult {
+		return dendro.SamplingResult{Sampled: p.Name != "poll"}
+	}
+	tracer := dendro.New(dendro.Options{Service: "shop", Collector: printer{}, Sampler: dendro.ParentSample(notPolls)})
+	for _, name := range []string{"poll", "import", "poll"} {
+		_, span := tracer.Start(context.Background(), name)
+		span.End()
+	}
+	// Output:
+	// shop internal import unset []
+}
+
 func ExampleDetach() {
 	tracer := dendro.New(dendro.Options{Service: "shop", Collector: printer{}})
 	ctx, request := tracer.Start(context.Background(), "place order")

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // Sampler decides whether the spans of a local trace are recorded. It is called when
 // the local trace begins, and its decision holds for all its spans and is propagated
 // in the sampled flag. It must be safe for concurrent use and should take only
 // nanoseconds.
-type Sampler func(SamplingParameters) bool
+type Sampler func(SamplingParameters) SamplingResult
 
 // SamplingParameters is the input of a [Sampler].
 type SamplingParameters struct {
@@ -22,42 +23,83 @@ type SamplingParameters struct {
 	Kind    Kind
 }
 
-// AlwaysSample is a [Sampler] that records everything.
-func AlwaysSample(SamplingParameters) bool { return true }
+// SamplingResult is the decision of a [Sampler].
+type SamplingResult struct {
+	Sampled bool
+	// State is the tracestate of the spans, which is also propagated. If it is empty,
+	// it is that of the parent without the sampling threshold, as OpenTelemetry asks of
+	// a sampler that knows no probability.
+	State TraceState
+}
+
+// AlwaysSample is a [Sampler] that records everything. It does not write the threshold
+// 0, as OpenTelemetry's would, because a span without a threshold counts as one anyway
+// and would take more room in headers and stores.
+func AlwaysSample(SamplingParameters) SamplingResult { return SamplingResult{Sampled: true} }
 
 // NeverSample is a [Sampler] that records nothing.
-func NeverSample(SamplingParameters) bool { return false }
+func NeverSample(SamplingParameters) SamplingResult { return SamplingResult{} }
 
 // RatioSample returns a [Sampler] that records a share of all traces, from 0 to 1.
-// Values outside of that range are set to the nearest bound. It looks only at the last
-// 56 bits of the trace id, so services with the same ratio record the same traces, and
-// a service with a higher ratio records every trace that one with a lower ratio
-// records (OpenTelemetry, consistent probability sampling: recorded if randomness ≥
-// threshold).
+// Values outside of that range are set to the nearest bound. A trace is recorded if its
+// randomness is at least the threshold, (1 - ratio) * 2^56, so services with the same
+// ratio record the same traces, and a service with a higher ratio records every trace
+// that one with a lower ratio records. The randomness is the last 56 bits of the trace
+// id, or sub-key rv in member "ot" of the tracestate of the parent.
+//
+// Recorded spans have the threshold as sub-key th, from which
+// [TraceState.AdjustedCount] computes how many spans each of them stands for. It is
+// rounded to four significant digits, which changes a ratio above 1e-12 by at most
+// 0.013 % (OpenTelemetry specification, "TraceState: Probability Sampling").
 func RatioSample(ratio float64) Sampler {
-	const randomBits = 56
 	if !(ratio > 0) { // also if it is NaN
-		return NeverSample
+		ratio = 0
 	}
-	if ratio >= 1 {
+	ratio = min(ratio, 1)
+	_, exp := math.Frexp(ratio)
+	digits := min(4-exp/4, thresholdDigits) // four after those that are f
+	count := uint64(math.Round(math.Ldexp(ratio, 4*digits))) << (4 * (thresholdDigits - digits))
+	switch count { // recorded traces of 2^56
+	case 0:
+		return NeverSample
+	case maxAdjustedCount:
 		return AlwaysSample
 	}
-	threshold := uint64(math.Round((1 - ratio) * (1 << randomBits)))
-	return func(p SamplingParameters) bool {
-		return binary.BigEndian.Uint64(p.TraceID[8:])&(1<<randomBits-1) >= threshold
+	threshold := maxAdjustedCount - count
+	th := strings.TrimRight(fmt.Sprintf("%0*x", thresholdDigits, threshold), "0")
+	root := TraceState{}.withThreshold(th)
+	return func(p SamplingParameters) SamplingResult {
+		switch {
+		case p.randomness() < threshold:
+			return SamplingResult{}
+		case p.Parent.State == TraceState{}:
+			return SamplingResult{Sampled: true, State: root}
+		}
+		return SamplingResult{Sampled: true, State: p.Parent.State.withThreshold(th)}
 	}
 }
 
-// ParentSample returns a [Sampler] that follows the decision of the caller. For new
-// traces, and if the caller has deferred the decision, it calls root. If root is nil,
-// it uses [AlwaysSample].
+// randomness returns the 56 bits that are compared with a threshold.
+func (p *SamplingParameters) randomness() uint64 {
+	if rv := p.Parent.State.subValue("rv"); len(rv) == thresholdDigits {
+		if n, ok := parseThreshold(rv); ok {
+			return n
+		}
+	}
+	return binary.BigEndian.Uint64(p.TraceID[8:]) % maxAdjustedCount
+}
+
+// ParentSample returns a [Sampler] that follows the decision of the caller and keeps
+// its tracestate, with the threshold of whoever has decided. For new traces, and if the
+// caller has deferred the decision, it calls root. If root is nil, it uses
+// [AlwaysSample].
 func ParentSample(root Sampler) Sampler {
 	if root == nil {
 		root = AlwaysSample
 	}
-	return func(p SamplingParameters) bool {
+	return func(p SamplingParameters) SamplingResult {
 		if p.Parent.IsValid() && !p.Parent.Deferred {
-			return p.Parent.Flags.Sampled()
+			return SamplingResult{p.Parent.Flags.Sampled(), p.Parent.State}
 		}
 		return root(p)
 	}

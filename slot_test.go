@@ -162,7 +162,7 @@ func TestStaleHandlesAtWork(t *testing.T) {
 // and arrives when it ends.
 func TestChildOfAStaleParent(t *testing.T) {
 	var k kept
-	tracer := New(Options{Collector: &k, Sampler: func(p SamplingParameters) bool { return !p.Parent.IsValid() }})
+	tracer := New(Options{Collector: &k, Sampler: func(p SamplingParameters) SamplingResult { return SamplingResult{Sampled: !p.Parent.IsValid()} }})
 	ctx, old := tracer.Start(context.Background(), "old")
 	old.End()
 	other, young := tracer.Start(context.Background(), "young")

@@ -33,7 +33,8 @@ type SpanContext struct {
 	// Deferred means that the sender left the sampling decision to the receiver, as B3
 	// and Datadog permit. Flags are not sampled then.
 	Deferred bool
-	// State is the vendor data that came with the trace. It is propagated unchanged.
+	// State is the vendor data that came with the trace. It is propagated unchanged,
+	// unless the [Sampler] changes it.
 	State TraceState
 }
 

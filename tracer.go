@@ -185,7 +185,8 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	}
 	sampled := late || !below || parent.Deferred || parent.Flags.Sampled() // ParentSample(AlwaysSample)
 	if t.sampler != nil && !late {
-		sampled = t.sample(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
+		r := t.sample(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
+		sampled, n.common.state = r.Sampled, r.State
 	}
 	if !sampled {
 		t.shards[n.span.id[0]%shardCount].unsampled.Add(1)
@@ -210,11 +211,15 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	return n, &n.span
 }
 
-// sample calls the sampler. If it panics, the trace is not sampled.
-func (t *Tracer) sample(p SamplingParameters) (sampled bool) {
+// sample calls the sampler and fills in an empty tracestate. If the sampler panics, the
+// trace is not sampled.
+func (t *Tracer) sample(p SamplingParameters) (r SamplingResult) {
 	defer func() {
-		if p := recover(); p != nil {
-			slog.Error("dendro: sampler panicked", "panic", p)
+		if reason := recover(); reason != nil {
+			slog.Error("dendro: sampler panicked", "panic", reason)
+		}
+		if r.State == (TraceState{}) {
+			r.State = p.Parent.State.withThreshold("")
 		}
 	}()
 	return t.sampler(p)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
 	"net/url"
 	"runtime"
 	"strings"
@@ -323,7 +322,7 @@ func TestEndlessValue(t *testing.T) {
 func TestSamplerPanics(t *testing.T) {
 	defer slog.SetDefault(slog.Default())
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	tracer := dendro.New(dendro.Options{Sampler: func(dendro.SamplingParameters) bool { panic("x") }})
+	tracer := dendro.New(dendro.Options{Sampler: func(dendro.SamplingParameters) dendro.SamplingResult { panic("x") }})
 	_, span := tracer.Start(background, "x")
 	testkit.Equal(t, "sampled", span.Context().Flags.Sampled(), false)
 }
@@ -913,56 +912,6 @@ func TestUnsampled(t *testing.T) {
 	testkit.Equal(t, "recording", root.IsRecording(), false)
 	testkit.Equal(t, "spans", len(recorder.spans), 0)
 	testkit.Equal(t, "counted", tracer.Stats().NotSampled, uint64(1))
-}
-
-func TestSamplers(t *testing.T) {
-	parameters := func(parent bool, flags dendro.TraceFlags) dendro.SamplingParameters {
-		var p dendro.SamplingParameters
-		for i := range p.TraceID {
-			p.TraceID[i] = byte(rand.Uint32())
-		}
-		if parent {
-			p.Parent = dendro.SpanContext{TraceID: p.TraceID, SpanID: dendro.SpanID{1}, Flags: flags}
-		}
-		return p
-	}
-	follow := dendro.ParentSample(dendro.NeverSample)
-	testkit.Equal(t, "sampled parent", follow(parameters(true, dendro.FlagSampled)), true)
-	testkit.Equal(t, "unsampled parent", dendro.ParentSample(nil)(parameters(true, 0)), false)
-	testkit.Equal(t, "no parent", follow(parameters(false, 0)), false)
-	testkit.Equal(t, "no parent, nil", dendro.ParentSample(nil)(parameters(false, 0)), true)
-
-	quarter, half := dendro.RatioSample(0.25), dendro.RatioSample(0.5)
-	var chosen [2]int
-	for range 100_000 {
-		p := parameters(false, 0)
-		q, h := quarter(p), half(p)
-		if q {
-			chosen[0]++
-		}
-		if h {
-			chosen[1]++
-		}
-		if q && !h {
-			t.Fatal("the lower ratio chose a trace that the higher did not")
-		}
-		p.Name = "another service"
-		if quarter(p) != q {
-			t.Fatal("the choice depends on more than the trace id")
-		}
-	}
-	for i, want := range []float64{25_000, 50_000} {
-		if got := float64(chosen[i]); got < want*0.97 || got > want*1.03 {
-			t.Errorf("chose %v of 100000, want about %v", got, want)
-		}
-	}
-	zero, one := dendro.SamplingParameters{}, dendro.SamplingParameters{TraceID: dendro.TraceID{15: 1}}
-	testkit.Equal(t, "lowest randomness", dendro.RatioSample(0.999)(zero) || dendro.RatioSample(0.999)(one), false)
-	testkit.Equal(t, "at the threshold", half(dendro.SamplingParameters{TraceID: dendro.TraceID{9: 0x80}}), true)
-	testkit.Equal(t, "below the threshold", half(dendro.SamplingParameters{TraceID: dendro.TraceID{9: 0x7f, 10: 0xff, 15: 0xff}}), false)
-	for ratio, want := range map[float64]bool{-1: false, 0: false, 1: true, 2: true} {
-		testkit.Equal(t, fmt.Sprint("ratio ", ratio), dendro.RatioSample(ratio)(one), want)
-	}
 }
 
 func TestSamplerFromEnvironment(t *testing.T) {

@@ -2,6 +2,7 @@ package dendro
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -79,9 +80,15 @@ func hasStateKey(list, key string) bool {
 func (ts TraceState) String() string { return ts.list }
 
 // Get returns the value of key, or "" if ts has none.
-func (ts TraceState) Get(key string) string {
-	for member := range strings.SplitSeq(ts.list, ",") {
-		if k, v, _ := strings.Cut(member, "="); k == key {
+func (ts TraceState) Get(key string) string { return lookup(ts.list, ",", "=", key) }
+
+// lookup returns the value of key in a list like "key=value,key=value", where separator
+// is "," and equals is "=", or "" if the list has no such key.
+func lookup(list, separator, equals, key string) string {
+	for list != "" {
+		var member string
+		member, list, _ = strings.Cut(list, separator)
+		if k, v, _ := strings.Cut(member, equals); k == key {
 			return v
 		}
 	}
@@ -96,18 +103,84 @@ func (ts TraceState) Set(key, value string) (TraceState, error) {
 	if !validStateKey(key) || !validStateValue(value) {
 		return ts, ErrInvalidTraceState
 	}
-	var b strings.Builder
-	b.WriteString(key + "=" + value)
-	members := 1
-	for rest, more := ts.list, ts.list != ""; more && members < maxTraceStateMembers; {
+	return ts.with(key, value), nil
+}
+
+// with returns ts with key set to value as the first member, or without key if value is
+// "".
+func (ts TraceState) with(key, value string) TraceState {
+	var members []string
+	if value != "" {
+		members = append(members, key+"="+value)
+	}
+	for rest, more := ts.list, ts.list != ""; more && len(members) < maxTraceStateMembers; {
 		var member string
 		member, rest, more = strings.Cut(rest, ",")
 		if !strings.HasPrefix(member, key+"=") {
-			b.WriteString("," + member)
-			members++
+			members = append(members, member)
 		}
 	}
-	return TraceState{b.String()}, nil
+	return TraceState{strings.Join(members, ",")}
+}
+
+const (
+	// thresholdDigits is the number of hexadecimal digits of a sampling threshold.
+	thresholdDigits = 14
+	// maxAdjustedCount is the number of traces of which a threshold says how many are
+	// not sampled.
+	maxAdjustedCount uint64 = 1 << (4 * thresholdDigits)
+)
+
+// AdjustedCount returns the number of spans, sampled or not, that a span with ts stands
+// for: 2^56 / (2^56 - T), where T is the threshold in sub-key th of member "ot"
+// (OpenTelemetry specification, "TraceState Handling"). It is 1 if there is no valid
+// threshold, and at most 2^56.
+func (ts TraceState) AdjustedCount() float64 {
+	if ts.list == "" {
+		return 1
+	}
+	threshold, _ := parseThreshold(ts.subValue("th"))
+	return float64(maxAdjustedCount) / float64(maxAdjustedCount-threshold)
+}
+
+// parseThreshold parses 1 to 14 lower-case hexadecimal digits. Missing digits are zeros
+// at the end.
+func parseThreshold(s string) (n uint64, ok bool) {
+	if s == "" || len(s) > thresholdDigits {
+		return 0, false
+	}
+	for i := range len(s) {
+		digit := unhex(s[i])
+		if digit > 0x0f {
+			return 0, false
+		}
+		n = n<<4 | uint64(digit)
+	}
+	return n << (4 * (thresholdDigits - len(s))), true
+}
+
+// subValue returns the value of a sub-key of member "ot", which has the form
+// "key:value;key:value", or "" if there is none.
+func (ts TraceState) subValue(key string) string {
+	return lookup(ts.Get("ot"), ";", ":", key)
+}
+
+// withThreshold returns ts with sub-key th of member "ot" set to th, or without the
+// sub-key if th is "" or the member would be too long.
+func (ts TraceState) withThreshold(th string) TraceState {
+	if ts.subValue("th") == th {
+		return ts
+	}
+	subs := slices.DeleteFunc(strings.Split(ts.Get("ot"), ";"), func(sub string) bool {
+		return sub == "" || strings.HasPrefix(sub, "th:")
+	})
+	others := strings.TrimRight(strings.Join(subs, ";"), " ;") // a value does not end with a blank
+	if th != "" {
+		if ot := strings.TrimSuffix("th:"+th+";"+others, ";"); validStateValue(ot) {
+			return ts.with("ot", ot)
+		}
+	}
+	return ts.with("ot", others)
 }
 
 // validStateKey follows level 2: a lower-case letter or digit, then up to 255
