@@ -4,6 +4,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/dendrotrace/dendro"
 )
 
 // Spanset is a set of spans of one trace.
@@ -35,7 +37,7 @@ func all(t *Trace) []int {
 func run(stages []stage, t *Trace, spans []int) []Spanset {
 	sets := []Spanset{{Spans: spans}}
 	for _, s := range stages {
-		if sets = s.apply(t, sets); len(sets) == 0 {
+		if sets = s.apply(t, sets); !t.goOn(0) || len(sets) == 0 {
 			return nil
 		}
 	}
@@ -56,7 +58,10 @@ func (f filter) evaluate(t *Trace, in []int) []int {
 		return in
 	}
 	var out []int
-	for _, i := range in {
+	for n, i := range in {
+		if !t.goOn(n) {
+			return nil
+		}
 		if t.eval(f.condition, i).IsTrue() {
 			out = append(out, i)
 		}
@@ -117,30 +122,29 @@ func (c combined) evaluate(t *Trace, in []int) []int {
 // inverse has the relation of x to y, given that of y to x.
 var inverse = [...]relation{child: parent, descendant: ancestor, parent: child, ancestor: descendant, sibling: sibling}
 
-// related reports for each span of y whether it is a child of a span of x, and so on. It
+// related reports for each span whether it is in y and a child of a span of x, and so on. It
 // takes time in proportion to the number of spans.
-func (t *Trace) related(r relation, x, y []int) map[int]bool {
-	in := make(map[int]bool, len(x))
+func (t *Trace) related(r relation, x, y []int) []bool {
+	in, out := make([]bool, len(t.Spans)), make([]bool, len(t.Spans))
 	for _, i := range x {
 		in[i] = true
 	}
-	out := make(map[int]bool, len(y))
 	switch r {
 	case child:
 		for _, i := range y {
-			out[i] = in[t.parent(i)] && t.parent(i) >= 0
+			out[i] = t.parent(i) >= 0 && in[t.parent(i)]
 		}
 	case parent:
 		for _, i := range y {
 			out[i] = slices.ContainsFunc(t.childrenOf(i), func(c int) bool { return in[c] })
 		}
 	case descendant:
-		below := map[int]bool{} // spans of which it is known
+		known := make([]answer, len(t.Spans))
 		for _, i := range y {
-			out[i] = t.isBelow(i, in, below)
+			out[i] = t.isBelow(i, in, known)
 		}
 	case ancestor:
-		above := map[int]bool{}
+		above := make([]bool, len(t.Spans))
 		for _, i := range x {
 			for p, steps := t.parent(i), 0; p >= 0 && !above[p] && steps <= len(t.Spans); p, steps = t.parent(p), steps+1 {
 				above[p] = true
@@ -152,7 +156,7 @@ func (t *Trace) related(r relation, x, y []int) map[int]bool {
 	case sibling:
 		// How many spans of x have a parent. Spans whose parent has not arrived are
 		// siblings, too, if they name the same one.
-		families := map[any]int{}
+		families := map[dendro.SpanID]int{}
 		for _, i := range x {
 			if s := &t.Spans[i]; s.ParentID.IsValid() {
 				families[s.ParentID]++
@@ -169,28 +173,42 @@ func (t *Trace) related(r relation, x, y []int) map[int]bool {
 	return out
 }
 
+// answer is what is known about a span.
+type answer byte
+
+const (
+	unknown answer = iota
+	no
+	yes
+)
+
 // isBelow reports whether an ancestor of span i is in set. known has the answers found so
 // far.
-func (t *Trace) isBelow(i int, set, known map[int]bool) bool {
-	var path []int
-	below := false
-	for at := i; len(path) <= len(t.Spans); {
-		if answer, ok := known[at]; ok {
-			below = answer
+func (t *Trace) isBelow(i int, set []bool, known []answer) bool {
+	result := no
+	steps := 0
+	for at := i; steps <= len(t.Spans); steps++ {
+		if known[at] != unknown {
+			result = known[at]
 			break
 		}
-		path = append(path, at)
 		p := t.parent(at)
-		if p < 0 || set[p] {
-			below = p >= 0
+		if p < 0 {
+			break
+		}
+		if set[p] {
+			result = yes
 			break
 		}
 		at = p
 	}
-	for _, at := range path {
-		known[at] = below
+	for at := i; at >= 0 && known[at] == unknown; at = t.parent(at) {
+		known[at] = result
+		if p := t.parent(at); p >= 0 && set[p] && result == yes {
+			break // what is above is another question
+		}
 	}
-	return below
+	return result == yes
 }
 
 // eval returns the value of x for span i.

@@ -111,16 +111,20 @@ func (q *Query) scan(ctx context.Context, r collector.Reader, start, end time.Ti
 	}
 	var t Trace
 	var every []int
-	return r.Scan(ctx, s, func(got *collector.Trace) bool {
+	err := r.Scan(ctx, s, func(got *collector.Trace) bool {
 		stats.Traces++
 		stats.Spans += len(got.Spans)
-		t = Trace{Trace: got}
+		t = Trace{Trace: got, done: ctx.Done()}
 		for len(every) < len(got.Spans) {
 			every = append(every, len(every))
 		}
 		sets := run(q.stages, &t, every[:len(got.Spans)])
-		return len(sets) == 0 || visit(&t, sets)
+		return !t.stopped && (len(sets) == 0 || visit(&t, sets))
 	})
+	if t.stopped {
+		return ctx.Err()
+	}
+	return err
 }
 
 func (t *Trace) result(set Spanset, fields []Field, most int) ResultSet {

@@ -88,7 +88,10 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 	}
 	err := q.scan(ctx, r, time.Time{}, o.End, want, &stats, func(t *Trace, sets []Spanset) bool {
 		for _, set := range sets {
-			for _, i := range set.Spans {
+			for n, i := range set.Spans {
+				if !t.goOn(n) {
+					return false
+				}
 				a.add(t, i)
 			}
 		}

@@ -16,6 +16,22 @@ type Trace struct {
 	*collector.Trace
 
 	tree *tree
+	// done, if it is not nil, ends the evaluation. What it returned then is incomplete.
+	done    <-chan struct{}
+	stopped bool
+}
+
+// goOn reports whether an evaluation that has come to span i goes on.
+func (t *Trace) goOn(i int) bool {
+	const every = 1 << 10
+	if i%every == 0 && t.done != nil {
+		select {
+		case <-t.done:
+			t.stopped = true
+		default:
+		}
+	}
+	return !t.stopped
 }
 
 // tree is the structure of a trace. Spans are identified by their indices.
@@ -40,7 +56,7 @@ func (t *Trace) structure() *tree {
 	}
 	n := len(t.Spans)
 	tr := &tree{byID: make(map[dendro.SpanID]int, n), parents: make([]int, n), children: make([][]int, n), root: -1}
-	for i := range t.Spans {
+	for i := 0; i < n && t.goOn(i); i++ {
 		s := &t.Spans[i]
 		if _, ok := tr.byID[s.SpanID]; !ok {
 			tr.byID[s.SpanID] = i
@@ -53,7 +69,7 @@ func (t *Trace) structure() *tree {
 			tr.root = i
 		}
 	}
-	for i := range t.Spans {
+	for i := range t.Spans { // also if the evaluation is over
 		tr.parents[i] = -1
 		if p, ok := tr.byID[t.Spans[i].ParentID]; ok && t.Spans[i].ParentID.IsValid() && p != i {
 			tr.parents[i] = p
