@@ -22,6 +22,7 @@ type Store interface {
 	dendro.Collector
 	Writer
 	Reader
+	OperationReader
 }
 
 // Reader reads the spans of a store. Package collector/traceql answers queries with it. A
@@ -164,4 +165,7 @@ type Stats struct {
 	// room for newer spans, or "trace_too_large" because their trace had used its share of
 	// the store.
 	Dropped map[string]uint64
+	// Operations is about the counts that [OperationReader] reads. Their size is part of
+	// Bytes.
+	Operations OperationStats
 }

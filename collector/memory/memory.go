@@ -12,12 +12,13 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/operations"
 )
 
 // Options configures a [Store]. The zero value is ready to use.
 type Options struct {
 	// MaxBytes bounds the memory that the store keeps in use, in bytes: encoded spans,
-	// the index and all other bookkeeping. If it is zero, the bound is 256 MiB. Less
+	// the index, the counts of operations and all other bookkeeping. If it is zero, the bound is 256 MiB. Less
 	// than 1 MiB means 1 MiB. MaxBytes does not bound the process: by default
 	// (GOGC=100) the garbage collector lets the heap grow to twice what is in use, so
 	// a program may need twice MaxBytes for a full store. To bound the process, set
@@ -45,6 +46,14 @@ const (
 	maxSegmentBytes = 256 << 10
 )
 
+// The counts of operations take the size of the store divided by operationShare, within these
+// bounds.
+const (
+	operationShare    = 16
+	minOperationBytes = 256 << 10
+	maxOperationBytes = 16 << 20
+)
+
 // traceShare bounds the size of one trace to the size of the store divided by
 // traceShare.
 const traceShare = 8
@@ -65,6 +74,7 @@ const traceShare = 8
 // stored spans, however many there are.
 type Store struct {
 	max        int64
+	operations *operations.Table
 	partitions []partition
 	sorted     sync.Pool // of *[]*dendro.SpanData
 	// readers counts the queries that may be reading blocks without a lock. While it
@@ -84,9 +94,12 @@ func New(o Options) *Store {
 	for n < min(maxPartitions, runtime.GOMAXPROCS(0)) && m.max/int64(2*n) >= minPartitionBytes {
 		n *= 2
 	}
+	counts := min(max(m.max/operationShare, minOperationBytes), maxOperationBytes)
+	m.operations = operations.New(operations.Options{MaxBytes: counts, Shards: n})
 	m.partitions = make([]partition, n)
-	share := int(m.max) / n
+	share := int(m.max-counts) / n
 	for i := range m.partitions {
+		m.partitions[i].operations = m.operations.Shard(i)
 		m.partitions[i].init(share, int(m.max)/traceShare, min(max(share/segmentShare, minSegmentBytes), maxSegmentBytes), &m.readers)
 	}
 	m.sorted.New = func() any { return new([]*dendro.SpanData) }
@@ -166,7 +179,8 @@ func (m *Store) collectTraces(b *dendro.Batch) error {
 
 // Stats implements [collector.Store].
 func (m *Store) Stats() collector.Stats {
-	s := collector.Stats{MaxBytes: m.max}
+	s := collector.Stats{MaxBytes: m.max, Operations: m.operations.Stats()}
+	s.Bytes = s.Operations.Bytes
 	drop := func(reason string, n uint64) {
 		if n > 0 {
 			if s.Dropped == nil {
@@ -191,6 +205,16 @@ func (m *Store) Stats() collector.Stats {
 	return s
 }
 
+// Operations implements [collector.OperationReader].
+func (m *Store) Operations(ctx context.Context, w collector.OperationScan, visit func(*collector.Operation) bool) error {
+	return m.operations.Operations(ctx, w, visit)
+}
+
+// Edges implements [collector.OperationReader].
+func (m *Store) Edges(ctx context.Context, w collector.OperationScan, visit func(*collector.Edge) bool) error {
+	return m.operations.Edges(ctx, w, visit)
+}
+
 // Trace implements [collector.Store].
 func (m *Store) Trace(ctx context.Context, id dendro.TraceID) (*collector.Trace, error) {
 	if err := ctx.Err(); err != nil {
@@ -212,5 +236,5 @@ func (m *Store) Trace(ctx context.Context, id dendro.TraceID) (*collector.Trace,
 	if !found {
 		return nil, nil
 	}
-	return t.decode()
+	return t.decode(ctx)
 }

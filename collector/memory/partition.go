@@ -12,6 +12,7 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/internal/block"
+	"github.com/dendrotrace/dendro/collector/operations"
 )
 
 // partition holds a share of the traces under a lock of its own, so that requests
@@ -24,6 +25,7 @@ import (
 type partition struct {
 	maxBytes, maxTraceBytes, segmentBytes int
 	readers                               *atomic.Int64 // Store.readers
+	operations                            *operations.Shard
 
 	mu       sync.Mutex // guards the fields below
 	index    index
@@ -162,7 +164,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	if !batch.Fresh {
 		spans = p.fresh(f.Previous, given)
 	}
-	duplicates := len(given) - len(spans)
+	arrived := spans
 
 	start := len(p.encoder.Data)
 	p.encoder.Limit = start + p.maxTraceBytes - f.Bytes
@@ -181,7 +183,8 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 		spans = slices.Delete(slices.Clone(spans), i, i+1)
 		tooLarge++
 	}
-	p.stats.Duplicates += uint64(duplicates)
+	p.operations.Count(batch.Resource, arrived)
+	p.stats.Duplicates += uint64(len(given) - len(arrived))
 	if len(spans) == 0 {
 		return tooLarge, held
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/internal/block"
+	"github.com/dendrotrace/dendro/collector/operations"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -29,7 +30,7 @@ func encode(spans ...*dendro.SpanData) block.Block {
 
 func decode(b block.Block) ([]collector.Span, error) {
 	t := trace{blocks: []block.Block{b}}
-	got, err := t.decode()
+	got, err := t.decode(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +133,7 @@ func TestSpanOfTheFuture(t *testing.T) {
 func TestKnownTracesAreDropped(t *testing.T) {
 	var p partition
 	const segmentBytes = 32 << 10
+	p.operations = operations.New(operations.Options{}).Shard(0)
 	p.init(partitionBytes+2*segmentBytes, 1<<20, segmentBytes, new(atomic.Int64)) // room for one segment and the index
 	given := 0
 	for n := range 5000 {
@@ -317,6 +319,7 @@ func TestIndex(t *testing.T) {
 		block block.Ref
 	}
 	var p partition
+	p.operations = operations.New(operations.Options{}).Shard(0)
 	p.init(1<<30, 1<<30, 1<<20, new(atomic.Int64))
 	e := block.NewEncoder()
 	e.Limit = math.MaxInt
@@ -376,7 +379,7 @@ func TestPartitionAddsUp(t *testing.T) {
 	check := func() {
 		t.Helper()
 		stats := m.Stats()
-		bytes := partitionBytes
+		bytes := partitionBytes + int(stats.Operations.Bytes)
 		for _, s := range p.segments {
 			bytes += cap(s.data) + 8*len(s.filter)
 		}

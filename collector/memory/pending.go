@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"context"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -83,7 +84,7 @@ func (p *partition) settle() {
 func (p *partition) join(n pending) {
 	var t trace
 	p.snapshot(&t, n.block, nil)
-	got, err := t.decode()
+	got, err := t.decode(context.Background())
 	if err != nil {
 		return // impossible: it was just encoded
 	}
@@ -95,6 +96,7 @@ func (p *partition) join(n pending) {
 	for i := range got.Spans {
 		b.Spans = append(b.Spans, &got.Spans[i].SpanData)
 	}
+	p.operations.Uncount(b.Resource, b.Spans)
 	tooLarge, _ := p.addBlock(&b, n.hash, b.Spans, false)
 	p.refuse(tooLarge)
 }

@@ -19,7 +19,7 @@ func (m *Store) Scan(ctx context.Context, s collector.Scan, visit func(*collecto
 	defer m.readers.Add(-1)
 	want := wantedOf(&s.Hints)
 	sc := m.newScanner(s, want)
-	v := &view{Scan: s, want: want}
+	v := &view{Scan: s, want: want, ctx: ctx}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -30,6 +30,8 @@ func (m *Store) Scan(ctx context.Context, s collector.Scan, visit func(*collecto
 			if v.agrees(t) {
 				if got := v.decode(t); v.broken() {
 					return block.ErrBroken
+				} else if got == nil {
+					return ctx.Err()
 				} else if !visit(got) {
 					return nil
 				}
@@ -184,6 +186,7 @@ func (h *traceHeap) pop() trace {
 // view decodes what a scan wants of a trace. What it returns is valid until the next call.
 type view struct {
 	collector.Scan
+	ctx     context.Context
 	want    *wanted
 	decoder block.Decoder
 	origins block.Origins
@@ -207,11 +210,17 @@ func (v *view) agrees(t *trace) bool {
 	return has == v.want.all()
 }
 
-// decode returns the spans of t with what is wanted of them.
+// blocksPerCheck is the number of blocks after which the context is looked at.
+const blocksPerCheck = 64
+
+// decode returns the spans of t with what is wanted of them, or nil if the context is done.
 func (v *view) decode(t *trace) *collector.Trace {
 	d := &v.decoder
 	spans := v.spans[:0]
-	for _, b := range slices.Backward(t.blocks) {
+	for n, b := range slices.Backward(t.blocks) {
+		if n%blocksPerCheck == blocksPerCheck-1 && v.ctx.Err() != nil {
+			return nil
+		}
 		d.Open(b)
 		resource, scope := v.origins.Resource(d.Raw()), v.origins.Scope(d.Raw())
 		head := d.First()

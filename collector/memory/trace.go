@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -48,11 +49,14 @@ func (t *trace) newestFirst(other *trace) int {
 }
 
 // decode returns the spans of t. They share no memory with the store.
-func (t *trace) decode() (*collector.Trace, error) {
+func (t *trace) decode(ctx context.Context) (*collector.Trace, error) {
 	var d block.Decoder
 	var o block.Origins
 	out := &collector.Trace{ID: t.id, Spans: make([]collector.Span, 0, t.spans)}
-	for _, b := range slices.Backward(t.blocks) {
+	for n, b := range slices.Backward(t.blocks) {
+		if n%blocksPerCheck == blocksPerCheck-1 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		d.Open(b)
 		d.CopyAll()
 		resource, scope := o.Resource(d.Raw()), o.Scope(d.Raw())

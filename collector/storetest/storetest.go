@@ -45,6 +45,9 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"scans and traces agree with a model", agreesWithModel},
 		{"queries", queries},
 
+		{"operations are counted", operations},
+		{"edges are counted", edges},
+
 		{"canceled context", canceled},
 		{"stats add up", stats},
 		{"many goroutines", concurrency},

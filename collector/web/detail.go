@@ -1,12 +1,14 @@
 package web
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -35,6 +37,15 @@ type detail struct {
 	DroppedAttributes uint32 `json:"droppedAttributes,omitempty"`
 	DroppedEvents     uint32 `json:"droppedEvents,omitempty"`
 	DroppedLinks      uint32 `json:"droppedLinks,omitempty"`
+	// Rank compares the duration with the spans of the same operation.
+	Rank *rank `json:"rank,omitempty"`
+}
+
+// rank says that a span took longer than a share of the spans of its operation that ended in
+// the hour before it did.
+type rank struct {
+	Spans  float64 `json:"spans"`
+	Slower float64 `json:"slower"` // than this share, from 0 to 1
 }
 
 type attribute struct {
@@ -79,7 +90,12 @@ func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
 	spans := []detail{}
 	for i := range t.Spans {
 		if t.Spans[i].SpanID == id {
-			spans = append(spans, detailOf(&t.Spans[i]))
+			d := detailOf(&t.Spans[i])
+			if d.Rank, err = h.rank(r.Context(), &t.Spans[i]); err != nil {
+				fail(w, http.StatusInternalServerError, err)
+				return
+			}
+			spans = append(spans, d)
 		}
 	}
 	if len(spans) == 0 {
@@ -89,6 +105,23 @@ func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
 	writeJSON(w, struct {
 		Spans []detail `json:"spans"`
 	}{spans})
+}
+
+// leastRanked is the number of spans below which a rank says nothing.
+const leastRanked = 20
+
+// rank returns the rank of s, or nil if there are not enough spans.
+func (h *handler) rank(ctx context.Context, s *collector.Span) (*rank, error) {
+	end := time.Unix(0, s.End)
+	scan := collector.OperationScan{Start: end.Add(-time.Hour), End: end.Add(1), Service: s.Resource.Service(), Name: s.Name}
+	var found *rank
+	err := h.store.Operations(ctx, scan, func(o *collector.Operation) bool {
+		if o.Kind == s.Kind && !o.Other && o.Total.Spans >= leastRanked {
+			found = &rank{o.Total.Spans, o.Total.Durations.Below(s.Duration())}
+		}
+		return found == nil
+	})
+	return found, err
 }
 
 func detailOf(s *collector.Span) detail {

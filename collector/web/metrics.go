@@ -42,47 +42,58 @@ const (
 )
 
 // parseRange parses the parameters of api/metrics: q, start, end or since, step and
-// exemplars. Times are Unix seconds or nanoseconds.
+// exemplars.
 func parseRange(v url.Values, now time.Time) (*traceql.Query, traceql.Range, error) {
-	r := traceql.Range{End: now, Exemplars: defaultExemplars}
-	since := defaultSince
+	r := traceql.Range{Exemplars: defaultExemplars}
 	q, err := traceql.Parse(cmp.Or(v.Get("q"), v.Get("query")))
 	if err != nil {
 		return nil, r, fmt.Errorf("q: %w", err)
 	}
-	for _, part := range []struct {
-		name string
-		set  func(string) error
-	}{
-		{"since", func(s string) (err error) { since, err = parseStep(s); return err }},
-		{"start", func(s string) (err error) { r.Start, err = parseInstant(s); return err }},
-		{"end", func(s string) (err error) { r.End, err = parseInstant(s); return err }},
-		{"step", func(s string) (err error) { r.Step, err = parseStep(s); return err }},
-		{"exemplars", func(s string) (err error) {
-			if s == "0" {
-				r.Exemplars = 0
-				return nil
-			}
-			r.Exemplars, err = parseCount(s, maxExemplars)
-			return err
-		}},
-	} {
-		if s := v.Get(part.name); s != "" {
-			if err := part.set(s); err != nil {
-				return nil, r, fmt.Errorf("%s: %w", part.name, err)
-			}
+	if r.Start, r.End, r.Step, err = parseTimes(v, now); err != nil {
+		return nil, r, err
+	}
+	switch s := v.Get("exemplars"); s {
+	case "":
+	case "0":
+		r.Exemplars = 0
+	default:
+		if r.Exemplars, err = parseCount(s, maxExemplars); err != nil {
+			return nil, r, fmt.Errorf("exemplars: %w", err)
 		}
-	}
-	if r.Start.IsZero() {
-		r.Start = r.End.Add(-since)
-	}
-	if !r.Start.Before(r.End) {
-		return nil, r, errors.New("start is not before end")
 	}
 	if r.Step == 0 {
 		r.Step = max((r.End.Sub(r.Start) / defaultSamples).Round(time.Second), time.Second)
 	}
 	return q, r, nil
+}
+
+// parseTimes parses start, end or since, and step, which is 0 if there is none. Times are
+// Unix seconds or nanoseconds.
+func parseTimes(v url.Values, now time.Time) (start, end time.Time, step time.Duration, err error) {
+	end = now
+	since := defaultSince
+	for _, part := range []struct {
+		name string
+		set  func(string) error
+	}{
+		{"since", func(s string) (err error) { since, err = parseStep(s); return err }},
+		{"start", func(s string) (err error) { start, err = parseInstant(s); return err }},
+		{"end", func(s string) (err error) { end, err = parseInstant(s); return err }},
+		{"step", func(s string) (err error) { step, err = parseStep(s); return err }},
+	} {
+		if s := v.Get(part.name); s != "" {
+			if err := part.set(s); err != nil {
+				return start, end, step, fmt.Errorf("%s: %w", part.name, err)
+			}
+		}
+	}
+	if start.IsZero() {
+		start = end.Add(-since)
+	}
+	if !start.Before(end) {
+		return start, end, step, errors.New("start is not before end")
+	}
+	return start, end, step, nil
 }
 
 // parseInstant parses Unix seconds, which may have a fraction, or nanoseconds.

@@ -63,6 +63,14 @@ func (f *fakeStore) Scan(ctx context.Context, q collector.Scan, visit func(*coll
 	return cmp.Or(f.err, ctx.Err())
 }
 
+func (f *fakeStore) Operations(context.Context, collector.OperationScan, func(*collector.Operation) bool) error {
+	return f.err
+}
+
+func (f *fakeStore) Edges(context.Context, collector.OperationScan, func(*collector.Edge) bool) error {
+	return f.err
+}
+
 func (f *fakeStore) Stats() collector.Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()

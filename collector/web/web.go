@@ -15,6 +15,8 @@
 //	/api/search/tag/{tag}/values, …     Tempo tag values
 //	/api/traces/{id}, /api/v2/…         a trace as OTLP, in JSON or protobuf
 //	/api/status/buildinfo               version
+//	/api/dendro/tail                    new traces as they come
+//	/api/dendro/operations, …/graph     counts of operations and who calls whom
 //	/api/dendro/traces/{id}             rows of the trace page
 //	/api/dendro/traces/{id}/spans/{id}  details of a span
 //

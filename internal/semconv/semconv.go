@@ -71,6 +71,17 @@ const (
 	DBResponseReturnedRows = "db.response.returned_rows"
 )
 
+// Databases, in the names before version 1.30, and peers and messaging, which other senders have.
+const (
+	OldDBSystem              = "db.system"
+	OldDBName                = "db.name"
+	OldNetPeerName           = "net.peer.name"
+	OldNetPeerPort           = "net.peer.port"
+	PeerService              = "peer.service"
+	MessagingSystem          = "messaging.system"
+	MessagingDestinationName = "messaging.destination.name"
+)
+
 // Source code.
 const (
 	CodeFunctionName = "code.function.name"

@@ -1,0 +1,167 @@
+// Package operations counts spans by operation and by edge of the service graph, for stores
+// that implement [collector.OperationReader].
+//
+// Counts go three ways. A span adds to a cell: the counts of one operation or edge in one
+// minute, in a [Shard]. When the minute is over, its cells are sealed: encoded and appended to
+// the hours of their series, a few at a time. A reader merges both.
+package operations
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// Options configures a [Table]. The zero value is ready to use.
+type Options struct {
+	// MaxBytes bounds the memory of the table, in bytes. If it is zero, the bound is 16 MiB,
+	// which holds a day of 200 busy operations. Less than 256 KiB means 256 KiB. When all
+	// is in use, the oldest hours are merged to points of five minutes, and then dropped.
+	MaxBytes int64
+	// Shards is the number of shards. If it is zero, there is one.
+	Shards int
+}
+
+const (
+	defaultMaxBytes = 16 << 20
+	minMaxBytes     = 256 << 10
+	// bytesPerSeries determines how many operations, and how many edges, are kept apart.
+	bytesPerSeries = 16 << 10
+	// waitingShare determines what part of the memory holds spans that wait for the other
+	// side of a call.
+	waitingShare = 8
+)
+
+// keep is how long counts are kept, in minutes.
+const keep = 24 * 60
+
+// Table holds the counts of operations and edges. Its methods are safe for concurrent use.
+type Table struct {
+	maxBytes  int64
+	maxSeries int
+	now       func() time.Time
+	shards    []Shard
+
+	names      sync.Mutex // guards the sets of series
+	operations set[operation]
+	edges      set[edge]
+
+	// sealed guards the hours of all series and the fields below. It is locked before the
+	// lock of a shard, and only tried by who holds that.
+	sealed    sync.Mutex
+	newest    int64 // the newest hour
+	byMinute  int64 // the first hour that is not merged to points of five minutes
+	complete  int64 // the first hour that is not dropped to make room
+	shrinking []*history
+
+	used        atomic.Int64 // memory, in bytes
+	other, late atomic.Uint64
+}
+
+// operation identifies what is counted by the service itself, and edge what is by pairs.
+type (
+	operation struct {
+		service, name string
+		kind          dendro.Kind
+	}
+	edge struct{ client, server collector.Node }
+)
+
+// New returns an empty table.
+func New(o Options) *Table {
+	t := &Table{maxBytes: max(o.MaxBytes, minMaxBytes), now: time.Now, shards: make([]Shard, max(o.Shards, 1))}
+	if o.MaxBytes == 0 {
+		t.maxBytes = defaultMaxBytes
+	}
+	t.maxSeries = int(t.maxBytes / bytesPerSeries)
+	t.operations.init()
+	t.edges.init()
+	for i := range t.shards {
+		t.shards[i].init(t, int(t.maxBytes)/waitingShare/callBytes/len(t.shards))
+	}
+	return t
+}
+
+// Shard returns shard i. All spans of a trace must be counted in the same shard.
+func (t *Table) Shard(i int) *Shard { return &t.shards[i] }
+
+// set is the series of operations or of edges.
+type set[K comparable] struct {
+	series map[K]*series[K]
+	other  *series[K]
+}
+
+func (s *set[K]) init() {
+	s.series = map[K]*series[K]{}
+	s.other = new(series[K])
+}
+
+// series is the counts of one operation or edge.
+type series[K comparable] struct {
+	key   K
+	bytes int64
+	history
+}
+
+const (
+	// seriesBytes is the size of a series with its place in a map, without texts.
+	seriesBytes = 320
+	// maxText bounds the length of a name. Longer ones are cut.
+	maxText = 256
+)
+
+// cut returns a copy of s with at most maxText bytes.
+func cut(s string) string {
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	}
+	return strings.Clone(s)
+}
+
+// history is what all series have.
+type history struct {
+	cells atomic.Int32 // that are not sealed
+	hours []hour       // by number
+}
+
+// of returns the series of a key, or the other one if there are too many. own makes a copy of
+// the key and returns how many bytes its texts have.
+func (s *set[K]) of(t *Table, key K, own func(K) (K, int)) *series[K] {
+	t.names.Lock()
+	defer t.names.Unlock()
+	found := s.series[key]
+	if found == nil && len(s.series) < t.maxSeries {
+		key, size := own(key)
+		found = &series[K]{key: key, bytes: seriesBytes + int64(size)}
+		t.used.Add(found.bytes)
+		s.series[found.key] = found
+	}
+	if found == nil {
+		found = s.other
+	}
+	found.cells.Add(1)
+	return found
+}
+
+// Stats returns what t holds.
+func (t *Table) Stats() (s collector.OperationStats) {
+	s.MaxBytes = t.maxBytes
+	s.OtherSpans, s.Late = t.other.Load(), t.late.Load()
+	t.names.Lock()
+	s.Operations, s.Edges = len(t.operations.series), len(t.edges.series)
+	t.names.Unlock()
+	t.sealed.Lock()
+	defer t.sealed.Unlock()
+	s.Bytes = t.used.Load()
+	if t.complete > 0 {
+		s.Complete = time.Unix(t.complete*3600, 0)
+	}
+	if t.byMinute > 0 {
+		s.ByMinute = time.Unix(max(t.byMinute, t.complete)*3600, 0)
+	}
+	return s
+}

@@ -1,0 +1,173 @@
+package operations
+
+import (
+	"slices"
+
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// sealing is a cell that is to be sealed.
+type sealing struct {
+	of     *history
+	minute int64
+	*collector.Counts
+}
+
+const (
+	// sealPerCount is the number of cells that a call of Count seals, and a sealShare of
+	// those that wait. Together with the spans of a trace that is little work.
+	sealPerCount = 2
+	sealShare    = 32
+)
+
+// seal seals n cells, unless a reader holds the lock.
+func (sh *Shard) seal(n int) {
+	t := sh.table
+	if len(sh.sealing) == 0 && t.fits() || !t.sealed.TryLock() {
+		return
+	}
+	defer t.sealed.Unlock()
+	for ; n > 0 && len(sh.sealing) > 0; n-- {
+		last := len(sh.sealing) - 1
+		s := sh.sealing[last]
+		sh.sealing[last] = sealing{}
+		sh.sealing = sh.sealing[:last]
+		t.used.Add(-cellBytes - int64(s.Durations.Bytes()))
+		t.seal(s)
+	}
+	t.shrink()
+}
+
+// seal appends a cell to its series. t.sealed is held.
+func (t *Table) seal(s sealing) {
+	defer s.of.cells.Add(-1) // from then on the series may go
+	number := s.minute / 60
+	if number > t.newest {
+		t.newest = number
+		t.sweep()
+	}
+	if number < max(t.complete, t.newest-keep/60) || s.Spans == 0 && s.Durations.Count() == 0 {
+		return
+	}
+	at, found := s.of.hour(number)
+	if !found {
+		s.of.hours = slices.Insert(s.of.hours, at, hour{number: number, limit: firstLimit})
+		t.used.Add(hourBytes)
+		if at > 0 {
+			t.rewrite(&s.of.hours[at-1])
+		}
+	}
+	h := &s.of.hours[at]
+	t.used.Add(-int64(cap(h.data)))
+	h.data = appendPoint(h.data, s.minute, s.Counts)
+	t.used.Add(int64(cap(h.data)))
+	if len(h.data) > h.limit {
+		t.rewrite(h)
+	}
+}
+
+// hour returns where an hour is, or else where it can be inserted.
+func (h *history) hour(number int64) (at int, found bool) {
+	return slices.BinarySearchFunc(h.hours, number, func(h hour, n int64) int { return int(h.number - n) })
+}
+
+// rewrite merges the points of h.
+func (t *Table) rewrite(h *hour) {
+	t.used.Add(-int64(cap(h.data)))
+	if h.number < t.byMinute {
+		h.merge(fiveMinutes)
+	} else {
+		h.merge(1)
+	}
+	t.used.Add(int64(cap(h.data)))
+}
+
+// sweep drops what is older than a day, and the series that have nothing else.
+func (t *Table) sweep() {
+	for _, h := range t.histories() {
+		t.dropUntil(h, t.newest-keep/60)
+	}
+	t.names.Lock()
+	defer t.names.Unlock()
+	t.operations.sweep(t)
+	t.edges.sweep(t)
+}
+
+func (s *set[K]) sweep(t *Table) {
+	for key, of := range s.series {
+		if len(of.hours) == 0 && of.cells.Load() == 0 {
+			delete(s.series, key)
+			t.used.Add(-of.bytes)
+		}
+	}
+}
+
+// dropUntil drops the hours of a series before an hour.
+func (t *Table) dropUntil(h *history, until int64) {
+	n, _ := h.hour(until)
+	for _, gone := range h.hours[:n] {
+		t.used.Add(-hourBytes - int64(cap(gone.data)))
+	}
+	h.hours = slices.Delete(h.hours, 0, n)
+}
+
+// histories returns those of all series.
+func (t *Table) histories() []*history {
+	t.names.Lock()
+	defer t.names.Unlock()
+	return t.edges.histories(t.operations.histories(nil))
+}
+
+func (s *set[K]) histories(out []*history) []*history {
+	for _, of := range s.series {
+		out = append(out, &of.history)
+	}
+	return append(out, &s.other.history)
+}
+
+// shrinkPerSeal is the number of series that lose an hour at once.
+const shrinkPerSeal = 4
+
+// fits reports whether t is well within its bound.
+func (t *Table) fits() bool { return t.used.Load() <= t.maxBytes-t.maxBytes/16 }
+
+// shrink keeps t within its bound. If it is nearly reached, shrink merges the oldest hour that
+// is kept by the minute, or drops the oldest hour if only the last two are left. It does so
+// for a few series at a time, unless there is no time left. t.sealed is held.
+func (t *Table) shrink() {
+	if len(t.shrinking) == 0 && t.fits() {
+		return
+	}
+	for n := 0; n < shrinkPerSeal || t.used.Load() > t.maxBytes; n++ {
+		if len(t.shrinking) == 0 && !t.shrinkMore() {
+			return
+		}
+		h := t.shrinking[len(t.shrinking)-1]
+		t.shrinking = t.shrinking[:len(t.shrinking)-1]
+		t.dropUntil(h, t.complete)
+		if at, found := h.hour(t.byMinute - 1); found {
+			t.rewrite(&h.hours[at])
+		}
+	}
+}
+
+// shrinkMore decides which hour is next, and reports whether there is one.
+func (t *Table) shrinkMore() bool {
+	t.shrinking = t.histories()
+	oldest := t.newest + 1
+	for _, h := range t.shrinking {
+		if len(h.hours) > 0 {
+			oldest = min(oldest, h.hours[0].number)
+		}
+	}
+	if oldest > t.newest {
+		t.shrinking = nil
+		return false
+	}
+	if merge := max(t.byMinute, oldest); merge < t.newest-1 {
+		t.byMinute = merge + 1
+	} else {
+		t.complete = oldest + 1
+	}
+	return true
+}

@@ -1,0 +1,198 @@
+package operations
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+const minute = int64(time.Minute)
+
+// Shard counts the spans of a share of the traces.
+type Shard struct {
+	table *Table
+
+	mu sync.Mutex // guards the fields below
+	// start is the start of the newest minute in nanoseconds.
+	start      int64
+	recent     [recentCells]*cell[operation] // of the newest minute, by hash
+	operations cells[operation]
+	edges      cells[edge]
+	sealing    []sealing // cells of minutes that are over
+	calls      calls
+
+	service string // of the last batch
+	hash    uint64 // of service
+}
+
+// recentCells is a power of two.
+const recentCells = 256
+
+// cell is the counts of a series in a minute.
+type cell[K comparable] struct {
+	*series[K]
+	minute int64
+	collector.Counts
+}
+
+const cellBytes = 160 // with its place in a map
+
+// cells are those that spans are added to.
+type cells[K comparable] map[minuteOf[K]]*cell[K]
+
+type minuteOf[K comparable] struct {
+	key    K
+	other  bool
+	minute int64
+}
+
+func (sh *Shard) init(t *Table, maxWaiting int) {
+	sh.table = t
+	sh.operations, sh.edges = cells[operation]{}, cells[edge]{}
+	sh.calls.init(maxWaiting)
+}
+
+var seed = maphash.MakeSeed()
+
+// Count counts spans of one trace that have arrived. It does not retain them.
+func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
+	if len(spans) == 0 {
+		return
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.count(r, spans, 1)
+	sh.seal(sealPerCount + len(sh.sealing)/sealShare)
+}
+
+// Uncount takes back what Count did for spans that turned out to have arrived before.
+func (sh *Shard) Uncount(r *dendro.Resource, spans []*dendro.SpanData) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.count(r, spans, -1)
+}
+
+func (sh *Shard) count(r *dendro.Resource, spans []*dendro.SpanData, sign float64) {
+	if service := r.Service(); service != sh.service {
+		sh.service = cut(service)
+		sh.hash = maphash.String(seed, service)
+	}
+	var c *cell[operation]
+	var state dendro.TraceState
+	count := sign // that a span with state stands for
+	for _, s := range spans {
+		at := sh.minute(s.End)
+		if at < 0 {
+			sh.table.late.Add(1)
+			continue
+		}
+		if c == nil || c.minute != at || c.key.name != s.Name || c.key.kind != s.Kind {
+			c = sh.operation(s, at)
+		}
+		if s.State != state {
+			state, count = s.State, sign*s.State.AdjustedCount()
+		}
+		c.Spans += count
+		if s.Status.Code == dendro.StatusError {
+			c.Errors += count
+		}
+		sh.add(&c.Counts, s.Duration(), count)
+		if s.Kind != dendro.KindInternal {
+			sh.call(s, at, count)
+		}
+	}
+}
+
+// minute returns the minute in which a span that ended at end is counted: the current one if
+// that is in the future, or -1 if it is too long ago.
+func (sh *Shard) minute(end int64) int64 {
+	current := sh.start / minute
+	if uint64(end-sh.start) < uint64(minute) {
+		return current
+	}
+	if end > sh.start {
+		if now := sh.table.now().UnixNano() / minute; now > current {
+			current = now
+			sh.begin(now)
+		}
+	}
+	switch at := end / minute; {
+	case at >= current:
+		return current
+	case at < current-keep:
+		return -1
+	default:
+		return at
+	}
+}
+
+// begin makes a minute the newest.
+func (sh *Shard) begin(now int64) {
+	sh.start = now * minute
+	sh.roll()
+}
+
+// roll moves all cells to those that are to be sealed.
+func (sh *Shard) roll() {
+	for _, c := range sh.operations {
+		sh.sealing = append(sh.sealing, sealing{&c.history, c.minute, &c.Counts})
+	}
+	for _, c := range sh.edges {
+		sh.sealing = append(sh.sealing, sealing{&c.history, c.minute, &c.Counts})
+	}
+	clear(sh.operations)
+	clear(sh.edges)
+	clear(sh.recent[:])
+}
+
+// operation returns the cell of the operation of s in a minute.
+func (sh *Shard) operation(s *dendro.SpanData, at int64) *cell[operation] {
+	slot := &sh.recent[(maphash.String(seed, s.Name)^sh.hash+uint64(s.Kind))%recentCells]
+	if c := *slot; c != nil && c.minute == at && c.key.name == s.Name && c.key.kind == s.Kind && c.key.service == sh.service {
+		return c
+	}
+	key := operation{sh.service, s.Name[:min(len(s.Name), maxText)], s.Kind}
+	c, isOther := sh.operations.at(sh, &sh.table.operations, key, at, func(k operation) (operation, int) {
+		return operation{k.service, strings.Clone(k.name), k.kind}, len(k.service) + len(k.name)
+	})
+	if !isOther {
+		*slot = c
+	}
+	return c
+}
+
+// at returns the cell of a key in a minute, and whether it is that of the other series.
+func (cs cells[K]) at(sh *Shard, of *set[K], key K, at int64, own func(K) (K, int)) (c *cell[K], isOther bool) {
+	if c = cs[minuteOf[K]{key, false, at}]; c != nil {
+		return c, false
+	}
+	if len(sh.operations)+len(sh.edges) >= 2*sh.table.maxSeries { // many minutes, or there is not much room
+		sh.roll()
+	}
+	s := of.of(sh.table, key, own)
+	isOther = s == of.other
+	if isOther {
+		sh.table.other.Add(1)
+		if c = cs[minuteOf[K]{s.key, isOther, at}]; c != nil {
+			s.cells.Add(-1)
+			return c, true
+		}
+	}
+	c = &cell[K]{series: s, minute: at}
+	sh.table.used.Add(cellBytes)
+	cs[minuteOf[K]{s.key, isOther, at}] = c
+	return c, isOther
+}
+
+// add adds a duration to c.
+func (sh *Shard) add(c *collector.Counts, d time.Duration, weight float64) {
+	before := c.Durations.Bytes()
+	c.Durations.Add(d, weight)
+	if grown := c.Durations.Bytes() - before; grown != 0 {
+		sh.table.used.Add(int64(grown))
+	}
+}
