@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/remote"
@@ -61,7 +62,7 @@ func openDendroNone(environment) (library, error) { return &dendroLibrary{}, nil
 // storing is dendro with the store in the process.
 type storing struct{ *dendroLibrary }
 
-func (s storing) full() bool { return s.store.Stats().Dropped["evicted"] > 0 }
+func (s storing) full() bool { return s.stats().Dropped["evicted"] > 0 }
 
 // fill fills the store with the spans of requests, regardless of sampling.
 func (s storing) fill() {
@@ -72,7 +73,15 @@ func (s storing) fill() {
 	}
 }
 
-func (s storing) held() uint64 { return uint64(s.store.Stats().Spans) }
+func (s storing) held() uint64 { return uint64(s.stats().Spans) }
+
+func (l *dendroLibrary) stats() collector.Stats {
+	s, err := l.store.Stats(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
 
 func (l *dendroLibrary) flush(uint64) {
 	if err := l.tracer.Flush(context.Background()); err != nil {
@@ -83,7 +92,7 @@ func (l *dendroLibrary) flush(uint64) {
 func (l *dendroLibrary) delivered() uint64 {
 	switch {
 	case l.store != nil:
-		return l.store.Stats().Accepted
+		return l.stats().Accepted
 	case l.sent != nil:
 		return l.sent.spans.Load()
 	}

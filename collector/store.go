@@ -29,26 +29,37 @@ type Store interface {
 // store only decides what it can skip: it need not know what a query means.
 type Reader interface {
 	// Trace returns the spans of a trace that have arrived so far. If there are none,
-	// it returns nil, nil. The caller owns the result.
-	Trace(ctx context.Context, id dendro.TraceID) (*Trace, error)
+	// it returns nil, nil. The caller owns the result. when says when the trace has spans,
+	// as far as the caller knows. A store may skip what it has of other times, and need not.
+	Trace(ctx context.Context, id dendro.TraceID, when TimeRange) (*Trace, error)
 
-	// Scan calls visit for the traces that s selects, by descending [Trace.Start] and
-	// then by ascending id, until visit returns false. The trace, with everything in it,
-	// is valid only until visit returns, and must not be modified. Scan returns the
-	// error of ctx if that is done. A trace that arrives, grows or is evicted during a
-	// scan is visited once or not at all.
+	// Scan calls visit for the traces that s selects, newer ones before older ones, until
+	// visit returns false. The trace, with everything in it, is valid only until visit
+	// returns, and must not be modified. Scan returns the error of ctx if that is done. A
+	// trace that arrives, grows or is evicted during a scan is visited once or not at all.
+	//
+	// The order is that in which traces began, if they arrived whole and in that order. A
+	// store need not know when a trace began whose spans came late.
 	Scan(ctx context.Context, s Scan, visit func(*Trace) bool) error
 
 	// Stats returns what the store holds and what it dropped.
-	Stats() Stats
+	Stats(ctx context.Context) (Stats, error)
+}
+
+// TimeRange is the time from Start to before End. A zero time is no bound.
+type TimeRange struct{ Start, End time.Time }
+
+// Contains reports whether t, in nanoseconds since the Unix epoch, is in r.
+func (r TimeRange) Contains(t int64) bool {
+	return (r.Start.IsZero() || !time.Unix(0, t).Before(r.Start)) && (r.End.IsZero() || time.Unix(0, t).Before(r.End))
 }
 
 // Scan selects what a [Reader] reads. The zero value selects all traces, without
 // attributes and details.
 type Scan struct {
-	// Start and End bound the start of a trace: Start <= t.Start() < End. A zero time is
-	// no bound.
-	Start, End time.Time
+	// TimeRange has the start of a wanted trace. Like Hints it lets a store skip traces: it
+	// may visit others as well.
+	TimeRange
 
 	// Hints describe the wanted traces. A store may skip traces that do not agree with
 	// them, and need not.

@@ -78,7 +78,8 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer) error {
 	case err = <-failed:
 	}
 	shutdown(context.WithoutCancel(ctx), receiver, page)
-	report(stdout, store.Stats())
+	stats, _ := store.Stats(context.WithoutCancel(ctx)) // never fails
+	report(stdout, stats)
 	return err
 }
 

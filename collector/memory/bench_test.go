@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/traceql"
 )
@@ -195,7 +196,7 @@ func BenchmarkCollect(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	s := m.Stats()
+	s := statsOf(b, m)
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(5*b.N), "ns/span")
 	b.ReportMetric(float64(s.Bytes)/float64(s.Spans), "B/span")
 }
@@ -215,12 +216,12 @@ func BenchmarkTraceOf100kSpans(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		trace, err := m.Trace(b.Context(), dendro.TraceID{1})
+		trace, err := m.Trace(b.Context(), dendro.TraceID{1}, collector.TimeRange{})
 		if err != nil || len(trace.Spans) != 100_000 {
 			b.Fatal(err, len(trace.Spans))
 		}
 	}
-	b.ReportMetric(float64(m.Stats().Bytes)/100_000, "B/span")
+	b.ReportMetric(float64(statsOf(b, m).Bytes)/100_000, "B/span")
 }
 
 func BenchmarkSearch(b *testing.B) {
@@ -295,7 +296,7 @@ func BenchmarkTags(b *testing.B) {
 	}
 	b.Run("keys", func(b *testing.B) {
 		measure(b, func() error {
-			_, _, err := traceql.All().Keys(b.Context(), m, time.Time{}, time.Time{})
+			_, _, err := traceql.All().Keys(b.Context(), m, traceql.TagOptions{})
 			return err
 		})
 	})
@@ -306,7 +307,7 @@ func BenchmarkTags(b *testing.B) {
 		}
 		b.Run(name, func(b *testing.B) {
 			measure(b, func() error {
-				_, _, err := traceql.All().Values(b.Context(), m, f, time.Time{}, time.Time{})
+				_, _, err := traceql.All().Values(b.Context(), m, f, traceql.TagOptions{})
 				return err
 			})
 		})

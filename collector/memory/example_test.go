@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/traceql"
 )
@@ -33,7 +34,7 @@ func ExampleStore() {
 	}
 	for _, result := range found {
 		fmt.Println(result.RootService, result.RootName, result.Spans)
-		trace, err := store.Trace(ctx, result.TraceID)
+		trace, err := store.Trace(ctx, result.TraceID, collector.TimeRange{})
 		if err != nil {
 			panic(err)
 		}

@@ -177,8 +177,11 @@ func (m *Store) collectTraces(b *dendro.Batch) error {
 	return nil
 }
 
-// Stats implements [collector.Store].
-func (m *Store) Stats() collector.Stats {
+// Stats implements [collector.Reader].
+func (m *Store) Stats(ctx context.Context) (collector.Stats, error) {
+	if err := ctx.Err(); err != nil {
+		return collector.Stats{}, err
+	}
 	s := collector.Stats{MaxBytes: m.max, Operations: m.operations.Stats()}
 	s.Bytes = s.Operations.Bytes
 	drop := func(reason string, n uint64) {
@@ -202,7 +205,7 @@ func (m *Store) Stats() collector.Stats {
 		drop("trace_too_large", p.overlong)
 		p.mu.Unlock()
 	}
-	return s
+	return s, nil
 }
 
 // Operations implements [collector.OperationReader].
@@ -215,8 +218,8 @@ func (m *Store) Edges(ctx context.Context, w collector.OperationScan, visit func
 	return m.operations.Edges(ctx, w, visit)
 }
 
-// Trace implements [collector.Store].
-func (m *Store) Trace(ctx context.Context, id dendro.TraceID) (*collector.Trace, error) {
+// Trace implements [collector.Reader]. It needs no time.
+func (m *Store) Trace(ctx context.Context, id dendro.TraceID, _ collector.TimeRange) (*collector.Trace, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -1,10 +1,12 @@
 package memory_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -29,7 +31,7 @@ func TestMemory(t *testing.T) {
 func TestMaxBytes(t *testing.T) {
 	for given, want := range map[int64]int64{0: 256 << 20, 1: 1 << 20, -1: 1 << 20, 2 << 20: 2 << 20} {
 		m := memory.New(memory.Options{MaxBytes: given})
-		testkit.Equal(t, fmt.Sprint(given), m.Stats().MaxBytes, want)
+		testkit.Equal(t, fmt.Sprint(given), statsOf(t, m).MaxBytes, want)
 	}
 }
 
@@ -37,7 +39,7 @@ func TestMaxBytes(t *testing.T) {
 func collect(t *testing.T, m *memory.Store, b *dendro.Batch) {
 	t.Helper()
 	testkit.NoError(t, m.Collect(b))
-	s := m.Stats()
+	s := statsOf(t, m)
 	if s.Bytes > s.MaxBytes {
 		t.Fatalf("%d bytes held of %d", s.Bytes, s.MaxBytes)
 	}
@@ -49,7 +51,7 @@ func collect(t *testing.T, m *memory.Store, b *dendro.Batch) {
 func TestOldestTracesAreEvicted(t *testing.T) {
 	m := memory.New(memory.Options{MaxBytes: 1 << 20})
 	has := func(b *dendro.Batch) int {
-		trace, err := m.Trace(t.Context(), b.Spans[0].TraceID)
+		trace, err := m.Trace(t.Context(), b.Spans[0].TraceID, collector.TimeRange{})
 		testkit.NoError(t, err)
 		if trace == nil {
 			return 0
@@ -64,7 +66,7 @@ func TestOldestTracesAreEvicted(t *testing.T) {
 	collect(t, m, first)
 	collect(t, m, second)
 	n := 2
-	for ; m.Stats().Dropped["evicted"] == 0; n++ {
+	for ; statsOf(t, m).Dropped["evicted"] == 0; n++ {
 		if n == 1000 {
 			collect(t, m, late)
 			testkit.Equal(t, "the first, with what was added", has(first), 6)
@@ -79,7 +81,7 @@ func TestOldestTracesAreEvicted(t *testing.T) {
 	for end := n + 50_000; n < end; n++ {
 		collect(t, m, request(n))
 	}
-	s := m.Stats()
+	s := statsOf(t, m)
 	testkit.Equal(t, "spans", s.Spans, 5*s.Traces)
 	for i := range s.Traces {
 		testkit.Equal(t, "spans of a held trace", has(request(n-1-i)), 5)
@@ -113,7 +115,7 @@ func TestTooLarge(t *testing.T) {
 	m := memory.New(memory.Options{MaxBytes: 1 << 20})
 	collect(t, m, request(1))
 	held := func() collector.Stats {
-		s := m.Stats()
+		s := statsOf(t, m)
 		s.Operations = collector.OperationStats{} // counted before anything is refused
 		return s
 	}
@@ -162,8 +164,8 @@ func TestTooLarge(t *testing.T) {
 		s.TraceID = dendro.TraceID{3}
 	}
 	collect(t, m, same)
-	testkit.Equal(t, "dropped", m.Stats().Dropped, map[string]uint64{"trace_too_large": 3})
-	trace, err := m.Trace(t.Context(), dendro.TraceID{3})
+	testkit.Equal(t, "dropped", statsOf(t, m).Dropped, map[string]uint64{"trace_too_large": 3})
+	trace, err := m.Trace(t.Context(), dendro.TraceID{3}, collector.TimeRange{})
 	testkit.NoError(t, err)
 	testkit.Equal(t, "spans around those that are too large", len(trace.Spans), 5)
 	for i, want := range request(3).Spans {
@@ -188,9 +190,9 @@ func TestTraceLargerThanItsShare(t *testing.T) {
 		}
 		collect(t, m, part)
 	}
-	trace, err := m.Trace(t.Context(), id)
+	trace, err := m.Trace(t.Context(), id, collector.TimeRange{})
 	testkit.NoError(t, err)
-	s := m.Stats()
+	s := statsOf(t, m)
 	held := len(trace.Spans)
 	if bytes := held * (16 << 10); bytes < 1<<16 || bytes > 1<<17 {
 		t.Errorf("%d bytes of attributes are held, want up to an eighth of the store", bytes)
@@ -214,7 +216,7 @@ func TestKnownTracesTakeNoMoreRoom(t *testing.T) {
 			}
 			testkit.NoError(t, m.Collect(b))
 			if n%500 == 0 {
-				if s := m.Stats(); s.Dropped["evicted"] > 0 {
+				if s := statsOf(t, m); s.Dropped["evicted"] > 0 {
 					return s.Spans
 				}
 			}
@@ -248,13 +250,36 @@ func TestSearchByStart(t *testing.T) {
 		for n := range traces {
 			start := began.Add(time.Duration(n))
 			found := 0
-			testkit.NoError(t, m.Scan(t.Context(), collector.Scan{Start: start, End: start.Add(1)}, func(*collector.Trace) bool {
+			testkit.NoError(t, m.Scan(t.Context(), collector.Scan{TimeRange: collector.TimeRange{Start: start, End: start.Add(1)}}, func(*collector.Trace) bool {
 				found++
 				return true
 			}))
 			if found != 1 {
 				t.Errorf("trace %d of %d with %d bytes each is not found by its start", n, traces, size)
 			}
+		}
+	}
+}
+
+// A scan is in the exact order of starts and ids, however spans come.
+func TestScanOrder(t *testing.T) {
+	m := memory.New(memory.Options{})
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 20_000 {
+		s := &dendro.SpanData{Name: "span", Start: 1_700_000_000_000_000_000 + r.Int64N(5000)}
+		s.TraceID, s.SpanID = dendro.TraceID{1, byte(r.IntN(1 << 6)), byte(r.IntN(1 << 8))}, dendro.SpanID{1, byte(n >> 8), byte(n)}
+		collect(t, m, &dendro.Batch{Resource: shop, Scope: scope, Spans: []*dendro.SpanData{s}})
+	}
+	var starts []int64
+	var ids []dendro.TraceID
+	testkit.NoError(t, m.Scan(t.Context(), collector.Scan{}, func(tr *collector.Trace) bool {
+		starts, ids = append(starts, tr.Start()), append(ids, tr.ID)
+		return true
+	}))
+	testkit.Equal(t, "traces", len(ids), statsOf(t, m).Traces)
+	for i := 1; i < len(ids); i++ {
+		if starts[i] > starts[i-1] || starts[i] == starts[i-1] && bytes.Compare(ids[i][:], ids[i-1][:]) <= 0 {
+			t.Fatalf("trace %s of %d comes after %s of %d", ids[i], starts[i], ids[i-1], starts[i-1])
 		}
 	}
 }
@@ -273,13 +298,13 @@ func TestSpansHaveNoPointers(t *testing.T) {
 	}
 	before := scannable()
 	m := memory.New(memory.Options{MaxBytes: 64 << 20})
-	for n := 0; m.Stats().Bytes < 56<<20; n++ {
+	for n := 0; statsOf(t, m).Bytes < 56<<20; n++ {
 		testkit.NoError(t, m.Collect(request(n)))
 	}
 	grown := int64(scannable()) - int64(before)
-	t.Logf("%d spans, %d bytes to scan", m.Stats().Spans, grown)
+	t.Logf("%d spans, %d bytes to scan", statsOf(t, m).Spans, grown)
 	if grown > 1<<20 {
-		t.Errorf("%d bytes to scan for %d spans", grown, m.Stats().Spans)
+		t.Errorf("%d bytes to scan for %d spans", grown, statsOf(t, m).Spans)
 	}
 	runtime.KeepAlive(m)
 }
@@ -331,11 +356,11 @@ func TestBytesAreThoseOfTheHeap(t *testing.T) {
 			m := memory.New(memory.Options{MaxBytes: maxBytes})
 			for n := 0; ; n++ {
 				collect(t, m, workload(n))
-				if s := m.Stats(); s.Dropped["evicted"] > uint64(s.Spans) {
+				if s := statsOf(t, m); s.Dropped["evicted"] > uint64(s.Spans) {
 					break
 				}
 			}
-			grown, s := heap()-before, m.Stats()
+			grown, s := heap()-before, statsOf(t, m)
 			t.Logf("heap %.2f of the bound, %d traces, %d spans, %d B/span", float64(grown)/maxBytes, s.Traces, s.Spans, s.Bytes/int64(s.Spans))
 			if grown > maxBytes*13/10 || grown < maxBytes*7/10 {
 				t.Errorf("the heap grew by %d bytes, %d are accounted for", grown, s.Bytes)
@@ -364,7 +389,7 @@ func TestBytesAreThoseOfTheHeapWithLargeResources(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			grown, s := heap()-before, m.Stats()
+			grown, s := heap()-before, statsOf(t, m)
 			t.Logf("heap %.2f of the bound", float64(grown)/maxBytes)
 			if grown > max(s.Bytes*13/10, 1<<20) {
 				t.Errorf("the heap grew by %d bytes, %d are accounted for", grown, s.Bytes)
@@ -383,21 +408,21 @@ func TestBytesAreThoseOfTheHeapAfterAnotherWorkload(t *testing.T) {
 	before := heap()
 	m := memory.New(memory.Options{MaxBytes: maxBytes})
 	n := 0
-	for ; m.Stats().Dropped["evicted"] == 0; n++ {
+	for ; statsOf(t, m).Dropped["evicted"] == 0; n++ {
 		b := request(n)
 		b.Spans = b.Spans[:1]
 		b.Spans[0].Attributes = nil
 		b.Resource = &dendro.Resource{Attributes: []slog.Attr{slog.Int("n", n)}}
 		collect(t, m, b)
 	}
-	for small := m.Stats().Traces; m.Stats().Dropped["evicted"] < uint64(2*small); n++ {
+	for small := statsOf(t, m).Traces; statsOf(t, m).Dropped["evicted"] < uint64(2*small); n++ {
 		b := sized(request(n).Spans[0].TraceID, 1, 4<<10)
 		collect(t, m, b)
 	}
 	grown := heap() - before
 	t.Logf("heap %.2f of the bound", float64(grown)/maxBytes)
 	if grown > maxBytes*12/10 {
-		t.Errorf("the heap grew by %d bytes, %d are accounted for", grown, m.Stats().Bytes)
+		t.Errorf("the heap grew by %d bytes, %d are accounted for", grown, statsOf(t, m).Bytes)
 	}
 }
 
@@ -418,7 +443,7 @@ func TestCollectDoesNotSearchTheWholeTrace(t *testing.T) {
 			testkit.NoError(t, m.Collect(b))
 		}
 		spent := time.Since(began)
-		testkit.Equal(t, "spans", m.Stats().Spans, len(batches))
+		testkit.Equal(t, "spans", statsOf(t, m).Spans, len(batches))
 		return spent
 	}
 	many := spend(func(*dendro.SpanData, int) {})
@@ -519,7 +544,7 @@ func TestReadersOfAFullStore(t *testing.T) {
 					if s.RootService != "shop" || s.RootName != "GET /orders/{id}" || s.Spans != 5 {
 						t.Errorf("found %+v", s)
 					}
-					trace, err := m.Trace(t.Context(), s.TraceID)
+					trace, err := m.Trace(t.Context(), s.TraceID, collector.TimeRange{})
 					if err != nil {
 						t.Error(err)
 					}
@@ -539,7 +564,14 @@ func TestReadersOfAFullStore(t *testing.T) {
 	writing.Wait()
 	close(done)
 	reading.Wait()
-	if m.Stats().Dropped["evicted"] == 0 {
+	if statsOf(t, m).Dropped["evicted"] == 0 {
 		t.Error("the store was not full")
 	}
+}
+
+func statsOf(t testing.TB, m *memory.Store) collector.Stats {
+	t.Helper()
+	s, err := m.Stats(t.Context())
+	testkit.NoError(t, err)
+	return s
 }

@@ -110,7 +110,7 @@ func TestBrokenStore(t *testing.T) {
 		s.TraceID = dendro.TraceID{1}
 		testkit.NoError(t, m.Collect(&dendro.Batch{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.Int("n", 1)}}, Spans: []*dendro.SpanData{s}}))
 		m.partition(hashOf(s.TraceID)).segments[0].data[broken] = 0xff
-		_, traceErr := m.Trace(t.Context(), s.TraceID)
+		_, traceErr := m.Trace(t.Context(), s.TraceID, collector.TimeRange{})
 		scanErr := m.Scan(t.Context(), collector.Scan{}, func(*collector.Trace) bool { return true })
 		testkit.Equal(t, "errors", []error{traceErr, scanErr}, []error{block.ErrBroken, block.ErrBroken})
 	}
@@ -174,7 +174,7 @@ func duplicatesInMemoryThatIsUsedAgain(t *testing.T, size int64) (usedAgain bool
 	first := dendro.SpanData{Name: "span", Status: dendro.Status{Message: "no state"}}
 	give(0, first)
 	give(0, first)
-	testkit.Equal(t, "duplicates", m.Stats().Duplicates, uint64(2))
+	testkit.Equal(t, "duplicates", statsOf(t, m).Duplicates, uint64(2))
 	memory := &p.segments[0].data[0]
 	for n := 1; n < 1<<16; n++ {
 		state, err := dendro.ParseTraceState(fmt.Sprintf("k=%06d", n)) // takes the place of the message
@@ -183,7 +183,7 @@ func duplicatesInMemoryThatIsUsedAgain(t *testing.T, size int64) (usedAgain bool
 		give(n, s)
 		if last := p.segments[len(p.segments)-1].data; len(p.segments) > 1 && &last[0] == memory {
 			give(n, s)
-			testkit.Equal(t, "duplicates", m.Stats().Duplicates, uint64(4))
+			testkit.Equal(t, "duplicates", statsOf(t, m).Duplicates, uint64(4))
 			return true
 		}
 	}
@@ -215,8 +215,8 @@ func TestDuplicatesAmongFreshSpans(t *testing.T) {
 			again++
 		}
 		sent = append(sent, b)
-		testkit.Equal(t, "duplicates", m.Stats().Duplicates, again)
-		testkit.Equal(t, "spans", m.Stats().Spans, n)
+		testkit.Equal(t, "duplicates", statsOf(t, m).Duplicates, again)
+		testkit.Equal(t, "spans", statsOf(t, m).Spans, n)
 	}
 	p := m.partition(hashOf(dendro.TraceID{1}))
 	noted := 0
@@ -235,7 +235,7 @@ func TestScanVisitsATraceOnce(t *testing.T) {
 	m := New(Options{MaxBytes: 1 << 20})
 	give := func(n int) {
 		s := &dendro.SpanData{Name: "span", Start: int64(n)}
-		s.TraceID, s.SpanID = dendro.TraceID{byte(n), byte(n >> 8), 1}, dendro.SpanID{byte(m.Stats().Accepted), byte(m.Stats().Accepted >> 8)}
+		s.TraceID, s.SpanID = dendro.TraceID{byte(n), byte(n >> 8), 1}, dendro.SpanID{byte(statsOf(t, m).Accepted), byte(statsOf(t, m).Accepted >> 8)}
 		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{s}}))
 	}
 	const traces = 500
@@ -378,7 +378,7 @@ func TestPartitionAddsUp(t *testing.T) {
 	sets, given := 0, uint64(0)
 	check := func() {
 		t.Helper()
-		stats := m.Stats()
+		stats := statsOf(t, m)
 		bytes := partitionBytes + int(stats.Operations.Bytes)
 		for _, s := range p.segments {
 			bytes += cap(s.data) + 8*len(s.filter)
@@ -403,7 +403,7 @@ func TestPartitionAddsUp(t *testing.T) {
 		testkit.NoError(t, m.Scan(t.Context(), collector.Scan{}, func(tr *collector.Trace) bool {
 			traces++
 			spans += len(tr.Spans)
-			got, err := m.Trace(t.Context(), tr.ID)
+			got, err := m.Trace(t.Context(), tr.ID, collector.TimeRange{})
 			testkit.NoError(t, err)
 			if got == nil || len(got.Spans) != len(tr.Spans) {
 				t.Errorf("trace %s cannot be read", tr.ID)
@@ -439,7 +439,7 @@ func TestPartitionAddsUp(t *testing.T) {
 			check()
 		}
 	}
-	if s := m.Stats(); s.Duplicates == 0 || s.Dropped["evicted"] == 0 || s.Dropped["trace_too_large"] == 0 || sets == 0 {
+	if s := statsOf(t, m); s.Duplicates == 0 || s.Dropped["evicted"] == 0 || s.Dropped["trace_too_large"] == 0 || sets == 0 {
 		t.Errorf("%d sets, %+v: something was not tried", sets, s)
 	}
 	for len(p.segments) > 0 {
@@ -447,4 +447,11 @@ func TestPartitionAddsUp(t *testing.T) {
 	}
 	check()
 	testkit.Equal(t, "sets of an empty store", len(p.sets), 0)
+}
+
+func statsOf(t testing.TB, m *Store) collector.Stats {
+	t.Helper()
+	s, err := m.Stats(t.Context())
+	testkit.NoError(t, err)
+	return s
 }

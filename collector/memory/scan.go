@@ -11,7 +11,8 @@ import (
 	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
-// Scan implements [collector.Reader]. It reads a snapshot of each trace and blocks nobody.
+// Scan implements [collector.Reader]. It visits traces by descending start and then by ascending
+// id, and none that begin outside of the range. It reads a snapshot of each trace and blocks nobody.
 // Besides the trace that is visited it holds the position of the traces that it has found
 // but not visited yet: about those of a segment, more if the clocks of senders disagree.
 func (m *Store) Scan(ctx context.Context, s collector.Scan, visit func(*collector.Trace) bool) error {

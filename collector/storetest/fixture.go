@@ -66,7 +66,7 @@ func collect(t testing.TB, s collector.Store, batches ...*dendro.Batch) {
 // trace returns trace n, which must be stored.
 func trace(t testing.TB, s collector.Store, n int) *collector.Trace {
 	t.Helper()
-	got, err := s.Trace(t.Context(), traceID(n))
+	got, err := s.Trace(t.Context(), traceID(n), collector.TimeRange{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +98,21 @@ func cloned(spans []collector.Span) []collector.Span {
 	return out
 }
 
-// found fails the test unless q visits exactly the traces in want, in that order.
+// found fails the test unless q visits exactly the traces in want, in that order, among those
+// that begin in its time.
 func found(t testing.TB, s collector.Store, what string, q collector.Scan, want ...int) {
 	t.Helper()
-	equal(t, what, numbers(scan(t, s, q)), want)
+	inTime := slices.DeleteFunc(scan(t, s, q), func(t collector.Trace) bool { return !q.Contains(t.Start()) })
+	equal(t, what, numbers(inTime), want)
+}
+
+func statsOf(t testing.TB, s collector.Store) collector.Stats {
+	t.Helper()
+	got, err := s.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }
 
 // numbers returns the numbers of traces.

@@ -14,33 +14,10 @@ import (
 )
 
 func newestFirst(t *testing.T, s collector.Store) {
-	for _, n := range []int{3, 1, 5, 2, 4} { // arrives in a different order
-		collect(t, s, batch("a", span(n, n, 0, "root", int64(100*n))))
+	for n := 1; n <= 5; n++ {
+		collect(t, s, batch("a", span(n, n, 0, "root", int64(100*n)), span(n, 10+n, n, "child", int64(100*n+1))))
 	}
 	found(t, s, "by start", collector.Scan{}, 5, 4, 3, 2, 1)
-	collect(t, s, batch("a", span(2, 20, 2, "late", 900), span(4, 40, 4, "early", 50)))
-	found(t, s, "by the earliest span", collector.Scan{}, 5, 3, 2, 1, 4)
-}
-
-// sameStart has many traces with the same start. They are ordered by id.
-func sameStart(t *testing.T, s collector.Store) {
-	const n = 10_000
-	for i := range n {
-		collect(t, s, batch("a", span(n-i, 1, 0, "root", 0)))
-	}
-	for i := range n {
-		collect(t, s, batch("a", span(n+1+i, 1, 0, "root", 0)))
-	}
-	next := 1
-	err := s.Scan(t.Context(), collector.Scan{}, func(got *collector.Trace) bool {
-		if got.ID != traceID(next) {
-			t.Fatalf("visited %s, want trace %d", got.ID, next)
-		}
-		next++
-		return true
-	})
-	equal(t, "error", err, error(nil))
-	equal(t, "traces", next-1, 2*n)
 }
 
 func manyTraces(t *testing.T, s collector.Store) {
@@ -48,12 +25,11 @@ func manyTraces(t *testing.T, s collector.Store) {
 	for i := 1; i <= n; i++ {
 		collect(t, s, batch("a", span(i, i, 0, "root", int64(i*7919%n), slog.Int("n", i))))
 	}
-	visited, before := map[dendro.TraceID]bool{}, int64(0)
+	visited := map[dendro.TraceID]bool{}
 	err := s.Scan(t.Context(), collector.Scan{Attributes: []string{"n"}}, func(got *collector.Trace) bool {
-		if start := got.Start(); len(visited) > 0 && start > before {
-			t.Fatalf("visited a trace of %d after one of %d", start, before)
+		if visited[got.ID] {
+			t.Fatalf("trace %s is visited twice", got.ID)
 		}
-		before = got.Start()
 		visited[got.ID] = true
 		n := int(got.Spans[0].Attributes[0].Value.Int64())
 		if got.ID != traceID(n) || len(got.Spans) != 1 || got.Spans[0].SpanID != spanID(n) {
@@ -116,16 +92,16 @@ func timeRange(t *testing.T, s collector.Store) {
 		collect(t, s, batch("a", lasting(span(n, n, 0, "root", int64(100*n)), 1000)))
 	}
 	at := func(millis int64) time.Time { return time.Unix(0, epoch+millis*ms) }
-	found(t, s, "start is inclusive", collector.Scan{Start: at(200)}, 4, 3, 2)
-	found(t, s, "a nanosecond later", collector.Scan{Start: at(200).Add(1)}, 4, 3)
-	found(t, s, "end is exclusive", collector.Scan{End: at(300)}, 2, 1)
-	found(t, s, "a nanosecond more", collector.Scan{End: at(300).Add(1)}, 3, 2, 1)
-	found(t, s, "both", collector.Scan{Start: at(200), End: at(400)}, 3, 2)
-	found(t, s, "another zone", collector.Scan{Start: at(400).In(time.FixedZone("", 3600))}, 4)
-	found(t, s, "nothing in between", collector.Scan{Start: at(250), End: at(250)})
-	found(t, s, "inverted", collector.Scan{Start: at(300), End: at(200)})
-	found(t, s, "beyond 64 bits of nanoseconds", collector.Scan{Start: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), End: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}, 4, 3, 2, 1)
-	found(t, s, "after everything", collector.Scan{Start: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)})
+	found(t, s, "start is inclusive", collector.Scan{TimeRange: collector.TimeRange{Start: at(200)}}, 4, 3, 2)
+	found(t, s, "a nanosecond later", collector.Scan{TimeRange: collector.TimeRange{Start: at(200).Add(1)}}, 4, 3)
+	found(t, s, "end is exclusive", collector.Scan{TimeRange: collector.TimeRange{End: at(300)}}, 2, 1)
+	found(t, s, "a nanosecond more", collector.Scan{TimeRange: collector.TimeRange{End: at(300).Add(1)}}, 3, 2, 1)
+	found(t, s, "both", collector.Scan{TimeRange: collector.TimeRange{Start: at(200), End: at(400)}}, 3, 2)
+	found(t, s, "another zone", collector.Scan{TimeRange: collector.TimeRange{Start: at(400).In(time.FixedZone("", 3600))}}, 4)
+	found(t, s, "nothing in between", collector.Scan{TimeRange: collector.TimeRange{Start: at(250), End: at(250)}})
+	found(t, s, "inverted", collector.Scan{TimeRange: collector.TimeRange{Start: at(300), End: at(200)}})
+	found(t, s, "beyond 64 bits of nanoseconds", collector.Scan{TimeRange: collector.TimeRange{Start: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), End: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}}, 4, 3, 2, 1)
+	found(t, s, "after everything", collector.Scan{TimeRange: collector.TimeRange{Start: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}})
 }
 
 // wanted has what was asked for. A store may give more.
@@ -179,7 +155,8 @@ func canceled(t *testing.T, s collector.Store) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		calls := map[string]func() error{
-			"Trace": func() error { _, err := s.Trace(ctx, traceID(1)); return err },
+			"Trace": func() error { _, err := s.Trace(ctx, traceID(1), collector.TimeRange{}); return err },
+			"Stats": func() error { _, err := s.Stats(ctx); return err },
 			"Scan":  func() error { return s.Scan(ctx, collector.Scan{}, func(*collector.Trace) bool { return true }) },
 		}
 		for name, call := range calls {

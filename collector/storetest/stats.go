@@ -28,7 +28,7 @@ func stats(t *testing.T, s collector.Store) {
 	collect(t, s,
 		batch("a", span(1, 1, 0, "root", 0), span(1, 2, 1, "child", 0)),
 		batch("b", span(1, 3, 1, "child", 0), span(2, 4, 0, "root", 0)))
-	got := s.Stats()
+	got := statsOf(t, s)
 	sum(t, got)
 	if got.Traces != 2 || got.Spans != 4 || got.Accepted != 4 || got.Bytes <= 0 || got.Duplicates != 0 {
 		t.Errorf("got %+v, want 2 traces of 4 spans", got)
@@ -36,7 +36,7 @@ func stats(t *testing.T, s collector.Store) {
 	if got.Dropped != nil {
 		got.Dropped["spoiled"] = 1
 	}
-	sum(t, s.Stats())
+	sum(t, statsOf(t, s))
 }
 
 func concurrency(t *testing.T, s collector.Store) {
@@ -63,7 +63,7 @@ func concurrency(t *testing.T, s collector.Store) {
 				default:
 				}
 				ctx := t.Context()
-				got, err := s.Trace(ctx, traceID(1+n%traces))
+				got, err := s.Trace(ctx, traceID(1+n%traces), collector.TimeRange{})
 				if err != nil {
 					t.Error(err)
 				} else if got != nil && (len(got.Spans) == 0 || len(got.Spans) > writers) {
@@ -74,7 +74,7 @@ func concurrency(t *testing.T, s collector.Store) {
 				if err != nil {
 					t.Error(err)
 				}
-				sum(t, s.Stats())
+				sum(t, statsOf(t, s))
 			}
 		})
 	}
@@ -86,7 +86,7 @@ func concurrency(t *testing.T, s collector.Store) {
 			t.Errorf("trace %d has %d spans", 1+n, len(got.Spans))
 		}
 	}
-	if got := s.Stats(); got.Traces != traces || got.Spans != writers*traces {
+	if got := statsOf(t, s); got.Traces != traces || got.Spans != writers*traces {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -25,6 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"spans are ordered", spanOrder},
 		{"one batch", oneBatch},
 		{"one batch of several traces", severalTraces},
+		{"trace at a time", traceAtATime},
 		{"trace arrives in parts", parts},
 		{"root arrives late", lateRoot},
 		{"root is missing", missingRoot},
@@ -36,7 +37,6 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"what is written can be read", written},
 
 		{"scan: newest first", newestFirst},
-		{"scan: same start", sameStart},
 		{"scan: many traces", manyTraces},
 		{"scan: rare things", rareThings},
 		{"scan: stops early", stopsEarly},

@@ -15,7 +15,7 @@ import (
 func absence(t *testing.T, s collector.Store) {
 	check := func() {
 		t.Helper()
-		got, err := s.Trace(t.Context(), traceID(404))
+		got, err := s.Trace(t.Context(), traceID(404), collector.TimeRange{})
 		if got != nil || err != nil {
 			t.Errorf("absent trace: got %v, %v, want nil, nil", got, err)
 		}
@@ -27,7 +27,7 @@ func absence(t *testing.T, s collector.Store) {
 
 func emptyBatch(t *testing.T, s collector.Store) {
 	collect(t, s, batch("a"))
-	if st := s.Stats(); st.Traces != 0 || st.Spans != 0 || st.Accepted != 0 {
+	if st := statsOf(t, s); st.Traces != 0 || st.Spans != 0 || st.Accepted != 0 {
 		t.Errorf("an empty batch was counted: %+v", st)
 	}
 }
@@ -250,15 +250,15 @@ func sentAgain(t *testing.T, s collector.Store) {
 		collect(t, s, batch("a", span(1, 1, 0, "root", 0), failed(span(1, 2, 1, "child", 1))))
 	}
 	send()
-	want, bytes := only(t, s), s.Stats().Bytes
+	want, bytes := only(t, s), statsOf(t, s).Bytes
 	send()
 	send()
 	equal(t, "summary", only(t, s), want)
 	equal(t, "names", names(trace(t, s, 1)), []string{"root", "child"})
-	if st := s.Stats(); st.Spans != 2 || st.Accepted != 2 || st.Duplicates != 4 {
+	if st := statsOf(t, s); st.Spans != 2 || st.Accepted != 2 || st.Duplicates != 4 {
 		t.Errorf("stats %+v, want 2 spans, 2 accepted, 4 duplicates", st)
 	}
-	if got := s.Stats().Bytes; got > 2*bytes+4096 {
+	if got := statsOf(t, s).Bytes; got > 2*bytes+4096 {
 		t.Errorf("%d bytes became %d", bytes, got)
 	}
 }
@@ -277,7 +277,7 @@ func sentAgainAmongFresh(t *testing.T, s collector.Store) {
 		collect(t, s, b, fresh(n+1), b, b)
 	}
 	equal(t, "names", names(trace(t, s, 1)), []string{"fresh", "other", "fresh", "other", "fresh"})
-	if st := s.Stats(); st.Spans != 5 || st.Accepted != 5 || st.Duplicates != 4 {
+	if st := statsOf(t, s); st.Spans != 5 || st.Accepted != 5 || st.Duplicates != 4 {
 		t.Errorf("stats %+v, want 5 spans, 5 accepted, 4 duplicates", st)
 	}
 }
@@ -292,7 +292,7 @@ func overlap(t *testing.T, s collector.Store) {
 		t.Errorf("summary %+v, want 4 spans and 2 errors", got)
 	}
 	equal(t, "names", names(trace(t, s, 1)), []string{"root", "x", "y", "z"})
-	if st := s.Stats(); st.Spans != 4 || st.Accepted != 4 || st.Duplicates != 3 {
+	if st := statsOf(t, s); st.Spans != 4 || st.Accepted != 4 || st.Duplicates != 3 {
 		t.Errorf("stats %+v, want 4 spans, 4 accepted, 3 duplicates", st)
 	}
 }
@@ -344,4 +344,16 @@ func ownership(t *testing.T, s collector.Store) {
 	got := trace(t, s, 1)
 	spoil(&got.Spans[0].SpanData, got.Spans[0].Resource)
 	check("the trace was changed")
+}
+
+// traceAtATime reads a trace whose time is known.
+func traceAtATime(t *testing.T, s collector.Store) {
+	collect(t, s, batch("a", span(1, 1, 0, "root", 0)), batch("a", span(2, 2, 0, "root", 100_000)))
+	for n, start := range map[int]int64{1: 0, 2: 100_000} {
+		when := collector.TimeRange{Start: time.Unix(0, epoch+start*ms), End: time.Unix(1, epoch+start*ms)}
+		got, err := s.Trace(t.Context(), traceID(n), when)
+		if err != nil || got == nil || len(got.Spans) != 1 {
+			t.Errorf("trace %d: %v, %v", n, got, err)
+		}
+	}
 }

@@ -29,5 +29,5 @@ func written(t *testing.T, s collector.Store) {
 	if err := s.Write(ctx, []*dendro.Batch{batch("a", span(3, 1, 0, "late", 0))}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a canceled context: %v", err)
 	}
-	sum(t, s.Stats())
+	sum(t, statsOf(t, s))
 }

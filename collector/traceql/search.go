@@ -1,6 +1,7 @@
 package traceql
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -66,8 +67,9 @@ type Stats struct {
 	Cut string
 }
 
-// Search returns the newest traces of r that match q, the newest first. It reads one trace
-// at a time and stops at the limit. It returns the error of ctx if that is done.
+// Search returns the newest traces of r that match q, the newest first. They are the first
+// that r visits: if spans come late, a trace that began earlier may be among them. It reads one
+// trace at a time and stops at the limit. It returns the error of ctx if that is done.
 func (q *Query) Search(ctx context.Context, r collector.Reader, o SearchOptions) ([]Result, Stats, error) {
 	if q.metrics != nil {
 		return nil, Stats{}, ErrMetrics
@@ -91,6 +93,7 @@ func (q *Query) Search(ctx context.Context, r collector.Reader, o SearchOptions)
 	if err != nil {
 		return nil, stats, err
 	}
+	slices.SortStableFunc(out, func(a, b Result) int { return cmp.Compare(b.Start, a.Start) })
 	return out, stats, nil
 }
 
@@ -105,7 +108,7 @@ func bounded(n, otherwise, most int) int {
 // read, if it is not nil.
 func (q *Query) scan(ctx context.Context, r collector.Reader, start, end time.Time, want func(*collector.Scan), stats *Stats, visit func(*Trace, []Spanset) bool) error {
 	s := q.Scan()
-	s.Start, s.End = start, end
+	s.TimeRange = collector.TimeRange{Start: start, End: end}
 	if want != nil {
 		want(&s)
 	}
@@ -114,6 +117,9 @@ func (q *Query) scan(ctx context.Context, r collector.Reader, start, end time.Ti
 	err := r.Scan(ctx, s, func(got *collector.Trace) bool {
 		stats.Traces++
 		stats.Spans += len(got.Spans)
+		if !s.Contains(got.Start()) {
+			return true
+		}
 		t = Trace{Trace: got, done: ctx.Done()}
 		for len(every) < len(got.Spans) {
 			every = append(every, len(every))
@@ -158,6 +164,19 @@ func (f Field) Name() string {
 // [Query.Keys].
 const MaxValues = 1000
 
+// TagOptions bounds what [Query.Keys] and [Query.Values] return. The zero value is ready to
+// use.
+type TagOptions struct {
+	// Start and End bound the start of a trace, as in [SearchOptions].
+	Start, End time.Time
+	// Scope selects the keys of one scope: span, event, link, resource or instrumentation.
+	// Values ignores it.
+	Scope string
+	// Limit bounds the number of results as MaxValues does. If it is zero, or above
+	// MaxValues, that is the bound.
+	Limit int
+}
+
 // MaxInspected bounds how many traces [Query.Keys] and [Query.Values] read, the newest first.
 const MaxInspected = 20_000
 
@@ -172,22 +191,31 @@ func (s *Stats) inspected() bool {
 
 // Keys returns the keys of the attributes of the spans that q selects, by the name of their
 // scope, sorted. They are those of the newest MaxInspected traces that the store has to read.
-func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Time) (map[string][]string, Stats, error) {
+func (q *Query) Keys(ctx context.Context, r collector.Reader, o TagOptions) (map[string][]string, Stats, error) {
+	limit := bounded(o.Limit, MaxValues, MaxValues)
 	keys := map[string]map[string]struct{}{}
+	var stats Stats
 	adder := func(scope string) func(string, slog.Value) {
 		set := map[string]struct{}{}
 		keys[scope] = set
 		return func(key string, _ slog.Value) {
-			if _, ok := set[key]; !ok && len(set) < MaxValues {
-				set[strings.Clone(key)] = struct{}{}
+			if _, ok := set[key]; ok || o.Scope != "" && o.Scope != scope {
+				return
 			}
+			if len(set) == limit {
+				stats.Cut = fmt.Sprintf("stopped at %d keys of a scope; there may be more", limit)
+				return
+			}
+			set[strings.Clone(key)] = struct{}{}
 		}
 	}
 	span, event, link, resource, scope := adder("span"), adder("event"), adder("link"), adder("resource"), adder("instrumentation")
 	origins := map[any]bool{}
-	all := func(s *collector.Scan) { s.AllAttributes, s.Details = true, true }
-	var stats Stats
-	err := q.scan(ctx, r, start, end, all, &stats, func(t *Trace, sets []Spanset) bool {
+	want := func(s *collector.Scan) {
+		s.AllAttributes = s.AllAttributes || o.Scope == "" || o.Scope == "span"
+		s.Details = s.Details || o.Scope == "" || o.Scope == "event" || o.Scope == "link"
+	}
+	err := q.scan(ctx, r, o.Start, o.End, want, &stats, func(t *Trace, sets []Spanset) bool {
 		for _, set := range sets {
 			for _, i := range set.Spans {
 				s := &t.Spans[i]
@@ -219,10 +247,11 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, start, end time.Ti
 	return out, stats, err
 }
 
-// Values returns different values that f has for the spans that q selects, at most
-// MaxValues, sorted by type and value, of the newest MaxInspected traces that the store has to
+// Values returns different values that f has for the spans that q selects, sorted by type and
+// value, of the newest MaxInspected traces that the store has to
 // read. The elements of arrays are values of their own.
-func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, end time.Time) ([]Value, Stats, error) {
+func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, o TagOptions) ([]Value, Stats, error) {
+	limit := bounded(o.Limit, MaxValues, MaxValues)
 	type key struct {
 		typ  Type
 		text string
@@ -231,7 +260,7 @@ func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, 
 	exists := binary{OpNotEqual, f, literal{}, nil}
 	of := Query{stages: append(slices.Clone(q.stages), spansetStage{filter{exists}})}
 	var stats Stats
-	err := of.scan(ctx, r, start, end, nil, &stats, func(t *Trace, sets []Spanset) bool {
+	err := of.scan(ctx, r, o.Start, o.End, nil, &stats, func(t *Trace, sets []Spanset) bool {
 		for _, set := range sets {
 			for _, i := range set.Spans {
 				v := t.value(f, i)
@@ -240,13 +269,15 @@ func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, start, 
 					list = v.list
 				}
 				for _, v := range list {
-					if !v.IsNil() && v.typ != TypeArray {
-						seen[key{v.typ, v.Text()}] = v
+					if v.IsNil() || v.typ == TypeArray {
+						continue
 					}
-				}
-				if len(seen) >= MaxValues {
-					stats.Cut = fmt.Sprintf("stopped at %d values; there may be more", MaxValues)
-					return false
+					k := key{v.typ, v.Text()}
+					if _, ok := seen[k]; !ok && len(seen) == limit {
+						stats.Cut = fmt.Sprintf("stopped at %d values; there are more", limit)
+						return false
+					}
+					seen[k] = v
 				}
 			}
 		}

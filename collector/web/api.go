@@ -49,7 +49,7 @@ func (h *handler) lookUp(r *http.Request, text string) (*collector.Trace, int, e
 	if err != nil {
 		return nil, http.StatusBadRequest, err
 	}
-	t, err := h.store.Trace(r.Context(), id)
+	t, err := h.store.Trace(r.Context(), id, collector.TimeRange{Start: start, End: end})
 	switch {
 	case err != nil:
 		return nil, http.StatusInternalServerError, err

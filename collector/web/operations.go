@@ -115,10 +115,11 @@ func (h *handler) parseOperations(r *http.Request) (s collector.OperationScan, c
 			c.Heatmap = make([][]float64, n)
 		}
 	}
-	st := h.store.Stats().Operations
+	all, err := h.store.Stats(r.Context())
+	st := all.Operations
 	c.Start, c.Step, c.Points = first.Unix(), int64(step/time.Second), n
 	c.Kept = kept{OtherSpans: st.OtherSpans, Late: st.Late}
-	if !st.Complete.IsZero() {
+	if err == nil && !st.Complete.IsZero() {
 		c.Kept.Complete = st.Complete.Unix()
 	}
 	if !st.ByMinute.IsZero() {

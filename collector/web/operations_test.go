@@ -42,7 +42,7 @@ func TestOperations(t *testing.T) {
 		serveOrders(2 * time.Second)
 	}
 	trace, span := serveOrders(900 * time.Millisecond)
-	if st := store.Stats(); st.Traces > 50 {
+	if st, err := store.Stats(t.Context()); err != nil || st.Traces > 50 {
 		t.Fatalf("%d traces are held", st.Traces)
 	}
 

@@ -19,10 +19,11 @@ import (
 // frame has what both pages share.
 type frame struct {
 	// Root is the relative path from the page to the mount point.
-	Root    string
-	Title   string
-	Store   collector.Stats
-	Tracers []tracer
+	Root         string
+	Title        string
+	Store        collector.Stats
+	StoreProblem string // why Store is not known
+	Tracers      []tracer
 }
 
 // tracer is what the footer of a page shows about one tracer or about all of them.
@@ -31,8 +32,12 @@ type tracer struct {
 	dendro.Stats
 }
 
-func (h *handler) frame(root, title string) frame {
-	f := frame{Root: root, Title: title, Store: h.store.Stats()}
+func (h *handler) frame(ctx context.Context, root, title string) frame {
+	f := frame{Root: root, Title: title}
+	var err error
+	if f.Store, err = h.store.Stats(ctx); err != nil {
+		f.StoreProblem = err.Error()
+	}
 	var all dendro.Stats
 	for _, t := range h.tracers {
 		s := t.Stats()
@@ -93,7 +98,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	if q.Limit == 0 {
 		q.Limit = pageLimit
 	}
-	p := listPage{frame: h.frame("./", "Traces"), Form: form, Limit: q.Limit, Now: time.Now()}
+	p := listPage{frame: h.frame(r.Context(), "./", "Traces"), Form: form, Limit: q.Limit, Now: time.Now()}
 	for key := range form {
 		p.Filtered = p.Filtered || key != "limit" && form.Get(key) != ""
 	}
@@ -146,7 +151,7 @@ type tracePage struct {
 // trace serves trace/{id}.
 func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 	t, status, err := h.lookUp(r, args[0])
-	p := tracePage{frame: h.frame("../", "Trace")}
+	p := tracePage{frame: h.frame(r.Context(), "../", "Trace")}
 	if err != nil {
 		p.Problem = err.Error()
 	} else {

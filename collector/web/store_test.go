@@ -35,7 +35,7 @@ func (f *fakeStore) Write(ctx context.Context, batches []*dendro.Batch) error {
 
 func (f *fakeStore) Collect(*dendro.Batch) error { return nil }
 
-func (f *fakeStore) Trace(_ context.Context, id dendro.TraceID) (*collector.Trace, error) {
+func (f *fakeStore) Trace(_ context.Context, id dendro.TraceID, _ collector.TimeRange) (*collector.Trace, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, t := range f.traces {
@@ -71,14 +71,14 @@ func (f *fakeStore) Edges(context.Context, collector.OperationScan, func(*collec
 	return f.err
 }
 
-func (f *fakeStore) Stats() collector.Stats {
+func (f *fakeStore) Stats(context.Context) (collector.Stats, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := collector.Stats{Traces: len(f.traces), Bytes: 3 << 20, MaxBytes: 256 << 20, Dropped: map[string]uint64{"evicted": 12}}
 	for _, t := range f.traces {
 		s.Spans += len(t.Spans)
 	}
-	return s
+	return s, f.err
 }
 
 // resources has one resource for each service name.

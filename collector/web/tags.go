@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,21 +34,39 @@ func window(r *http.Request) (start, end time.Time, err error) {
 	return s.Start, s.End, err
 }
 
+// tagOptions returns the parameters start, end and limit.
+func tagOptions(r *http.Request) (o traceql.TagOptions, err error) {
+	if o.Start, o.End, err = window(r); err != nil {
+		return o, err
+	}
+	if text := r.URL.Query().Get("limit"); text != "" {
+		if o.Limit, err = parseCount(text, traceql.MaxValues); err != nil {
+			err = fmt.Errorf("limit: %w", err)
+		}
+	}
+	return o, err
+}
+
 // scopedTags returns the tag names of each requested scope. It sends an error response and
 // returns false if it cannot.
 func (h *handler) scopedTags(w http.ResponseWriter, r *http.Request) (scopes map[string][]string, stats traceql.Stats, ok bool) {
-	start, end, err := window(r)
+	o, err := tagOptions(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err)
 		return nil, stats, false
 	}
-	scopes, stats, err = filter(r).Keys(r.Context(), h.store, start, end)
+	only := r.URL.Query().Get("scope")
+	if only == "all" || only == "none" {
+		only = ""
+	}
+	o.Scope = only
+	scopes, stats, err = filter(r).Keys(r.Context(), h.store, o)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err)
 		return nil, stats, false
 	}
 	scopes["intrinsic"] = intrinsics
-	if only := r.URL.Query().Get("scope"); only != "" && only != "all" && only != "none" {
+	if only != "" {
 		scopes = map[string][]string{only: scopes[only]}
 	}
 	return scopes, stats, true
@@ -93,15 +112,15 @@ func (h *handler) valuesOf(w http.ResponseWriter, r *http.Request, tag string) (
 	if err != nil { // the key of an attribute, as in tags
 		f, err = traceql.ParseField("." + strconv.Quote(tag))
 	}
-	start, end, windowErr := window(r)
-	if err = errors.Join(err, windowErr); err != nil {
+	o, optionsErr := tagOptions(r)
+	if err = errors.Join(err, optionsErr); err != nil {
 		fail(w, http.StatusBadRequest, err)
 		return nil, stats, false
 	}
 	if values, ok := traceql.KnownValues(f); ok {
 		return values, stats, true
 	}
-	values, stats, err = filter(r).Values(r.Context(), h.store, f, start, end)
+	values, stats, err = filter(r).Values(r.Context(), h.store, f, o)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err)
 		return nil, stats, false

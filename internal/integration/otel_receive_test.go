@@ -139,7 +139,7 @@ func testOTelSDKSends(t *testing.T, store collector.Store, options []otlptraceht
 	root.End(trace.WithTimestamp(at(100)))
 	testkit.NoError(t, provider.Shutdown(t.Context()))
 
-	got, err := store.Trace(t.Context(), dendro.TraceID(caller.TraceID()))
+	got, err := store.Trace(t.Context(), dendro.TraceID(caller.TraceID()), collector.TimeRange{})
 	testkit.NoError(t, err)
 	if got == nil || len(got.Spans) != 2+len(kinds) {
 		t.Fatalf("got %+v", got)
