@@ -4,7 +4,6 @@ package block
 
 import (
 	"encoding/binary"
-	"hash/maphash"
 	"log/slog"
 	"math"
 	"math/bits"
@@ -15,7 +14,8 @@ import (
 // The memory store keeps spans in segments: byte slices without pointers, which the
 // garbage collector does not scan, however much is stored. A segment is a sequence of
 // blocks. A block holds spans of one trace that arrived in one batch. Blocks never
-// leave the process, so the format has no version.
+// leave the process, so the format has no version. What a store on disk writes is in
+// docs/decisions/016-the-unit-on-disk-is-a-sealed-chunk.md.
 //
 //	block   = mark (1 byte, the only one that ever changes), 1 if it continues
 //	          a trace (1), size (4), offset of the footer (4), trace id (16), base (8),
@@ -155,8 +155,6 @@ const maxPattern = 24
 
 // minShared is the length of the shortest text for which a reference saves space.
 const minShared = 3
-
-var textSeed = maphash.MakeSeed()
 
 // NewEncoder returns an encoder without a segment.
 func NewEncoder() Encoder { return Encoder{recent: new(recent)} }
@@ -347,14 +345,14 @@ func literalAt(b []byte, at int, s string) bool {
 	return len(b) >= size+len(s) && string(b[size:size+len(s)]) == s
 }
 
-// HashText hashes a text. For most lengths it is faster than package maphash.
-// Collisions are harmless, as the hash only leads to a hint.
+// HashText hashes a text, in the same way in every process. For most lengths it is faster than
+// package maphash. Collisions are harmless, as the hash only leads to a hint.
 func HashText(s string) uint64 {
 	n := len(s)
 	var h uint64
 	switch {
 	case n > 24:
-		return maphash.String(textSeed, s)
+		return hashLong(s)
 	case n >= 8:
 		h = word(s[:8]) ^ bits.RotateLeft64(word(s[n/2-4:n/2+4]), 21) ^ bits.RotateLeft64(word(s[n-8:]), 42)
 	default:
@@ -363,6 +361,19 @@ func HashText(s string) uint64 {
 		}
 	}
 	return (h + uint64(n)) * multiplier >> 32
+}
+
+// hashLong is HashText for more than 16 bytes. Multiplying into 128 bits and folding is what
+// wyhash does (https://github.com/wangyi-fudan/wyhash).
+func hashLong(s string) uint64 {
+	h := uint64(len(s))
+	last := s[len(s)-16:]
+	for ; len(s) > 16; s = s[16:] {
+		high, low := bits.Mul64(word(s[:8])^multiplier, word(s[8:16])^h)
+		h = high ^ low
+	}
+	high, low := bits.Mul64(word(last[:8])^multiplier, word(last[8:])^h)
+	return high ^ low
 }
 
 const multiplier = 0x9e3779b97f4a7c15 // 2^64 / the golden ratio
