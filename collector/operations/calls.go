@@ -2,8 +2,10 @@ package operations
 
 import (
 	"cmp"
+	"encoding/binary"
 	"hash/maphash"
 	"log/slog"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +66,17 @@ type spanKey struct {
 	span  dendro.SpanID
 }
 
+// Random numbers of the process that keep the hashes of keys unpredictable.
+var traceMask, spanMask = maphash.String(seed, "trace"), maphash.String(seed, "span")
+
+// hash multiplies into 128 bits and folds them, as wyhash does
+// (https://github.com/wangyi-fudan/wyhash). Package maphash takes several times longer.
+func (k *spanKey) hash() uint64 {
+	high, low := bits.Mul64(binary.LittleEndian.Uint64(k.trace[:8])^traceMask, binary.LittleEndian.Uint64(k.trace[8:])^spanMask)
+	high, low = bits.Mul64(high^low^traceMask, binary.LittleEndian.Uint64(k.span[:])^spanMask)
+	return high ^ low
+}
+
 // call counts s if it is one side of a call. at is its minute.
 func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 	failed := s.Status.Code == dendro.StatusError
@@ -111,7 +124,7 @@ func (sh *Shard) meet(key spanKey) *call {
 		cs.byKey = make(map[uint64]int, cs.max)
 		sh.table.used.Add(int64(cs.max) * callBytes)
 	}
-	hash := maphash.Comparable(seed, key)
+	hash := key.hash()
 	if at, found := cs.byKey[hash]; found {
 		return &cs.ring[at]
 	}
@@ -157,6 +170,21 @@ func (sh *Shard) leave(c *call) {
 
 // edge adds a call to an edge.
 func (sh *Shard) edge(e edge, at int64, d time.Duration, failed bool, weight float64) {
+	slot := &sh.recentEdges[(maphash.String(seed, e.server.Name)+uint64(len(e.client.Name)))%recentEdges]
+	c := *slot
+	if c == nil || c.minute != at || c.key != e {
+		c = sh.edgeCell(e, at)
+		*slot = c
+	}
+	c.Spans += weight
+	if failed {
+		c.Errors += weight
+	}
+	sh.add(&c.Counts, d, weight)
+}
+
+// edgeCell returns the cell of an edge in a minute.
+func (sh *Shard) edgeCell(e edge, at int64) *cell[edge] {
 	c, _ := sh.edges.at(sh, &sh.table.edges, e, at, func(e edge) (edge, int) {
 		size := 0
 		for _, text := range []*string{&e.client.Name, &e.client.System, &e.server.Name, &e.server.System} {
@@ -165,11 +193,7 @@ func (sh *Shard) edge(e edge, at int64, d time.Duration, failed bool, weight flo
 		}
 		return e, size
 	})
-	c.Spans += weight
-	if failed {
-		c.Errors += weight
-	}
-	sh.add(&c.Counts, d, weight)
+	return c
 }
 
 func service(name string) collector.Node {

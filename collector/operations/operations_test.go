@@ -492,3 +492,26 @@ func BenchmarkCount(b *testing.B) {
 		c.Shard(0).Count(shop, spans)
 	}
 }
+
+// A request of a program: a server span, a call and three queries.
+func BenchmarkCountRequest(b *testing.B) {
+	c := New(Options{})
+	end := time.Now().UnixNano()
+	var spans []*dendro.SpanData
+	add := func(name string, kind dendro.Kind, attrs ...slog.Attr) {
+		s := &dendro.SpanData{Name: name, Kind: kind, Start: end - 1e6, End: end, Attributes: attrs}
+		s.SpanID = dendro.SpanID{1, byte(len(spans))}
+		spans = append(spans, s)
+	}
+	add("GET", dendro.KindClient, slog.String("http.request.method", "GET"), slog.String("server.address", "stock.internal"), slog.Int("server.port", 8080), slog.String("url.full", "http://stock.internal:8080/items/7"), slog.Int("http.response.status_code", 200))
+	for _, table := range []string{"orders", "items", "users"} {
+		add("SELECT "+table, dendro.KindClient, slog.String("db.system.name", "postgresql"), slog.String("db.namespace", "shop"), slog.String("db.query.text", "SELECT * FROM "+table), slog.String("server.address", "db.internal"), slog.Int("server.port", 5432))
+	}
+	add("GET /orders/{id}", dendro.KindServer)
+	for n := uint64(0); b.Loop(); n++ {
+		for _, s := range spans {
+			binary.LittleEndian.PutUint64(s.TraceID[:], n)
+		}
+		c.Shard(0).Count(shop, spans)
+	}
+}

@@ -19,9 +19,11 @@ type Shard struct {
 	mu sync.Mutex // guards the fields below
 	// start is the start of the newest minute in nanoseconds.
 	start      int64
-	recent     [recentCells]*cell[operation] // of the newest minute, by hash
 	operations cells[operation]
 	edges      cells[edge]
+	// Of the cells, those that were used last, by hash.
+	recentOperations [recentOperations]*cell[operation]
+	recentEdges      [recentEdges]*cell[edge]
 	sealing    []sealing // cells of minutes that are over
 	calls      calls
 
@@ -29,8 +31,11 @@ type Shard struct {
 	hash    uint64 // of service
 }
 
-// recentCells is a power of two.
-const recentCells = 256
+// Powers of two.
+const (
+	recentOperations = 256
+	recentEdges      = 64
+)
 
 // cell is the counts of a series in a minute.
 type cell[K comparable] struct {
@@ -146,12 +151,13 @@ func (sh *Shard) roll() {
 	}
 	clear(sh.operations)
 	clear(sh.edges)
-	clear(sh.recent[:])
+	clear(sh.recentOperations[:])
+	clear(sh.recentEdges[:])
 }
 
 // operation returns the cell of the operation of s in a minute.
 func (sh *Shard) operation(s *dendro.SpanData, at int64) *cell[operation] {
-	slot := &sh.recent[(maphash.String(seed, s.Name)^sh.hash+uint64(s.Kind))%recentCells]
+	slot := &sh.recentOperations[(maphash.String(seed, s.Name)^sh.hash+uint64(s.Kind))%recentOperations]
 	if c := *slot; c != nil && c.minute == at && c.key.name == s.Name && c.key.kind == s.Kind && c.key.service == sh.service {
 		return c
 	}
