@@ -23,7 +23,6 @@ const (
 	outcomeKey       = "dendro.db.transaction.outcome"
 	repeatedKey      = "dendro.db.repeated"
 	planKey          = "dendro.db.plan"
-	poolWaitEvent    = "pool wait"
 	connectEvent     = "connect"
 )
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/monotonic"
+	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
 // poolWait is a context that records when a call of database/sql began. The driver is
@@ -84,11 +85,11 @@ func (w *poolWait) tell(span *dendro.Span, ended time.Time) {
 		return
 	}
 	if w.db == nil {
-		span.AddEventAt(w.began, took, poolWaitEvent)
+		span.AddEventAt(w.began, took, semconv.PoolWaitEvent)
 		return
 	}
 	s := w.db.Stats()
-	span.AddEventAt(w.began, took, poolWaitEvent,
+	span.AddEventAt(w.began, took, semconv.PoolWaitEvent,
 		slog.Int("db.client.connection.max", s.MaxOpenConnections),
 		slog.Int("db.client.connection.used", s.InUse),
 		slog.Int("db.client.connection.idle", s.Idle),

@@ -24,8 +24,8 @@ type Shard struct {
 	// Of the cells, those that were used last, by hash.
 	recentOperations [recentOperations]*cell[operation]
 	recentEdges      [recentEdges]*cell[edge]
-	sealing    []sealing // cells of minutes that are over
-	calls      calls
+	sealing          []sealing // cells of minutes that are over
+	calls            calls
 
 	service string // of the last batch
 	hash    uint64 // of service

@@ -111,17 +111,25 @@ func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
 const leastRanked = 20
 
 // rank returns the rank of s, or nil if there are not enough spans.
-func (h *handler) rank(ctx context.Context, s *collector.Span) (*rank, error) {
+func (h *handler) rank(ctx context.Context, s *collector.Span) (found *rank, err error) {
+	err = h.operationOf(ctx, s, func(c *collector.Counts) { found = &rank{c.Spans, c.Durations.Below(s.Duration())} })
+	return found, err
+}
+
+// operationOf calls use with the counts of the operation of s in the hour before it ended, if
+// there are enough spans.
+func (h *handler) operationOf(ctx context.Context, s *collector.Span, use func(*collector.Counts)) error {
 	end := time.Unix(0, s.End)
 	scan := collector.OperationScan{Start: end.Add(-time.Hour), End: end.Add(1), Service: s.Resource.Service(), Name: s.Name}
-	var found *rank
-	err := h.store.Operations(ctx, scan, func(o *collector.Operation) bool {
-		if o.Kind == s.Kind && !o.Other && o.Total.Spans >= leastRanked {
-			found = &rank{o.Total.Spans, o.Total.Durations.Below(s.Duration())}
+	return h.store.Operations(ctx, scan, func(o *collector.Operation) bool {
+		if o.Kind != s.Kind || o.Other {
+			return true
 		}
-		return found == nil
+		if o.Total.Spans >= leastRanked {
+			use(&o.Total)
+		}
+		return false
 	})
-	return found, err
 }
 
 func detailOf(s *collector.Span) detail {

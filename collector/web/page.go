@@ -156,6 +156,7 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 		p.Problem = err.Error()
 	} else {
 		p.Trace = newSkeleton(t)
+		p.Trace.explain(h.median(r.Context()))
 		p.Name, p.Service = p.Trace.root()
 		p.Title = p.Name
 	}

@@ -49,7 +49,22 @@ type skeleton struct {
 	EventName   []int   `json:"eventName"`
 	EventOffset []int64 `json:"eventOffset"`
 	EventLength []int64 `json:"eventLength"`
+
+	// The critical path.
+	CriticalRow    []int   `json:"criticalRow"`
+	CriticalOffset []int64 `json:"criticalOffset"`
+	CriticalLength []int64 `json:"criticalLength"`
+
+	// Why explains the duration on the page. It is made by explain.
+	Why why `json:"-"`
+
+	rows []row
+	top  int // row that the critical path explains
+	path []segment
 }
+
+// explain sets Why.
+func (s *skeleton) explain(of median) { s.Why = whySlow(s.rows, s.top, s.path, of) }
 
 // service counts the spans of one service in a trace.
 type service struct {
@@ -152,6 +167,13 @@ func newSkeleton(t *collector.Trace) *skeleton {
 		s.Service = append(s.Service, of)
 		s.Kind = append(s.Kind, kind)
 		s.Status = append(s.Status, status)
+	}
+	s.rows = rows
+	s.top, s.path = criticalPath(rows)
+	for _, p := range s.path {
+		s.CriticalRow = append(s.CriticalRow, p.row)
+		s.CriticalOffset = append(s.CriticalOffset, p.from-first)
+		s.CriticalLength = append(s.CriticalLength, p.to-p.from)
 	}
 	return s
 }

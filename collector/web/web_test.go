@@ -408,7 +408,8 @@ func TestSkeleton(t *testing.T) {
 		"offset":[0,1000000,6000000,6000000],"length":[10000000,3000000,2000000,2000000],"self":[7000000,3000000,0,2000000],
 		"name":[0,1,3,0],"service":[0,1,-1,0],"kind":[0,2,0,0],"status":[0,2,0,0],"detached":null,
 		"foldRow":null,"foldSpans":null,"foldErrors":null,"foldTotal":null,"foldCaller":null,
-		"eventRow":[1],"eventName":[2],"eventOffset":[1000005],"eventLength":[7]}`)
+		"eventRow":[1],"eventName":[2],"eventOffset":[1000005],"eventLength":[7],
+		"criticalRow":[0,1,0],"criticalOffset":[0,1000000,4000000],"criticalLength":[1000000,3000000,6000000]}`)
 }
 
 func TestSpanDetails(t *testing.T) {

@@ -108,6 +108,8 @@ const (
 	HTTPHijacked = "dendro.http.hijacked"
 	// DBRepeatedEvent is an event of a span below which a statement was repeated.
 	DBRepeatedEvent = "repeated statement"
+	// PoolWaitEvent is the time in which a call waited for a connection.
+	PoolWaitEvent = "pool wait"
 	// EventDuration is the duration of an event in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
 )

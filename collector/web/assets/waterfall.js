@@ -34,6 +34,9 @@ import { duration, offset } from "./format.js";
  * @property {number[] | null} eventName
  * @property {number[] | null} eventOffset
  * @property {number[] | null} eventLength
+ * @property {number[] | null} criticalRow
+ * @property {number[] | null} criticalOffset
+ * @property {number[] | null} criticalLength
  */
 
 /**
@@ -78,6 +81,16 @@ export class Waterfall {
       this.foldsBelow.set(parent, [...(this.foldsBelow.get(parent) ?? []), row]);
     }
     this.eventsOf = firstEvents(skeleton);
+    /** @type {Map<number, number[]>} parts of the critical path, by row */
+    this.critical = new Map();
+    for (const [n, row] of (skeleton.criticalRow ?? []).entries()) {
+      const parent = skeleton.parent[row];
+      for (const of of this.folds.has(parent) ? [row, parent] : [row]) {
+        const parts = this.critical.get(of);
+        if (parts) parts.push(n);
+        else this.critical.set(of, [n]);
+      }
+    }
 
     const ticks = ticksOf(skeleton.duration);
     this.lines = el("div", { class: "lines", "aria-hidden": "true" });
@@ -215,7 +228,7 @@ export class Waterfall {
     }, label,
     el("div", { role: "gridcell", class: "num start" }, offset(s.offset[i])),
     el("div", { role: "gridcell", class: "num self" }, missing || fold ? "" : duration(s.self[i])),
-    el("div", { role: "gridcell", class: "time" }, ...bars, tip));
+    el("div", { role: "gridcell", class: "time" }, ...bars, ...this.criticalOf(i), tip));
     if (s.size[i] > 1) row.setAttribute("aria-expanded", String(!this.collapsed.has(i)));
     return row;
   }
@@ -270,6 +283,36 @@ export class Waterfall {
       to = Math.max(to, right);
     }
     return [...out, this.bar(from, to - from)];
+  }
+
+  /**
+   * Returns the lines that mark what row i has of the critical path.
+   * @param {number} i
+   */
+  criticalOf(i) {
+    const { criticalOffset, criticalLength } = this.s;
+    const out = [];
+    let from = -1;
+    let to = -1;
+    const line = () => {
+      if (from < 0) return;
+      const part = el("b", { class: "critical", title: "On the critical path: the trace took as long as these parts together" });
+      part.style.left = `${from}%`;
+      part.style.width = `${to - from}%`;
+      out.push(part);
+    };
+    for (const n of this.critical.get(i) ?? []) {
+      const left = clamp((criticalOffset?.[n] ?? 0) * this.scale);
+      const right = clamp(((criticalOffset?.[n] ?? 0) + (criticalLength?.[n] ?? 0)) * this.scale);
+      if (from >= 0 && left > to + finest) {
+        line();
+        from = -1;
+      }
+      if (from < 0) from = left;
+      to = Math.max(to, right);
+    }
+    line();
+    return out;
   }
 
   /**

@@ -1,0 +1,70 @@
+package web
+
+import (
+	"cmp"
+	"slices"
+)
+
+// segment is a part of the critical path: what a row did itself in that time kept the trace
+// from ending earlier.
+type segment struct {
+	row      int
+	from, to int64
+}
+
+// criticalPath returns the root whose duration the path explains, which is the longest one,
+// and the path, ordered by time. The path has no gaps.
+//
+// It is found from the end. What a span waited for last is the child that ended last. Before
+// that child began, it waited for the child that ended last by then, and so on. What no child
+// explains is the span's own time. What a child does after its parent has ended is not on the
+// path.
+func criticalPath(rows []row) (root int, path []segment) {
+	if len(rows) == 0 {
+		return -1, nil
+	}
+	children := make([][]int, len(rows))
+	root = -1
+	for i := range rows {
+		r := &rows[i]
+		switch above := spanAbove(rows, i); {
+		case r.fold != nil:
+		case above >= 0:
+			children[above] = append(children[above], i)
+		case root < 0 || r.end-r.start > rows[root].end-rows[root].start:
+			root = i
+		}
+	}
+	for stack := []segment{{root, rows[root].start, rows[root].end}}; len(stack) > 0; {
+		at := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		kids := children[at.row]
+		slices.SortStableFunc(kids, func(a, b int) int { return cmp.Compare(rows[b].end, rows[a].end) })
+		until := at.to
+		for _, kid := range kids {
+			from, to := max(rows[kid].start, at.from), min(rows[kid].end, at.to)
+			if to > until || from >= to {
+				continue // it ran beside what is on the path, or took no time
+			}
+			if to < until {
+				path = append(path, segment{at.row, to, until})
+			}
+			stack = append(stack, segment{kid, from, to})
+			until = from
+		}
+		if at.from < until {
+			path = append(path, segment{at.row, at.from, until})
+		}
+	}
+	slices.SortFunc(path, func(a, b segment) int { return cmp.Compare(a.from, b.from) })
+	return root, path
+}
+
+// spanAbove returns the parent of a row that is not a fold, or -1.
+func spanAbove(rows []row, i int) int {
+	above := rows[i].parent
+	if above >= 0 && rows[above].fold != nil {
+		above = rows[above].parent
+	}
+	return above
+}
