@@ -125,6 +125,14 @@ func (h *Histogram) Count() (n float64) {
 	return n
 }
 
+// Sum returns about the sum of all durations, with a relative error of at most 4.4 %.
+func (h *Histogram) Sum() (sum time.Duration) {
+	for i, n := range h.Buckets() {
+		sum += time.Duration(n * float64(bucketMiddle(i)))
+	}
+	return sum
+}
+
 // Quantile returns the duration that the share q of all durations does not exceed, from 0 to 1,
 // with a relative error of at most 4.4 %. If h is empty, it returns 0.
 func (h *Histogram) Quantile(q float64) time.Duration {

@@ -62,6 +62,13 @@ func TestQuantile(t *testing.T) {
 			t.Errorf("%v of the durations are below quantile %v", got, q)
 		}
 	}
+	var sum time.Duration
+	for _, d := range all {
+		sum += d
+	}
+	if got := h.Sum(); math.Abs(float64(got-sum)) > .05*float64(sum) {
+		t.Errorf("the sum is %v, want %v", got, sum)
+	}
 	if h.Count() != float64(len(all)) {
 		t.Errorf("%v durations", h.Count())
 	}

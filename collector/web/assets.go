@@ -15,7 +15,7 @@ import (
 //go:embed assets
 var assetFiles embed.FS
 
-//go:embed list.html trace.html parts.html
+//go:embed list.html overview.html trace.html parts.html
 var pageFiles embed.FS
 
 // assetVersion is a hash of all assets. It is part of their path, so that browsers may
@@ -74,5 +74,8 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"percent":  percent,
 	"clock":    clock,
 	"moment":   moment,
+	"number":   formatNumber,
+	"rfc":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"share":    formatShare,
 	"sum":      sum,
 }).ParseFS(pageFiles, "*.html"))

@@ -58,6 +58,20 @@ func formatCount(n any) string {
 	return s
 }
 
+// formatNumber formats a count that may have a fraction.
+func formatNumber(n float64) string { return formatCount(int64(math.Round(n))) }
+
+// formatShare formats a share from 0 to 1, or returns "" for 0.
+func formatShare(x float64) string {
+	switch {
+	case x == 0:
+		return ""
+	case x < .001:
+		return "< 0.1 %"
+	}
+	return strconv.FormatFloat(100*x, 'f', 1, 64) + " %"
+}
+
 // percent returns part in percent of whole, as a length in SVG.
 func percent(part, whole time.Duration) string {
 	if whole <= 0 {

@@ -6,7 +6,8 @@
 // all its links are relative. In an app that traces its requests, the spans of
 // requests for the page are discarded, see [dendro.Span.Discard].
 //
-//	/                                   list of recent traces
+//	/                                   overview: operations, latency, services, errors
+//	/?limit=50                          list of traces; any parameter of the list will do
 //	/trace/{id}                         a trace
 //	/api/echo                           health check of a data source
 //	/api/search                         Tempo search
@@ -100,6 +101,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		asked, query, _ = strings.Cut(r.RequestURI, "?")
 	}
 	switch last := asked[strings.LastIndexByte(asked, '/')+1:]; {
+	case last == "" && isOverview(r.URL.Query()):
+		h.overview(w, r)
 	case last == "":
 		h.list(w, r)
 	case strings.Contains(asked, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html"):

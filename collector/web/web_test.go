@@ -480,7 +480,7 @@ func TestList(t *testing.T) {
 	_, s := tracer.Start(context.Background(), "lost")
 	s.End()
 	server := serve(t, store, web.Options{Tracers: []*dendro.Tracer{tracer}})
-	list := func(query string) page { return followed(t, server.URL+"/?"+query) }
+	list := func(query string) page { return followed(t, server.URL+"/?limit=50&"+query) }
 
 	has(t, list("").body, "No traces yet", "curl -i", "of 256 MiB", "evicted 12", "Tracer teller", "no_collector 1")
 	store.add(threeCalls(1)...)

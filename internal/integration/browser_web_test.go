@@ -193,7 +193,7 @@ func TestBrowserWalk(t *testing.T) {
 	send(t, store, "mailer", spanAt(2, 1, 0, "send mail", 60, 61))
 	b := openBrowser(t, store, "")
 
-	b.open("/", `document.querySelectorAll("tbody tr").length === 2 && !document.querySelector("#live").hidden`)
+	b.open("/?limit=50", `document.querySelectorAll("tbody tr").length === 2 && !document.querySelector("#live").hidden`)
 	testkit.Equal(t, "times are told", eval[bool](b, `/now|ago/.test(document.querySelector("time").textContent)`), true)
 	for _, width := range []int64{360, 500, 770, 1010, 1600} {
 		b.do(chromedp.EmulateViewport(width, 800))
@@ -252,10 +252,79 @@ func TestBrowserWalk(t *testing.T) {
 }
 
 // TestBrowserLive watches the list while traces arrive. The focus stays where it is.
+// TestBrowserOverview goes from the start page to the reason in three clicks.
+func TestBrowserOverview(t *testing.T) {
+	store := memory.New(memory.Options{})
+	for n := range 30 {
+		trace := byte(n + 1)
+		root := spanAt(trace, 1, 0, "GET /orders", -900, -100)
+		root.Kind = dendro.KindServer
+		spans := []*dendro.SpanData{root}
+		for i := range 20 {
+			q := spanAt(trace, 100+i, 1, "SELECT items", int64(-890+35*i), int64(-860+35*i))
+			q.Kind, q.Attributes = dendro.KindClient, []slog.Attr{slog.String("db.system.name", "postgresql"), slog.String("db.namespace", "shop"), slog.String("db.query.text", "SELECT * FROM items WHERE id = ?")}
+			spans = append(spans, q)
+		}
+		call := spanAt(trace, 50, 1, "POST", -110, -105)
+		call.Kind = dendro.KindClient
+		charge := spanAt(trace, 51, 50, "POST /charge", -109, -106)
+		charge.Kind, charge.Remote = dendro.KindServer, true
+		if n%10 == 0 {
+			charge.Status = dendro.Status{Code: dendro.StatusError, Message: "no money"}
+			charge.Events = []dendro.Event{{Name: "exception", Time: charge.Start + 1, Attributes: []slog.Attr{slog.String("exception.type", "*bank.Error"), slog.String("exception.message", fmt.Sprint("card ", n, " has no money"))}}}
+		}
+		send(t, store, "shop", append(spans, call)...)
+		send(t, store, "bank", charge)
+	}
+	b := openBrowser(t, store, "")
+	overview := func() { b.open("/", `document.body.dataset.ready`) }
+
+	overview()
+	testkit.Equal(t, "operations", eval[[]string](b, `[...document.querySelectorAll(".operations td.what")].map(e => e.innerText.replace(/\s+/g, " "))`), []string{"shop GET /orders", "bank POST /charge"})
+	testkit.Equal(t, "map", eval[[]string](b, `[...document.querySelectorAll(".map .node title")].map(e => e.textContent).sort()`), []string{"bank", "shop", "shop (postgresql)"})
+	testkit.Equal(t, "errors", eval[string](b, `document.querySelector(".errors li a").innerText`), "*bank.Error card 0 has no money")
+	for _, width := range []int64{360, 500, 770, 1010, 1600, 2560} {
+		b.do(chromedp.EmulateViewport(width, 800))
+		testkit.Equal(t, fmt.Sprint("something sticks out at ", width), eval[bool](b, `[...document.querySelectorAll(".top, .card > header, .operations")].some(e => e.scrollWidth > e.clientWidth) || document.documentElement.scrollWidth > innerWidth`), false)
+	}
+	b.do(chromedp.EmulateViewport(1280, 1000))
+
+	// The repeated query, in three clicks.
+	b.do(chromedp.Click(`.operations a`))
+	b.wait(`document.querySelectorAll(".traces tbody tr").length === 30`)
+	b.do(chromedp.Click(`.traces tbody a`))
+	b.wait(ready)
+	why := eval[string](b, `document.querySelector(".why").innerText`)
+	if !strings.Contains(why, "20 × SELECT items one after another") {
+		t.Errorf("the sentence is %q", why)
+	}
+	b.do(chromedp.Click(`.why a`))
+	b.wait(panel + `?.innerText.includes("The same 20 times")`)
+
+	// The error, in two.
+	overview()
+	b.do(chromedp.Click(`.errors a`))
+	b.wait(ready + " && " + panel + `?.innerText.includes("has no money")`)
+
+	// A part of the heatmap.
+	overview()
+	box := eval[[]float64](b, `(() => { const r = document.querySelector("#heatmap").getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; })()`)
+	b.do(chromedp.MouseEvent(chromedp.MousePressed, box[0]+5, box[1]+1, chromedp.ButtonLeft),
+		chromedp.MouseEvent(chromedp.MouseMoved, box[2]-2, box[1]+20, chromedp.ButtonLeft),
+		chromedp.MouseEvent(chromedp.MouseReleased, box[2]-2, box[1]+20, chromedp.ButtonLeft))
+	b.wait(`document.querySelectorAll(".traces tbody tr").length === 30`)
+	testkit.Equal(t, "brushed", eval[bool](b, `/minDuration=\d+ns&maxDuration=\d+ns/.test(location.search)`), true)
+
+	// It follows what happens.
+	overview()
+	send(t, store, "stock", spanAt(99, 1, 0, "new", -5, -1))
+	b.open("/?kind=all", `document.body.innerText.includes("stock")`)
+}
+
 func TestBrowserLive(t *testing.T) {
 	store := memory.New(memory.Options{})
 	b := openBrowser(t, store, "")
-	b.open("/", `document.querySelector("#live").ariaChecked === "true" && document.querySelector(".empty")`)
+	b.open("/?limit=50", `document.querySelector("#live").ariaChecked === "true" && document.querySelector(".empty")`)
 	send(t, store, "shop", spanAt(1, 1, 0, "first", 0, 10))
 	b.wait(`document.querySelector("tbody tr")`)
 	eval[bool](b, `window.kept = document.querySelector("tbody tr a"); window.kept.focus(); true`)
@@ -271,11 +340,11 @@ func TestBrowserLive(t *testing.T) {
 	b.do(chromedp.Click("#more"))
 	b.wait(ready + " && " + rows + ".includes('later still')")
 
-	b.open("/", `document.querySelector("#live").ariaChecked === "true"`)
+	b.open("/?limit=50", `document.querySelector("#live").ariaChecked === "true"`)
 	b.do(chromedp.Click("#live"))
 	send(t, store, "shop", spanAt(3, 1, 0, "third", 40, 50))
 	testkit.Equal(t, "off", eval[string](b, `document.querySelector("#live").ariaChecked`), "false")
-	b.open("/", `document.querySelector("tbody tr")`)
+	b.open("/?limit=50", `document.querySelector("tbody tr")`)
 	testkit.Equal(t, "the choice is kept", eval[string](b, `document.querySelector("#live").ariaChecked`), "false")
 }
 
@@ -301,7 +370,7 @@ func TestBrowserHostileNames(t *testing.T) {
 			t.Errorf("%s: the text is not shown", where)
 		}
 	}
-	b.open("/", `document.querySelector("tbody tr")`)
+	b.open("/?limit=50", `document.querySelector("tbody tr")`)
 	harmless("list")
 	send(t, store, evil, spanAt(2, 1, 0, evil, 20, 30))
 	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
@@ -443,9 +512,13 @@ func TestBrowserContrast(t *testing.T) {
 	failed.Kind, failed.Status = dendro.KindClient, dendro.Status{Code: dendro.StatusError, Message: "boom"}
 	failed.Attributes = []slog.Attr{slog.String("key", "value"), slog.String("db.query.text", "SELECT 1")}
 	failed.DroppedAttributes = 3
-	send(t, store, "shop", spanAt(1, 1, 0, "root", 0, 50), failed, spanAt(1, 3, 9, "orphan", 5, 20))
+	root := spanAt(1, 1, 0, "root", 0, 50)
+	root.Kind = dendro.KindServer
+	send(t, store, "shop", root, failed, spanAt(1, 3, 9, "orphan", 5, 20))
 	for i := range 5 {
-		send(t, store, "shop", spanAt(1, 10+i, 1, "repeated", int64(20+i), int64(21+i)))
+		repeated := spanAt(1, 10+i, 1, "repeated", int64(20+i), int64(21+i))
+		repeated.Kind, repeated.Attributes = dendro.KindClient, []slog.Attr{slog.String("db.system.name", "sqlite")}
+		send(t, store, "shop", repeated)
 	}
 	b := openBrowser(t, store, "status of 400")
 	for _, scheme := range []string{"light", "dark"} {
@@ -453,7 +526,7 @@ func TestBrowserContrast(t *testing.T) {
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 		testkit.NoError(t, err)
 		for path, condition := range map[string]string{
-			"/": `document.querySelector("tbody tr")`, "/?limit=x": `document.querySelector(".problem")`, "/?name=no": `document.querySelector(".empty")`,
+			"/": `document.body.dataset.ready && document.querySelector("#map-title")`, "/?limit=50": `document.querySelector("tbody tr")`, "/?limit=x": `document.querySelector(".problem")`, "/?name=no": `document.querySelector(".empty")`,
 			"/trace/1#span=0000000000000002": panel + `?.querySelector("article")`,
 			"/trace/1#fold=000000000000000a": panel + `?.querySelector("article")`,
 		} {

@@ -1,36 +1,9 @@
 // @ts-check
-import { ago, exact } from "./format.js";
+import { again, tell } from "./refresh.js";
 
 const period = 2000; // milliseconds between two looks
 const live = /** @type {HTMLButtonElement} */ (document.getElementById("live"));
 const remembered = "dendro.live";
-
-/** Formats all times for the reader's clock and time zone. */
-function tell() {
-  const now = new Date();
-  for (const t of document.querySelectorAll("time")) {
-    const then = new Date(t.dateTime);
-    const text = ago(then, now);
-    if (t.textContent !== text) t.textContent = text;
-    t.title = exact(then);
-  }
-}
-
-/**
- * Loads this page again and parses it.
- * @returns {Promise<Document>}
- */
-function again() {
-  return new Promise((resolve, reject) => {
-    const r = new XMLHttpRequest(); // unlike DOMParser it needs no HTML string
-    r.open("GET", location.href);
-    r.responseType = "document";
-    r.timeout = 10_000;
-    r.onload = () => (r.status === 200 && r.response ? resolve(r.response) : reject(new Error(`status ${r.status}`)));
-    r.onerror = r.ontimeout = () => reject(new Error("no answer"));
-    r.send();
-  });
-}
 
 /**
  * Changes the page to look like next. It keeps the elements that did not change, so

@@ -295,7 +295,7 @@ export class Waterfall {
     let from = -1;
     let to = -1;
     const line = () => {
-      if (from < 0) return;
+      if (from < 0 || to - from < 2 * finest) return;
       const part = el("b", { class: "critical", title: "On the critical path: the trace took as long as these parts together" });
       part.style.left = `${from}%`;
       part.style.width = `${to - from}%`;

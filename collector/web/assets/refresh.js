@@ -1,0 +1,29 @@
+// @ts-check
+import { ago, exact } from "./format.js";
+
+/** Formats all times for the reader's clock and time zone. */
+export function tell() {
+  const now = new Date();
+  for (const t of document.querySelectorAll("time")) {
+    const then = new Date(t.dateTime);
+    const text = ago(then, now);
+    if (t.textContent !== text) t.textContent = text;
+    t.title = exact(then);
+  }
+}
+
+/**
+ * Loads this page again and parses it.
+ * @returns {Promise<Document>}
+ */
+export function again() {
+  return new Promise((resolve, reject) => {
+    const r = new XMLHttpRequest(); // unlike DOMParser it needs no HTML string
+    r.open("GET", location.href);
+    r.responseType = "document";
+    r.timeout = 10_000;
+    r.onload = () => (r.status === 200 && r.response ? resolve(r.response) : reject(new Error(`status ${r.status}`)));
+    r.onerror = r.ontimeout = () => reject(new Error("no answer"));
+    r.send();
+  });
+}
