@@ -291,6 +291,7 @@ export class Waterfall {
    */
   criticalOf(i) {
     const { criticalOffset, criticalLength } = this.s;
+    /** @type {HTMLElement[]} */
     const out = [];
     let from = -1;
     let to = -1;
