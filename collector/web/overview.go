@@ -57,10 +57,41 @@ type operationRow struct {
 	count float64
 }
 
-var windows = []struct {
-	text  string
-	since time.Duration
-}{{"15 min", 15 * time.Minute}, {"1 h", time.Hour}, {"6 h", 6 * time.Hour}, {"24 h", 24 * time.Hour}}
+// chosen has the parameters of a page with links that change them.
+type chosen map[string]string
+
+// chosenOf returns the parameters in form, or else the given ones.
+func chosenOf(form url.Values, defaults map[string]string) chosen {
+	for key := range defaults {
+		defaults[key] = cmp.Or(form.Get(key), defaults[key])
+	}
+	return defaults
+}
+
+// choices returns links that set key. pairs are values and texts in turn.
+func (c chosen) choices(key string, pairs ...string) (out []choice) {
+	for i := 0; i < len(pairs); i += 2 {
+		other := url.Values{}
+		for k, v := range c {
+			other.Set(k, v)
+		}
+		other.Set(key, pairs[i])
+		out = append(out, choice{pairs[i+1], "?" + other.Encode(), c[key] == pairs[i]})
+	}
+	return out
+}
+
+// windows returns the links of the parameter since and its value, which is the shortest window
+// if it is none of these.
+func (c chosen) windows() ([]choice, time.Duration) {
+	since := 15 * time.Minute
+	for text, d := range map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "24h": 24 * time.Hour} {
+		if c["since"] == text {
+			since = d
+		}
+	}
+	return c.choices("since", "15m", "15 min", "1h", "1 h", "6h", "6 h", "24h", "24 h"), since
+}
 
 const (
 	sparkPoints   = 60
@@ -82,31 +113,11 @@ func isOverview(form url.Values) bool {
 func (h *handler) overview(w http.ResponseWriter, r *http.Request) {
 	form := r.URL.Query()
 	now := time.Now()
-	p := overviewPage{frame: h.frame(r.Context(), "./", "Overview"), Since: windows[0].since}
-	chosen := map[string]string{"since": "15m", "kind": "entry", "order": "time"}
-	for key := range chosen {
-		chosen[key] = cmp.Or(form.Get(key), chosen[key])
-	}
-	choices := func(key string, pairs ...string) (out []choice) {
-		for i := 0; i < len(pairs); i += 2 {
-			other := url.Values{}
-			for k, v := range chosen {
-				other.Set(k, v)
-			}
-			other.Set(key, pairs[i])
-			out = append(out, choice{pairs[i+1], "?" + other.Encode(), chosen[key] == pairs[i]})
-		}
-		return out
-	}
-	for _, window := range windows {
-		text := strings.TrimSuffix(strings.TrimSuffix(window.since.String(), "0s"), "0m")
-		p.Windows = append(p.Windows, choices("since", text, window.text)...)
-		if chosen["since"] == text {
-			p.Since = window.since
-		}
-	}
-	p.Kinds = choices("kind", "entry", "Requests", "client", "Calls", "all", "All spans")
-	p.Orders = choices("order", "time", "Total time", "rate", "Rate", "errors", "Errors", "p99", "p99")
+	p := overviewPage{frame: h.frame(r.Context(), "./", "Overview")}
+	chosen := chosenOf(form, map[string]string{"since": "15m", "kind": "entry", "order": "time"})
+	p.Windows, p.Since = chosen.windows()
+	p.Kinds = chosen.choices("kind", "entry", "Requests", "client", "Calls", "all", "All spans")
+	p.Orders = chosen.choices("order", "time", "Total time", "rate", "Rate", "errors", "Errors", "p99", "p99")
 	p.Start = now.Add(-p.Since)
 	step := p.Since / sparkPoints
 

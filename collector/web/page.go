@@ -2,7 +2,9 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -66,6 +68,7 @@ type listPage struct {
 	Traces   []traceql.Result
 	Longest  time.Duration
 	Now      time.Time
+	Wrong    *wrong // the query, if it cannot be parsed
 }
 
 // rootless is the text that the list shows for a trace without its root span.
@@ -111,13 +114,29 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusBadRequest
 	}
 	if err != nil {
-		p.Problem = err.Error()
+		p.Problem, p.Wrong = err.Error(), wrongAt(strings.TrimSpace(form.Get("q")), err)
 	}
 	for _, t := range p.Traces {
 		p.Longest = max(p.Longest, t.Duration)
 	}
 	p.Services = h.services(r.Context())
 	render(w, status, "list.html", p)
+}
+
+// wrong is a query that cannot be parsed, parted where the error is.
+type wrong struct{ Before, Rest string }
+
+// wrongAt returns where query is wrong, or nil if err does not say so.
+func wrongAt(query string, err error) *wrong {
+	at := (*traceql.Error)(nil)
+	if !errors.As(err, &at) {
+		return nil
+	}
+	line := []rune(slices.Collect(strings.SplitSeq(query, "\n"))[at.Line-1])
+	column := min(at.Column-1, len(line))
+	w := &wrong{string(line[:column]), string(line[column:])}
+	w.Rest = cmp.Or(w.Rest, " ") // the end of the query
+	return w
 }
 
 // suggestTraces is how many traces the services are taken from that the form suggests.
@@ -182,7 +201,7 @@ func render(w http.ResponseWriter, status int, name string, data any) {
 // Kept returns the query parameters that have no field in the form.
 func (p listPage) Kept() []string {
 	var keys []string
-	for _, key := range []string{"q", "start", "end", "maxDuration"} {
+	for _, key := range []string{"start", "end", "maxDuration"} {
 		if p.Form.Get(key) != "" {
 			keys = append(keys, key)
 		}

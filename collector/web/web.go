@@ -7,6 +7,7 @@
 // requests for the page are discarded, see [dendro.Span.Discard].
 //
 //	/                                   overview: operations, latency, services, errors
+//	/?view=sql                          statements of databases
 //	/?limit=50                          list of traces; any parameter of the list will do
 //	/trace/{id}                         a trace
 //	/api/echo                           health check of a data source
@@ -103,6 +104,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch last := asked[strings.LastIndexByte(asked, '/')+1:]; {
 	case last == "" && isOverview(r.URL.Query()):
 		h.overview(w, r)
+	case last == "" && r.URL.Query().Get("view") == "sql":
+		h.sql(w, r)
 	case last == "":
 		h.list(w, r)
 	case strings.Contains(asked, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html"):

@@ -1,0 +1,50 @@
+package web_test
+
+import (
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/collector/web"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+func TestSQL(t *testing.T) {
+	store := memory.New(memory.Options{})
+	server := serve(t, store, web.Options{})
+	has(t, followed(t, server.URL+"/?view=sql").body, "No trace of this window has a statement")
+
+	now := time.Now().UnixNano()
+	query := func(trace, id, parent byte, text string, d time.Duration) *dendro.SpanData {
+		s := &dendro.SpanData{Name: "query", Start: now - int64(d), End: now, ParentID: dendro.SpanID{parent},
+			Attributes: []slog.Attr{slog.String("db.system.name", "mysql"), slog.String("db.namespace", "shop"), slog.String("db.query.text", text)}}
+		s.TraceID, s.SpanID = dendro.TraceID{trace}, dendro.SpanID{id}
+		return s
+	}
+	const items, users = "SELECT <b> FROM items WHERE id = ?", "SELECT * FROM users"
+	spans := []*dendro.SpanData{query(2, 1, 0, users, time.Second)}
+	for i := range byte(7) {
+		spans = append(spans, query(1, 10+i, 9, items, 10*time.Millisecond))
+	}
+	spans[1].Status.Code = dendro.StatusError
+	spans[2].Events = []dendro.Event{{Name: "pool wait", Time: spans[2].Start, Duration: 4 * time.Millisecond}}
+	testkit.NoError(t, store.Collect(&dendro.Batch{Resource: &dendro.Resource{}, Spans: spans}))
+
+	page := func(order string) string { return followed(t, server.URL+"/?view=sql&order="+order).body }
+	body := page("time")
+	has(t, body, "SELECT &lt;b&gt; FROM items", "mysql shop", "70.0 ms", "1.00 s", "4.00 ms", "7 × in a trace",
+		`href="trace/01000000000000000000000000000000"`, "Of 2 traces that are held")
+	for order, first := range map[string]string{"time": "users", "count": "items", "p99": "users", "errors": "items", "wait": "items", "repeats": "items", "nonsense": "users"} {
+		body := page(order)
+		if at := strings.Index(body, "FROM "); !strings.HasPrefix(body[at+len("FROM "):], first) {
+			t.Errorf("by %s: the first statement is not about %s", order, first)
+		}
+	}
+	found := followed(t, server.URL+"/?q="+url.QueryEscape(`{ span.db.query.text = "`+items+`" }`))
+	has(t, found.body, `href="trace/01000000000000000000000000000000"`)
+	has(t, body, "?q="+strings.ReplaceAll(url.QueryEscape(`{ span.db.query.text = "`+users+`" }`), "+", "&#43;"))
+}
