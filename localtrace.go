@@ -30,8 +30,9 @@ const (
 // delivered together when the root ends, or in parts if that takes long. Spans that
 // end after the root are delivered as they end.
 //
-// When all spans have been delivered, the localTrace is reused for another request.
-// Handles of earlier spans, which the program may still have, refer to an earlier use.
+// When all spans have been handed over, the use of the localTrace ends. When they have
+// been delivered, it is reused for another request. Handles of earlier spans, which the
+// program may still have, refer to an earlier use.
 type localTrace struct {
 	tracer *Tracer // immutable
 	shard  *shard  // immutable
@@ -154,30 +155,27 @@ type part struct {
 	spans     int
 	batch     *Batch
 	discarded bool
-	last      bool // only this part still uses the local trace
+	last      bool // no span is left or can be started
+	alone     bool // only this part still uses the local trace
 }
 
-// take moves the spans that have ended to p, for handOver. There must be one. t.mu is
-// held.
+// take moves the spans that have ended to p, for handOver. There must be one. If no span
+// is left, take ends the use of t, so that no span can be started below those of p. t.mu
+// is held.
 func (t *localTrace) take(p *part, now int64) {
 	p.first, p.spans, p.batch, p.discarded = t.first, t.waiting, t.batch, t.discarded
 	t.first, t.last, t.waiting, t.handedOver, t.batch = nil, nil, 0, now, nil
 	t.leaving++
-	if t.leaving == 1 {
-		p.last = t.close()
+	if t.over() {
+		p.last, p.alone = true, t.leaving == 1
+		t.use++
+		t.inSight, t.discarded = false, false
 	}
 }
 
-// close ends the use of t if nothing is left to wait for except parts that are being
-// delivered. t.mu is held.
-func (t *localTrace) close() bool {
-	if t.root != nil || t.open+t.waiting > 0 {
-		return false
-	}
-	t.use++
-	t.inSight, t.discarded = false, false
-	return true
-}
+// over reports whether all spans of t have ended and were taken. t.mu is held, unless
+// only one part uses t.
+func (t *localTrace) over() bool { return t.root == nil && t.open+t.waiting == 0 }
 
 // handOver delivers p to the collector and frees its slots. It is called by the
 // goroutine that called take.
@@ -194,7 +192,7 @@ func (t *localTrace) handOver(p *part) {
 			t.counters().delivered.Add(uint64(p.spans))
 		}
 	}
-	if !p.last {
+	if !p.alone {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 	}
@@ -213,8 +211,8 @@ func (t *localTrace) handOver(p *part) {
 		t.batch = p.batch
 	}
 	t.leaving--
-	switch p.last = p.last || t.leaving == 0 && t.close(); {
-	case !p.last:
+	switch {
+	case t.leaving > 0 || !t.over():
 	case t.large:
 		t.free, t.batch = nil, nil // handles may keep t alive for long
 	default:

@@ -181,4 +181,14 @@ type Batch struct {
 	// arrive twice, if the client does not learn that they have arrived, so a store
 	// must look for duplicates.
 	Fresh bool
+	// Last reports that the local trace is complete: all its spans are in this batch or in
+	// those that were handed over before, and no other batch of it is handed over later.
+	// Other goroutines may still be delivering those before, so Collect may return for
+	// them, or even begin, after this batch.
+	//
+	// A span that is started below one of a complete local trace begins another local
+	// trace of the same trace. If a span is never ended, or the rest of the local trace is
+	// discarded or dropped, no batch has Last. Only a [Tracer] sets it: spans from
+	// elsewhere are not grouped by local trace.
+	Last bool
 }

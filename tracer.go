@@ -280,7 +280,7 @@ func (p *part) deliver(t *Tracer) (reason string) {
 			p.batch = new(Batch)
 		}
 		b := p.batch
-		b.Resource, b.Scope, b.Fresh = t.resource, scope, true
+		b.Resource, b.Scope, b.Fresh, b.Last = t.resource, scope, true, p.last
 		for s := p.first; s != nil; s = s.next {
 			b.Spans = append(b.Spans, &s.data)
 		}
