@@ -302,12 +302,15 @@ func TestBurstIsForgotten(t *testing.T) {
 // What a span had does not live on in memory that is used again.
 func TestSlotHoldsOnToNothing(t *testing.T) {
 	tracer := New(Options{Collector: new(kept)})
-	_, span := tracer.Start(context.Background(), "x")
+	_, span := tracer.StartWith(context.Background(), "x", StartOptions{Scope: &Scope{Name: "secret"}})
 	for i := range inlineAttributes + 1 {
 		span.SetAttributes(slog.String(fmt.Sprint("k", i), "secret"))
 	}
 	slot := span.slot
 	span.End()
+	if slot.data.Scope != nil {
+		t.Errorf("%v is still there", slot.data.Scope)
+	}
 	for _, a := range slot.inline {
 		if a.Key != "" {
 			t.Errorf("%v is still there", a)

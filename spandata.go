@@ -103,23 +103,27 @@ type SpanData struct {
 	// is false then.
 	RemoteUnknown bool
 	Kind          Kind
-	Name          string
+	// DroppedAttributes, DroppedEvents and DroppedLinks count what exceeded the
+	// limits.
+	DroppedAttributes, DroppedEvents, DroppedLinks uint32
+
+	Name string
+	// Scope is the library that made the span. It is nil if the sender gave none, but never
+	// for spans of a [Tracer].
+	Scope *Scope
 	// Start and End are nanoseconds since the Unix epoch.
 	Start, End int64
 	Attributes []slog.Attr
 	Events     []Event
 	Links      []Link
 	Status     Status
-	// DroppedAttributes, DroppedEvents and DroppedLinks count what exceeded the
-	// limits.
-	DroppedAttributes, DroppedEvents, DroppedLinks uint32
 }
 
 // Duration returns End - Start, or zero if that is negative.
 func (d *SpanData) Duration() time.Duration { return time.Duration(max(0, d.End-d.Start)) }
 
-// Clone returns a copy of d, for collectors that keep spans. It shares only strings
-// and the slices in attribute values with d, which are never modified.
+// Clone returns a copy of d, for collectors that keep spans. It shares only strings, the
+// slices in attribute values and the scope with d, which are never modified.
 func (d *SpanData) Clone() *SpanData {
 	c := *d
 	c.Attributes = slices.Clone(d.Attributes)
@@ -160,21 +164,23 @@ func (r *Resource) Get(key string) string {
 // Service returns the attribute service.name.
 func (r *Resource) Service() string { return r.Get("service.name") }
 
-// Scope identifies the library that made spans.
+// Scope identifies the library that made spans, the instrumentation scope of
+// OpenTelemetry. It must not be modified once it is in use. Two scopes are the same only if
+// their pointers are equal.
 type Scope struct {
 	Name, Version string
-	Attributes    []slog.Attr
-	SchemaURL     string
+	// Attributes have unique keys and values as in [SpanData].
+	Attributes []slog.Attr
+	SchemaURL  string
 	// DroppedAttributes is the number of attributes that the sender dropped.
 	DroppedAttributes uint32
 }
 
-// Batch is a number of ended spans with the same resource and scope. A [Tracer]
-// delivers one local trace, or part of one, in a Batch: the spans that one request
-// made in one process, in the order in which they ended.
+// Batch is a number of ended spans with the same resource. A [Tracer] delivers one local
+// trace, or part of one, in a Batch: the spans that one request made in one process, in
+// the order in which they ended.
 type Batch struct {
 	Resource *Resource
-	Scope    *Scope
 	Spans    []*SpanData
 	// Fresh reports that these spans are delivered only once: no other batch has one
 	// of them. That is true for a [Tracer] in the process. Spans from elsewhere may

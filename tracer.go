@@ -106,6 +106,9 @@ type StartOptions struct {
 	Links []Link
 	// Time is when the work began. The zero time means now.
 	Time time.Time
+	// Scope is the library that makes the span. If it is nil, that is this module. It must
+	// not be modified once it was used, and should be used for many spans.
+	Scope *Scope
 }
 
 // Start starts a span below the one in ctx, or a new trace if ctx has none. It returns
@@ -249,7 +252,11 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 	d := &s.slot.data
 	d.SpanContext = s.Context()
 	s.slot.setName(name)
-	d.Kind = o.Kind
+	scope := o.Scope
+	if scope == nil {
+		scope = &ownScope
+	}
+	d.Kind, d.Scope = o.Kind, scope
 	if !o.Time.IsZero() {
 		d.Start = s.common.clock.nanos(o.Time)
 	}
@@ -264,8 +271,8 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 	}
 }
 
-// scope is the scope of all spans of this module.
-var scope = &Scope{Name: modulePath, Version: Version}
+// ownScope is the scope of spans of this module.
+var ownScope = Scope{Name: modulePath, Version: Version}
 
 // deliver passes p to the collector of t. If the collector did not accept it, deliver
 // returns the reason.
@@ -280,7 +287,7 @@ func (p *part) deliver(t *Tracer) (reason string) {
 			p.batch = new(Batch)
 		}
 		b := p.batch
-		b.Resource, b.Scope, b.Fresh, b.Last = t.resource, scope, true, p.last
+		b.Resource, b.Fresh, b.Last = t.resource, true, p.last
 		for s := p.first; s != nil; s = s.next {
 			b.Spans = append(b.Spans, &s.data)
 		}

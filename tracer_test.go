@@ -30,7 +30,6 @@ func TestSpansOfOneRequestArriveTogether(t *testing.T) {
 		}
 		batches = append(batches, names)
 		testkit.Equal(t, "service", b.Resource.Service(), "shop")
-		testkit.Equal(t, "scope", b.Scope.Name, "github.com/dendrotrace/dendro")
 		return nil
 	})})
 	ctx, root := tracer.Start(background, "root")
@@ -42,6 +41,34 @@ func TestSpansOfOneRequestArriveTogether(t *testing.T) {
 	root.End()
 	late.End()
 	testkit.Equal(t, "batches", batches, [][]string{{"a1", "a", "root"}, {"late"}})
+}
+
+func TestScope(t *testing.T) {
+	tracer, recorder := testkit.NewTracer(t)
+	library := &dendro.Scope{Name: "library"}
+	var own []*dendro.Scope
+	for range 3 { // the memory of a span is that of an earlier one
+		ctx, root := tracer.StartWith(background, "root", dendro.StartOptions{Scope: library})
+		_, a := dendro.Start(ctx, "a")
+		_, b := dendro.StartWith(ctx, "b", dendro.StartOptions{Scope: library})
+		b.End()
+		a.End()
+		root.End()
+		_, late := dendro.Start(ctx, "late")
+		late.End()
+	}
+	for _, s := range recorder.Spans() {
+		if s.Name == "root" || s.Name == "b" {
+			testkit.Equal(t, s.Name, s.Scope == library, true)
+		} else {
+			own = append(own, s.Scope)
+		}
+	}
+	testkit.Equal(t, "others", len(own), 6)
+	for _, s := range own {
+		testkit.Equal(t, "default", *s, dendro.Scope{Name: "github.com/dendrotrace/dendro", Version: dendro.Version})
+		testkit.Equal(t, "default is shared", s == own[0], true)
+	}
 }
 
 func TestTree(t *testing.T) {

@@ -163,7 +163,7 @@ func (l *dendroLibrary) encode() op {
 type keeper struct{ batch dendro.Batch }
 
 func (k *keeper) Collect(b *dendro.Batch) error {
-	k.batch.Resource, k.batch.Scope = b.Resource, b.Scope
+	k.batch.Resource = b.Resource
 	for _, s := range b.Spans {
 		own := s.Clone()
 		k.batch.Spans = append(k.batch.Spans, own)

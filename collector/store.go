@@ -104,12 +104,11 @@ type Trace struct {
 // Start returns the earliest start of a span, in nanoseconds since the Unix epoch.
 func (t *Trace) Start() int64 { return t.Spans[0].Start }
 
-// Span is a stored span with its resource and scope. Within one [Trace], spans of the same
-// resource or scope share the pointer. Neither pointer is nil.
+// Span is a stored span with its resource. Within one [Trace], spans of the same resource or
+// scope share the pointer. Neither pointer is nil.
 type Span struct {
 	dendro.SpanData
 	Resource *dendro.Resource
-	Scope    *dendro.Scope
 }
 
 // Summary describes a trace in a list.

@@ -214,10 +214,10 @@ type requests struct {
 func newRequests() *requests {
 	r := &requests{rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), &dendro.Batch{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop"), slog.String("host.name", "till-1")}},
-		Scope:    &dendro.Scope{Name: "load"},
 	}}
+	scope := &dendro.Scope{Name: "load"}
 	for i := range 500 {
-		s := &dendro.SpanData{Name: "GET /orders/{id}", Kind: dendro.KindServer}
+		s := &dendro.SpanData{Name: "GET /orders/{id}", Scope: scope, Kind: dendro.KindServer}
 		s.Attributes = []slog.Attr{
 			slog.String("http.request.method", "GET"), slog.String("url.scheme", "http"), slog.String("url.path", ""),
 			slog.String("network.protocol.version", "1.1"), slog.String("server.address", "shop.example"), slog.Int("server.port", 8080),

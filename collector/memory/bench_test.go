@@ -20,7 +20,7 @@ import (
 // request returns the batch of request n of a program: a server span, a client span
 // and three queries, with the attributes that the wrappers of dendro set.
 func request(n int) *dendro.Batch {
-	b := &dendro.Batch{Resource: shop, Scope: scope}
+	b := &dendro.Batch{Resource: shop}
 	start := int64(1_700_000_000_000_000_000) + int64(n)*1_234_567
 	var trace dendro.TraceID
 	binary.BigEndian.PutUint64(trace[:], mix(uint64(n)))
@@ -32,7 +32,7 @@ func request(n int) *dendro.Batch {
 	add := func(i int, kind dendro.Kind, name string, from, to int64, attrs ...slog.Attr) {
 		s := &dendro.SpanData{
 			SpanContext: dendro.SpanContext{TraceID: trace, SpanID: ids[i], Flags: 3},
-			Kind:        kind, Name: name, Start: start + from, End: start + to, Attributes: attrs,
+			Kind:        kind, Name: name, Scope: scope, Start: start + from, End: start + to, Attributes: attrs,
 		}
 		if i > 0 {
 			s.ParentID = ids[0]
@@ -204,7 +204,7 @@ func BenchmarkCollect(b *testing.B) {
 func BenchmarkTraceOf100kSpans(b *testing.B) {
 	m := memory.New(memory.Options{})
 	for i := range 200 {
-		batch := &dendro.Batch{Resource: shop, Scope: scope}
+		batch := &dendro.Batch{Resource: shop}
 		for n := range 100 {
 			batch.Spans = append(batch.Spans, request(i*100+n).Spans...)
 		}

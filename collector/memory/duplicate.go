@@ -167,8 +167,7 @@ func (s spanSet) add(id dendro.SpanID, start int64) bool {
 // eachSpan calls visit for each span of b and returns the footer of b.
 func eachSpan(d *block.Decoder, b block.Block, visit func(spanID)) block.Footer {
 	f := d.Open(b)
-	d.Raw()
-	d.Raw()
+	d.SkipOrigin()
 	h := d.First()
 	for i := range d.Spans {
 		d.Next(&h)

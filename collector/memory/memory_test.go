@@ -101,9 +101,9 @@ func TestOldestTracesAreEvicted(t *testing.T) {
 
 // sized returns a batch of spans with n bytes of text in each.
 func sized(trace dendro.TraceID, spans, n int) *dendro.Batch {
-	b := &dendro.Batch{Resource: shop, Scope: scope}
+	b := &dendro.Batch{Resource: shop}
 	for i := range spans {
-		s := &dendro.SpanData{Name: "large", Attributes: []slog.Attr{slog.String("text", fmt.Sprint(i)+strings.Repeat("x", n))}}
+		s := &dendro.SpanData{Name: "large", Scope: scope, Attributes: []slog.Attr{slog.String("text", fmt.Sprint(i)+strings.Repeat("x", n))}}
 		s.TraceID, s.SpanID = trace, dendro.SpanID{byte(i + 1)}
 		b.Spans = append(b.Spans, s)
 	}
@@ -268,7 +268,7 @@ func TestScanOrder(t *testing.T) {
 	for n := range 20_000 {
 		s := &dendro.SpanData{Name: "span", Start: 1_700_000_000_000_000_000 + r.Int64N(5000)}
 		s.TraceID, s.SpanID = dendro.TraceID{1, byte(r.IntN(1 << 6)), byte(r.IntN(1 << 8))}, dendro.SpanID{1, byte(n >> 8), byte(n)}
-		collect(t, m, &dendro.Batch{Resource: shop, Scope: scope, Spans: []*dendro.SpanData{s}})
+		collect(t, m, &dendro.Batch{Resource: shop, Spans: []*dendro.SpanData{s}})
 	}
 	var starts []int64
 	var ids []dendro.TraceID

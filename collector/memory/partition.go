@@ -34,9 +34,7 @@ type partition struct {
 	drained  uint32        // offset up to which the oldest segment is drained
 	encoder  block.Encoder // appends to the newest segment
 	decoder  block.Decoder
-	origins  [recentOrigins]block.Origin // encoded resources and scopes of recent batches
-	turn     int                         // the next of origins to replace
-	sets     map[dendro.TraceID]*table   // positions of the spans of traces with many blocks
+	sets     map[dendro.TraceID]*table // positions of the spans of traces with many blocks
 	pending  []pending
 	touched  uint32
 	partial  int64 // see begins
@@ -95,19 +93,13 @@ func (s *segment) agrees(w *wanted) bool {
 }
 
 const (
-	// partitionBytes is the size of an empty partition with its origins.
-	partitionBytes = 64<<10 + recentOrigins*2*maxOriginBytes
+	// partitionBytes is the size of an empty partition.
+	partitionBytes = 64<<10 + block.OriginsBytes
 	// filterShare determines the size of the filter of a segment: the size of the segment
 	// divided by filterShare.
 	filterShare = 64
 	// minSegmentRoom is the free space that a segment must have to get another block.
 	minSegmentRoom = 1 << 10
-	// recentOrigins is the number of resources and scopes whose encoding is kept for
-	// the next batch.
-	recentOrigins = 8
-	// maxOriginBytes bounds the size of a kept encoding. The resource and scope that
-	// it was made from are kept as well.
-	maxOriginBytes = 2 << 10
 )
 
 var idSeed = maphash.MakeSeed()
@@ -171,9 +163,8 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	if isNew {
 		p.encoder.Limit = start + p.segmentBytes/pendingShare
 	}
-	origin := p.originOf(batch)
 	for len(spans) > 0 {
-		i := p.encoder.Append(&f, origin, spans)
+		i := p.encoder.Append(&f, batch.Resource, spans)
 		if i < 0 {
 			break
 		}
@@ -213,23 +204,6 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	}
 	p.drain()
 	return tooLarge, true
-}
-
-// originOf returns the encoded resource and scope of b.
-func (p *partition) originOf(b *dendro.Batch) *block.Origin {
-	for i := range p.origins {
-		if o := &p.origins[i]; o.Of(b.Resource, b.Scope) {
-			return o
-		}
-	}
-	o := block.NewOrigin(b.Resource, b.Scope)
-	if o.Size() > maxOriginBytes {
-		return &o
-	}
-	kept := &p.origins[p.turn]
-	p.turn = (p.turn + 1) % recentOrigins
-	*kept = o
-	return kept
 }
 
 // find returns the position of a trace in t, or else the position where it can be

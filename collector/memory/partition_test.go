@@ -23,8 +23,7 @@ func encode(spans ...*dendro.SpanData) block.Block {
 	e := block.NewEncoder()
 	e.Limit = 1 << 30
 	e.Begin(nil, 1, make(block.Filter, 64))
-	o := block.NewOrigin(&dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, nil)
-	e.Append(&block.Footer{}, &o, spans)
+	e.Append(&block.Footer{}, &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}, spans)
 	return block.Block{Segment: e.Data, Wanted: math.MaxUint64}
 }
 
@@ -52,7 +51,7 @@ func FuzzBlock(f *testing.F) {
 		Events: []dendro.Event{{Name: "event", Time: 1_700_000_000_000_000_000, Attributes: []slog.Attr{slog.Int("n", 1)}}},
 		Links:  []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1}, SpanID: dendro.SpanID{1}}}},
 	}
-	child := &dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "child"}
+	child := &dendro.SpanData{SpanContext: dendro.SpanContext{SpanID: dendro.SpanID{2}}, ParentID: dendro.SpanID{1}, Name: "child", Scope: &dendro.Scope{Name: "library"}}
 	f.Add(encode(full).Segment)
 	f.Add(encode(child, full).Segment)
 	f.Add(encode(full, child, child).Segment)
@@ -324,7 +323,6 @@ func TestIndex(t *testing.T) {
 	e := block.NewEncoder()
 	e.Limit = math.MaxInt
 	e.Begin(make([]byte, 0, blocks*64), 1, make(block.Filter, 64))
-	origin := block.NewOrigin(nil, nil)
 	r := rand.New(rand.NewPCG(1, 2))
 	held := map[int]block.Ref{}
 	var order []ids // of the blocks
@@ -334,7 +332,7 @@ func TestIndex(t *testing.T) {
 		at := block.Ref{Segment: 1, Offset: uint32(len(e.Data))}
 		order = append(order, ids{id, at})
 		trace := dendro.TraceID{byte(id), byte(id >> 8), 1}
-		e.Append(&block.Footer{}, &origin, []*dendro.SpanData{{SpanContext: dendro.SpanContext{TraceID: trace}}})
+		e.Append(&block.Footer{}, nil, []*dendro.SpanData{{SpanContext: dendro.SpanContext{TraceID: trace}}})
 		p.segments = []segment{{data: e.Data}}
 
 		hash := uint64(id % 997) // few values, so that entries collide

@@ -92,7 +92,7 @@ func (p *partition) join(n pending) {
 	p.stats.Traces--
 	p.stats.Spans -= len(got.Spans)
 	p.stats.Accepted -= uint64(len(got.Spans))
-	b := dendro.Batch{Resource: got.Spans[0].Resource, Scope: got.Spans[0].Scope}
+	b := dendro.Batch{Resource: got.Spans[0].Resource}
 	for i := range got.Spans {
 		b.Spans = append(b.Spans, &got.Spans[i].SpanData)
 	}

@@ -29,7 +29,7 @@ func (m *Store) Scan(ctx context.Context, s collector.Scan, visit func(*collecto
 		switch {
 		case t != nil:
 			if v.agrees(t) {
-				if got := v.decode(t); v.broken() {
+				if got := v.decode(t); v.decoder.Broken {
 					return block.ErrBroken
 				} else if got == nil {
 					return ctx.Err()
@@ -190,13 +190,10 @@ type view struct {
 	ctx     context.Context
 	want    *wanted
 	decoder block.Decoder
-	origins block.Origins
 	trace   collector.Trace
 	spans   []collector.Span
 	order   sorter
 }
-
-func (v *view) broken() bool { return v.decoder.Broken || v.origins.Broken }
 
 // agrees reports whether t may be wanted, as far as the hints say and it is fast to find out.
 func (v *view) agrees(t *trace) bool {
@@ -223,7 +220,7 @@ func (v *view) decode(t *trace) *collector.Trace {
 			return nil
 		}
 		d.Open(b)
-		resource, scope := v.origins.Resource(d.Raw()), v.origins.Scope(d.Raw())
+		resource := d.Origin()
 		head := d.First()
 		for i := range d.Spans {
 			d.Next(&head)
@@ -231,7 +228,7 @@ func (v *view) decode(t *trace) *collector.Trace {
 			if n := len(spans); n < cap(spans) {
 				attrs = spans[:n+1][n].Attributes[:0]
 			}
-			spans = append(spans, collector.Span{Resource: resource, Scope: scope})
+			spans = append(spans, collector.Span{Resource: resource})
 			s := &spans[len(spans)-1].SpanData
 			s.TraceID = t.id
 			d.Span(i, &head, s)
@@ -239,7 +236,7 @@ func (v *view) decode(t *trace) *collector.Trace {
 			if v.Details {
 				d.Details(&head, s)
 			} else {
-				d.SkipDetails(&head)
+				d.SkipDetails(&head, s)
 			}
 		}
 	}

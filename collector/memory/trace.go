@@ -51,7 +51,6 @@ func (t *trace) newestFirst(other *trace) int {
 // decode returns the spans of t. They share no memory with the store.
 func (t *trace) decode(ctx context.Context) (*collector.Trace, error) {
 	var d block.Decoder
-	var o block.Origins
 	out := &collector.Trace{ID: t.id, Spans: make([]collector.Span, 0, t.spans)}
 	for n, b := range slices.Backward(t.blocks) {
 		if n%blocksPerCheck == blocksPerCheck-1 && ctx.Err() != nil {
@@ -59,11 +58,11 @@ func (t *trace) decode(ctx context.Context) (*collector.Trace, error) {
 		}
 		d.Open(b)
 		d.CopyAll()
-		resource, scope := o.Resource(d.Raw()), o.Scope(d.Raw())
+		resource := d.Origin()
 		h := d.First()
 		for i := range d.Spans {
 			d.Next(&h)
-			s := collector.Span{Resource: resource, Scope: scope}
+			s := collector.Span{Resource: resource}
 			s.TraceID = t.id
 			d.Span(i, &h, &s.SpanData)
 			d.Rest(&h, &s.SpanData)
@@ -72,7 +71,7 @@ func (t *trace) decode(ctx context.Context) (*collector.Trace, error) {
 			}
 			out.Spans = append(out.Spans, s)
 		}
-		if d.Failed || o.Broken {
+		if d.Failed {
 			return nil, block.ErrBroken
 		}
 	}

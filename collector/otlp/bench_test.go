@@ -39,14 +39,17 @@ func serverSpan() *dendro.SpanData {
 
 // testBatch returns a batch of n spans of one process.
 func testBatch(n int) *dendro.Batch {
-	b := &dendro.Batch{
-		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop"), slog.Int("process.pid", 4711)}},
-		Scope:    &dendro.Scope{Name: "github.com/dendrotrace/dendro", Version: "0.1.0"},
-	}
+	b := &dendro.Batch{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop"), slog.Int("process.pid", 4711)}}}
+	scope := &dendro.Scope{Name: "github.com/dendrotrace/dendro", Version: "0.1.0"}
 	for range n {
-		b.Spans = append(b.Spans, serverSpan())
+		b.Spans = append(b.Spans, ofScope(scope, serverSpan()))
 	}
 	return b
+}
+
+func ofScope(sc *dendro.Scope, s *dendro.SpanData) *dendro.SpanData {
+	s.Scope = sc
+	return s
 }
 
 func BenchmarkAppendSpan(b *testing.B) {

@@ -12,8 +12,8 @@ import (
 )
 
 // DecodeTraces decodes a protobuf ExportTraceServiceRequest or TracesData. It returns
-// one batch for each ScopeSpans that has spans. Resource and Scope of a batch are
-// never nil. Batches from the same ResourceSpans share the Resource. The result does
+// one batch for each ResourceSpans that has spans. The Resource of a batch and the Scope
+// of a span are never nil. Spans from the same ScopeSpans share the Scope. The result does
 // not refer to data.
 //
 // DecodeTraces returns an error that names the field if data is truncated, a known
@@ -69,17 +69,21 @@ func take[T any](stack *[]T, n int) []T {
 
 func (d *decoder) resourceSpans(v value) error {
 	resource := &dendro.Resource{}
-	return resourceSpansFields.walk(v, func(num int, v value) (err error) {
+	err := resourceSpansFields.walk(v, func(num int, v value) (err error) {
 		switch num {
 		case resourceSpansResource:
 			err = d.resource(v, resource)
 		case resourceSpansScopeSpans:
-			err = d.scopeSpans(v, resource)
+			err = d.scopeSpans(v)
 		case resourceSpansSchemaURL:
 			resource.SchemaURL, err = v.text()
 		}
 		return err
 	})
+	if spans := take(&d.spans, 0); spans != nil {
+		d.batches = append(d.batches, &dendro.Batch{Resource: resource, Spans: spans})
+	}
+	return err
 }
 
 func (d *decoder) resource(v value, r *dendro.Resource) error {
@@ -93,14 +97,14 @@ func (d *decoder) resource(v value, r *dendro.Resource) error {
 	return err
 }
 
-func (d *decoder) scopeSpans(v value, r *dendro.Resource) error {
+func (d *decoder) scopeSpans(v value) error {
 	scope := &dendro.Scope{}
-	err := scopeSpansFields.walk(v, func(num int, v value) (err error) {
+	return scopeSpansFields.walk(v, func(num int, v value) (err error) {
 		switch num {
 		case scopeSpansScope:
 			err = d.scope(v, scope)
 		case scopeSpansSpans:
-			s := &dendro.SpanData{}
+			s := &dendro.SpanData{Scope: scope}
 			err = d.span(v, s)
 			d.spans = append(d.spans, s)
 		case scopeSpansSchemaURL:
@@ -108,10 +112,6 @@ func (d *decoder) scopeSpans(v value, r *dendro.Resource) error {
 		}
 		return err
 	})
-	if spans := take(&d.spans, 0); spans != nil {
-		d.batches = append(d.batches, &dendro.Batch{Resource: r, Scope: scope, Spans: spans})
-	}
-	return err
 }
 
 func (d *decoder) scope(v value, s *dendro.Scope) error {

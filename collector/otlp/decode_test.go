@@ -104,7 +104,7 @@ func TestMalformed(t *testing.T) {
 // No prefix of a request causes a panic, and none decodes as the whole request.
 func TestCutShort(t *testing.T) {
 	data := AppendTraces(nil, fullTraces()...)
-	whole := len(AppendTraces(nil, fullTraces()[:2]...)) // one ResourceSpans
+	whole := len(AppendTraces(nil, fullTraces()[:1]...)) // one ResourceSpans
 	for n := 1; n < len(data); n++ {
 		if _, err := DecodeTraces(data[:n]); err == nil && n != whole {
 			t.Errorf("the first %d bytes of %d decode", n, len(data))
@@ -136,12 +136,12 @@ func TestUnknownFields(t *testing.T) {
 			tag(spanStatus, unknown, []byte{statusCode<<3 | varint, 99}),
 			tag(spanAttributes, unknown, tag(keyValueKey, []byte("k")), tag(keyValueValue, []byte{8<<3 | varint, 1})), // string_value_strindex
 		)))...)
-	s := &dendro.SpanData{Kind: dendro.KindUnspecified, RemoteUnknown: true, Attributes: []slog.Attr{{Key: "k"}}}
+	s := &dendro.SpanData{Scope: &dendro.Scope{}, Kind: dendro.KindUnspecified, RemoteUnknown: true, Attributes: []slog.Attr{{Key: "k"}}}
 	copy(s.TraceID[:], "0123456789abcdef")
 	copy(s.SpanID[:], "01234567")
 	got, err := DecodeTraces(data)
 	testkit.NoError(t, err)
-	equal(t, "batches", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}, Spans: []*dendro.SpanData{s}}})
+	equal(t, "batches", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Spans: []*dendro.SpanData{s}}})
 }
 
 // The rules of the package comment hold in both encodings.

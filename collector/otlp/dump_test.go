@@ -13,19 +13,24 @@ import (
 )
 
 // dump formats batches with one fact per line. Unlike reflect.DeepEqual it compares
-// attribute values, and distinguishes nil from empty only where it matters.
+// attribute values, and distinguishes nil from empty only where it matters. Adjacent
+// batches of a resource are like one batch.
 func dump(batches []*dendro.Batch) string {
 	var b strings.Builder
-	resources := map[*dendro.Resource]int{}
+	var resource *dendro.Resource
+	var scope *dendro.Scope
 	for _, batch := range batches {
-		if _, seen := resources[batch.Resource]; !seen {
-			resources[batch.Resource] = len(resources)
+		if r := batch.Resource; r != resource {
+			resource, scope = r, nil
+			fmt.Fprintf(&b, "resource %q dropped %d\n", r.SchemaURL, r.DroppedAttributes)
+			dumpAttrs(&b, r.Attributes)
 		}
-		fmt.Fprintf(&b, "resource %d %q dropped %d\n", resources[batch.Resource], batch.Resource.SchemaURL, batch.Resource.DroppedAttributes)
-		dumpAttrs(&b, batch.Resource.Attributes)
-		fmt.Fprintf(&b, "scope %q %q %q dropped %d\n", batch.Scope.Name, batch.Scope.Version, batch.Scope.SchemaURL, batch.Scope.DroppedAttributes)
-		dumpAttrs(&b, batch.Scope.Attributes)
 		for _, s := range batch.Spans {
+			if s.Scope != scope {
+				scope = s.Scope
+				fmt.Fprintf(&b, "scope %q %q %q dropped %d\n", scope.Name, scope.Version, scope.SchemaURL, scope.DroppedAttributes)
+				dumpAttrs(&b, scope.Attributes)
+			}
 			fmt.Fprintf(&b, "span %v %v %x %q parent %v %v %v\n", s.TraceID, s.SpanID, s.Flags, s.State, s.ParentID, s.Remote, s.RemoteUnknown)
 			fmt.Fprintf(&b, "  %v %q %d %d %v %q\n", s.Kind, s.Name, s.Start, s.End, s.Status.Code, s.Status.Message)
 			fmt.Fprintf(&b, "  dropped %d %d %d\n", s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks)
@@ -84,16 +89,14 @@ func (g generator) batches() []*dendro.Batch {
 	var out []*dendro.Batch
 	for range g.IntN(4) {
 		r := &dendro.Resource{Attributes: g.attrs(), SchemaURL: g.text(), DroppedAttributes: g.Uint32() >> g.IntN(33)}
+		b := &dendro.Batch{Resource: r}
 		for range 1 + g.IntN(2) {
-			b := &dendro.Batch{
-				Resource: r,
-				Scope:    &dendro.Scope{Name: g.text(), Version: g.text(), Attributes: g.attrs(), SchemaURL: g.text(), DroppedAttributes: g.Uint32() >> g.IntN(33)},
-			}
+			scope := &dendro.Scope{Name: g.text(), Version: g.text(), Attributes: g.attrs(), SchemaURL: g.text(), DroppedAttributes: g.Uint32() >> g.IntN(33)}
 			for range 1 + g.IntN(3) {
-				b.Spans = append(b.Spans, g.span())
+				b.Spans = append(b.Spans, ofScope(scope, g.span()))
 			}
-			out = append(out, b)
 		}
+		out = append(out, b)
 	}
 	return out
 }

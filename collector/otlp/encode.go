@@ -15,7 +15,7 @@ import (
 
 // AppendTraces appends batches to dst as a protobuf ExportTraceServiceRequest, whose
 // encoding is the same as that of TracesData. Adjacent batches with the same resource
-// share a ResourceSpans.
+// share a ResourceSpans, and adjacent spans of a batch with the same scope a ScopeSpans.
 func AppendTraces(dst []byte, batches ...*dendro.Batch) []byte {
 	for len(batches) > 0 {
 		same := sameResource(batches)
@@ -27,7 +27,8 @@ func AppendTraces(dst []byte, batches ...*dendro.Batch) []byte {
 
 // AppendResourceSpans appends the beginning of one resource_spans field of an
 // ExportTraceServiceRequest to dst. The caller must append its spans, n bytes written
-// by [AppendSpan]. A sequence of such fields is a request. r and sc may be nil.
+// by [AppendSpan]. They must have the scope sc. A sequence of such fields is a request. r
+// and sc may be nil.
 func AppendResourceSpans(dst []byte, r *dendro.Resource, sc *dendro.Scope, n int) []byte {
 	const others = 256 // estimated size of r and sc
 	width := protowire.SizeVarint(uint64(n + others))
@@ -52,12 +53,15 @@ func appendResourceSpans(dst []byte, batches []*dendro.Batch) []byte {
 	const width = 3 // expected size of a length
 	dst, message := beginResourceSpans(dst, batches[0].Resource, width)
 	for _, b := range batches {
-		var scopeSpans int
-		dst, scopeSpans = beginScopeSpans(dst, b.Scope, width)
-		for _, s := range b.Spans {
-			dst = AppendSpan(dst, s)
+		for rest := b.Spans; len(rest) > 0; {
+			scope := rest[0].Scope
+			var scopeSpans int
+			dst, scopeSpans = beginScopeSpans(dst, scope, width)
+			for ; len(rest) > 0 && rest[0].Scope == scope; rest = rest[1:] {
+				dst = AppendSpan(dst, rest[0])
+			}
+			dst = end(dst, scopeSpans, width)
 		}
-		dst = end(dst, scopeSpans, width)
 	}
 	return end(dst, message, width)
 }
@@ -96,7 +100,7 @@ func appendScope(dst []byte, s *dendro.Scope) []byte {
 }
 
 // AppendSpan appends s to dst as one spans field of a ScopeSpans, for
-// [AppendResourceSpans]. It allocates only to grow dst. Times before 1970 become 0.
+// [AppendResourceSpans], which appends its scope. It allocates only to grow dst. Times before 1970 become 0.
 func AppendSpan(dst []byte, s *dendro.SpanData) []byte {
 	dst, message := begin(dst, scopeSpansSpans, 2)
 	dst = appendBytes(dst, spanTraceID, s.TraceID[:])

@@ -13,8 +13,8 @@ import (
 
 // AppendTracesJSON appends batches to dst as a JSON ExportTraceServiceRequest (OTLP
 // specification, "JSON Protobuf Encoding"): ids are hexadecimal, 64-bit integers are
-// strings, and enum values are numbers. Adjacent batches with the same resource share
-// a ResourceSpans.
+// strings, and enum values are numbers. Batches and spans share messages as in
+// [AppendTraces].
 func AppendTracesJSON(dst []byte, batches ...*dendro.Batch) []byte {
 	dst = append(dst, `{"resourceSpans":[`...)
 	for len(batches) > 0 {
@@ -36,19 +36,22 @@ func appendResourceSpansJSON(dst []byte, batches []*dendro.Batch) []byte {
 	}
 	dst = append(member(dst, "scopeSpans"), '[')
 	for _, b := range batches {
-		dst = append(element(dst), '{')
-		if b.Scope != nil {
-			dst = appendScopeJSON(member(dst, "scope"), b.Scope)
+		for rest := b.Spans; len(rest) > 0; {
+			scope := rest[0].Scope
+			dst = append(element(dst), '{')
+			if scope != nil {
+				dst = appendScopeJSON(member(dst, "scope"), scope)
+			}
+			dst = append(member(dst, "spans"), '[')
+			for ; len(rest) > 0 && rest[0].Scope == scope; rest = rest[1:] {
+				dst = appendSpanJSON(element(dst), rest[0])
+			}
+			dst = append(dst, ']')
+			if scope != nil {
+				dst = appendTextJSON(dst, "schemaUrl", scope.SchemaURL)
+			}
+			dst = append(dst, '}')
 		}
-		dst = append(member(dst, "spans"), '[')
-		for _, s := range b.Spans {
-			dst = appendSpanJSON(element(dst), s)
-		}
-		dst = append(dst, ']')
-		if b.Scope != nil {
-			dst = appendTextJSON(dst, "schemaUrl", b.Scope.SchemaURL)
-		}
-		dst = append(dst, '}')
 	}
 	dst = append(dst, ']')
 	if r != nil {

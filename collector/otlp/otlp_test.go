@@ -65,8 +65,8 @@ const smallTraces = `
 func TestSmallTraces(t *testing.T) {
 	want := []*dendro.Batch{{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("a", "ééé")}},
-		Scope:    &dendro.Scope{Name: "l", Version: "1"},
 		Spans: []*dendro.SpanData{{
+			Scope: &dendro.Scope{Name: "l", Version: "1"},
 			SpanContext: dendro.SpanContext{
 				TraceID: dendro.TraceID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
 				SpanID:  dendro.SpanID{1, 1, 1, 1, 1, 1, 1, 1},
@@ -86,9 +86,9 @@ func TestSmallTraces(t *testing.T) {
 // fullTraces returns batches that use every field.
 func fullTraces() []*dendro.Batch {
 	shop := testBatch(1)
-	shop.Resource.SchemaURL, shop.Scope.SchemaURL = "https://example.com/resource", "https://example.com/scope"
-	shop.Scope.Attributes = []slog.Attr{slog.Bool("scoped", true)}
 	s := shop.Spans[0]
+	shop.Resource.SchemaURL, s.Scope.SchemaURL = "https://example.com/resource", "https://example.com/scope"
+	s.Scope.Attributes = []slog.Attr{slog.Bool("scoped", true)}
 	s.State, _ = dendro.ParseTraceState("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7")
 	s.Status = dendro.Status{Code: dendro.StatusError, Message: "out of \"stock\"\n"}
 	s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks = 1, 2, 300
@@ -106,9 +106,10 @@ func fullTraces() []*dendro.Batch {
 	s.Links = []dendro.Link{
 		{SpanContext: dendro.SpanContext{TraceID: s.TraceID, SpanID: dendro.SpanID{7: 9}, Flags: dendro.FlagSampled, State: s.State}, Attributes: []slog.Attr{slog.String("why", "queued")}, DroppedAttributes: 5},
 	}
-	other := &dendro.Batch{Resource: shop.Resource, Scope: &dendro.Scope{Name: "other"}, Spans: []*dendro.SpanData{serverSpan()}}
-	other.Spans[0].ParentID, other.Spans[0].Remote, other.Spans[0].Kind = dendro.SpanID{}, false, dendro.KindInternal
-	return []*dendro.Batch{shop, other, testBatch(2)}
+	other := ofScope(&dendro.Scope{Name: "other"}, serverSpan())
+	other.ParentID, other.Remote, other.Kind = dendro.SpanID{}, false, dendro.KindInternal
+	shop.Spans = append(shop.Spans, other)
+	return []*dendro.Batch{shop, testBatch(2)}
 }
 
 func TestGolden(t *testing.T) {
@@ -144,26 +145,60 @@ func TestRoundTrip(t *testing.T) {
 
 // A client that encodes spans one by one sends the same bytes.
 func TestAppendResourceSpans(t *testing.T) {
-	for _, n := range []int{0, 1, 40, 4000} { // lengths of 1 to 4 bytes
+	for _, n := range []int{1, 40, 4000} { // lengths of 2 to 4 bytes
 		b := testBatch(n)
-		b.Resource.SchemaURL, b.Scope.SchemaURL = "https://example.com/1", "https://example.com/2"
+		scope := b.Spans[0].Scope
+		b.Resource.SchemaURL, scope.SchemaURL = "https://example.com/1", "https://example.com/2"
 		var spans []byte
 		for _, s := range b.Spans {
 			spans = AppendSpan(spans, s)
 		}
 		prefix := []byte("kept")
-		got := append(AppendResourceSpans(bytes.Clone(prefix), b.Resource, b.Scope, len(spans)), spans...)
+		got := append(AppendResourceSpans(bytes.Clone(prefix), b.Resource, scope, len(spans)), spans...)
 		testkit.Equal(t, fmt.Sprint(n, " spans are the same"), bytes.Equal(got, AppendTraces(prefix, b)), true)
 	}
-	span := AppendSpan(nil, serverSpan())
-	got, err := DecodeTraces(append(AppendResourceSpans(nil, nil, nil, len(span)), span...))
+	small := &dendro.SpanData{}
+	small.TraceID[0], small.SpanID[0] = 1, 1
+	span := AppendSpan(nil, small)
+	data := append(AppendResourceSpans(nil, nil, nil, len(span)), span...)
+	testkit.Equal(t, "nil resource and scope", data, AppendTraces(nil, &dendro.Batch{Spans: []*dendro.SpanData{small}}))
+	got, err := DecodeTraces(data)
 	testkit.NoError(t, err)
-	equal(t, "nil resource and scope", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}, Spans: []*dendro.SpanData{serverSpan()}}})
+	equal(t, "nil resource and scope", got, []*dendro.Batch{{Resource: &dendro.Resource{}, Spans: []*dendro.SpanData{ofScope(&dendro.Scope{}, small)}}})
+}
+
+// Adjacent spans of one scope share its message, and decode to one batch for each
+// resource, in which they share the scope.
+func TestScopes(t *testing.T) {
+	a, b := &dendro.Scope{Name: "a"}, &dendro.Scope{Name: "b", Version: "1"}
+	batch := testBatch(6)
+	for i, sc := range []*dendro.Scope{a, a, b, nil, nil, a} {
+		batch.Spans[i].Scope = sc
+	}
+	for what, codec := range map[string]struct {
+		encode func([]byte, ...*dendro.Batch) []byte
+		decode func([]byte) ([]*dendro.Batch, error)
+	}{"protobuf": {AppendTraces, DecodeTraces}, "JSON": {AppendTracesJSON, DecodeTracesJSON}} {
+		got, err := codec.decode(codec.encode(nil, batch, testBatch(1)))
+		testkit.NoError(t, err)
+		if len(got) != 2 || len(got[0].Spans) != 6 || len(got[1].Spans) != 1 {
+			t.Fatalf("%s: %d batches", what, len(got))
+		}
+		var names []string
+		var shared []bool // with the span before
+		for i, s := range got[0].Spans {
+			names = append(names, s.Scope.Name+s.Scope.Version)
+			shared = append(shared, i > 0 && s.Scope == got[0].Spans[i-1].Scope)
+		}
+		testkit.Equal(t, what+": scopes", names, []string{"a", "a", "b1", "", "", "a"})
+		testkit.Equal(t, what+": shared", shared, []bool{false, true, false, false, true, false})
+	}
 }
 
 // Unusual values in a span do not make a request invalid.
 func TestEncodeOddValues(t *testing.T) {
-	odd, want := serverSpan(), serverSpan()
+	batch, expected := testBatch(1), testBatch(1)
+	odd, want := batch.Spans[0], expected.Spans[0]
 	odd.Name, want.Name = "caf\xe9\xe9!", "caf\ufffd!"
 	odd.Kind, want.Kind = 77, dendro.KindInternal
 	odd.Start, want.Start = -5, 0
@@ -173,11 +208,6 @@ func TestEncodeOddValues(t *testing.T) {
 	want.Attributes = []slog.Attr{
 		slog.String("k\ufffd", "\ufffd"), slog.String("duration", "1s"), slog.String("uint", "7"), slog.Any("strings", []string{"\ufffd"}), slog.String("int", "[1]"),
 	}
-	batch := testBatch(0)
-	batch.Spans = []*dendro.SpanData{odd}
-	expected := testBatch(0)
-	expected.Spans = []*dendro.SpanData{want}
-
 	got, err := DecodeTraces(AppendTraces(nil, batch))
 	testkit.NoError(t, err)
 	equal(t, "protobuf", got, []*dendro.Batch{expected})
@@ -202,7 +232,7 @@ func TestAllocations(t *testing.T) {
 	for what, encode := range map[string]func(dst []byte) []byte{
 		"AppendSpan": func(dst []byte) []byte { return AppendSpan(dst, span) },
 		"AppendResourceSpans": func(dst []byte) []byte {
-			return AppendResourceSpans(dst, batches[0].Resource, batches[0].Scope, 1000)
+			return AppendResourceSpans(dst, batches[0].Resource, span.Scope, 1000)
 		},
 		"AppendTraces":      func(dst []byte) []byte { return AppendTraces(dst, batches...) },
 		"AppendTracesJSON":  func(dst []byte) []byte { return AppendTracesJSON(dst, batches...) },

@@ -62,15 +62,19 @@ const groupBytes = 512
 // that forwards spans.
 const recentGroups = 16
 
-// encoding holds the encoded spans of one call of Collect, in chunks that fit into a
-// batch.
+// encoding holds the encoded spans of one call of Collect, in chunks of one scope that fit
+// into a batch.
 type encoding struct {
 	bytes  []byte
 	chunks []chunk
+	groups int // about how many groups of batches the chunks need
 }
 
 // chunk is a number of spans that end at offset end.
-type chunk struct{ end, spans int }
+type chunk struct {
+	scope      *dendro.Scope
+	end, spans int
+}
 
 // encodings holds empty encodings whose memory can be reused.
 var encodings = sync.Pool{New: func() any { return new(encoding) }}
@@ -81,20 +85,26 @@ const maxIdleBytes = 1 << 20
 
 func (e *encoding) release() {
 	if cap(e.bytes) <= maxIdleBytes {
-		e.bytes, e.chunks = e.bytes[:0], e.chunks[:0]
+		clear(e.chunks)
+		e.bytes, e.chunks, e.groups = e.bytes[:0], e.chunks[:0], 0
 		encodings.Put(e)
 	}
 }
 
-// ended records that a span has been encoded, beginning at start. It begins a new
-// chunk if the span does not fit into a batch with the spans before it.
-func (e *encoding) ended(start, batchBytes int) {
+// ended records that a span of scope sc has been encoded, beginning at start. It begins a
+// new chunk if the span before has another scope, or if the span does not fit into a batch
+// with the spans before it.
+func (e *encoding) ended(sc *dendro.Scope, start, batchBytes int) {
 	begin, last := 0, len(e.chunks)-1
 	if last > 0 {
 		begin = e.chunks[last-1].end
 	}
-	if last < 0 || len(e.bytes)-begin > batchBytes && start > begin {
-		e.chunks = append(e.chunks, chunk{})
+	if large := len(e.bytes)-begin > batchBytes && start > begin; last < 0 || large || sc != e.chunks[last].scope {
+		recent := e.chunks[max(0, len(e.chunks)-recentGroups):]
+		if large || !slices.ContainsFunc(recent, func(c chunk) bool { return c.scope == sc }) {
+			e.groups++
+		}
+		e.chunks = append(e.chunks, chunk{scope: sc})
 		last++
 	}
 	e.chunks[last].end = len(e.bytes)
@@ -120,15 +130,15 @@ func (q *queue) refusesLocked(bytes int) error {
 }
 
 // add copies all of e into the queue, or nothing.
-func (q *queue) add(r *dendro.Resource, sc *dendro.Scope, e *encoding) error {
+func (q *queue) add(r *dendro.Resource, e *encoding) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.refusesLocked(len(e.bytes) + len(e.chunks)*groupBytes); err != nil {
+	if err := q.refusesLocked(len(e.bytes) + e.groups*groupBytes); err != nil {
 		return err
 	}
 	start := 0
 	for _, c := range e.chunks {
-		q.addChunk(r, sc, e.bytes[start:c.end], c.spans)
+		q.addChunk(r, c.scope, e.bytes[start:c.end], c.spans)
 		start = c.end
 	}
 	return nil

@@ -15,11 +15,11 @@ func TestPooledBatchesAreBounded(t *testing.T) {
 	q := queue{maxBytes: 1 << 20, batchBytes: 10_000, wake: make(chan struct{}, 1)}
 	for large := range 50 {
 		for i := range 50 {
-			e := encoding{bytes: make([]byte, 10), chunks: []chunk{{10, 1}}}
+			e := encoding{bytes: make([]byte, 10), chunks: []chunk{{nil, 10, 1}}, groups: 1}
 			if i == large {
-				e = encoding{bytes: make([]byte, 8000), chunks: []chunk{{8000, 1}}}
+				e = encoding{bytes: make([]byte, 8000), chunks: []chunk{{nil, 8000, 1}}, groups: 1}
 			}
-			if err := q.add(&dendro.Resource{}, nil, &e); err != nil {
+			if err := q.add(&dendro.Resource{}, &e); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -46,8 +46,8 @@ func TestMemoryOfABatch(t *testing.T) {
 	}
 	r := resources[0]
 	room := func() int {
-		e := encoding{bytes: make([]byte, 1000), chunks: []chunk{{1000, 1}}}
-		if err := q.add(r, nil, &e); err != nil {
+		e := encoding{bytes: make([]byte, 1000), chunks: []chunk{{nil, 1000, 1}}, groups: 1}
+		if err := q.add(r, &e); err != nil {
 			t.Fatal(err)
 		}
 		return q.open.room()
@@ -84,8 +84,8 @@ func TestMemoryOfABatch(t *testing.T) {
 	}
 	away()
 	for i := range 600 {
-		e := encoding{bytes: make([]byte, 9000), chunks: []chunk{{9000, 1}}}
-		if err := q.add(resources[i%10], nil, &e); err != nil {
+		e := encoding{bytes: make([]byte, 9000), chunks: []chunk{{nil, 9000, 1}}, groups: 1}
+		if err := q.add(resources[i%10], &e); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -153,9 +153,9 @@ func (c *Client) Collect(b *dendro.Batch) error {
 		if len(e.bytes) > c.queue.maxBytes {
 			return errQueueFull
 		}
-		e.ended(start, c.queue.batchBytes)
+		e.ended(s.Scope, start, c.queue.batchBytes)
 	}
-	return c.queue.add(b.Resource, b.Scope, e)
+	return c.queue.add(b.Resource, e)
 }
 
 // Flush waits until everything collected before the call has been delivered or

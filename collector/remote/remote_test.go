@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -133,9 +134,9 @@ var (
 )
 
 func batch(names ...string) *dendro.Batch {
-	b := &dendro.Batch{Resource: resource, Scope: scope}
+	b := &dendro.Batch{Resource: resource}
 	for _, name := range names {
-		s := &dendro.SpanData{Name: name, Start: 1, End: 2}
+		s := &dendro.SpanData{Name: name, Scope: scope, Start: 1, End: 2}
 		s.TraceID[0], s.SpanID[0] = 1, 1
 		b.Spans = append(b.Spans, s)
 	}
@@ -255,8 +256,11 @@ func TestGroups(t *testing.T) {
 			t.Error(err)
 		}
 		for _, b := range batches {
-			group := []string{b.Resource.Service(), b.Scope.Name}
+			group := []string{b.Resource.Service(), b.Spans[0].Scope.Name}
 			for _, s := range b.Spans {
+				if s.Scope != b.Spans[0].Scope {
+					t.Error("a group has spans of two scopes")
+				}
 				group = append(group, s.Name)
 			}
 			got = append(got, group)
@@ -268,17 +272,34 @@ func TestGroups(t *testing.T) {
 	other := &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "till")}}
 	library := &dendro.Scope{Name: "library"}
 	for _, round := range []string{"1", "2"} {
-		for _, b := range []*dendro.Batch{
-			{Resource: resource, Scope: scope}, {Resource: other, Scope: scope}, {Resource: other, Scope: library},
-		} {
-			b.Spans = batch("span" + round).Spans
-			testkit.NoError(t, c.Collect(b))
-		}
+		testkit.NoError(t, c.Collect(batch("span"+round)))
+		mixed := batch("a"+round, "b"+round, "c"+round, "d"+round)
+		mixed.Resource = other
+		mixed.Spans[1].Scope, mixed.Spans[3].Scope = library, library
+		testkit.NoError(t, c.Collect(mixed))
 	}
 	testkit.NoError(t, c.Shutdown(background))
 	testkit.Equal(t, "groups", got, [][]string{
-		{"shop", "test", "span1", "span2"}, {"till", "test", "span1", "span2"}, {"till", "library", "span1", "span2"},
+		{"shop", "test", "span1", "span2"}, {"till", "test", "a1", "c1", "a2", "c2"}, {"till", "library", "b1", "d1", "b2", "d2"},
 	})
+}
+
+// Spans of two scopes that take turns need the room of two groups, not of one for each.
+func TestScopesThatTakeTurns(t *testing.T) {
+	c := dial(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+		r.Body.Close()
+		return answer(200), nil
+	}), remote.Options{QueueBytes: 64 << 10})
+	b := batch(slices.Repeat([]string{"span"}, 300)...)
+	library := &dendro.Scope{Name: "library"}
+	for i := range b.Spans {
+		if i%2 == 0 {
+			b.Spans[i].Scope = library
+		}
+	}
+	testkit.NoError(t, c.Collect(b))
+	testkit.NoError(t, c.Shutdown(background))
+	testkit.Equal(t, "sent", int(c.Stats().SentSpans), 300)
 }
 
 // Temporary failures are retried at growing intervals, and the pause that the
@@ -822,7 +843,7 @@ func TestQueueBytesAreThoseOfTheHeap(t *testing.T) {
 				return answer(503, "Retry-After", "1000"), nil
 			}), remote.Options{QueueBytes: queueBytes})
 			before, b := heap(), batch("span")
-			for b.Resource, b.Scope = origin(); c.Collect(b) == nil; b.Resource, b.Scope = origin() {
+			for b.Resource, b.Spans[0].Scope = origin(); c.Collect(b) == nil; b.Resource, b.Spans[0].Scope = origin() {
 			}
 			grown, held := heap()-before, c.Stats().QueuedBytes
 			t.Logf("heap %.2f of the bound, %d spans", float64(grown)/queueBytes, c.Stats().QueuedSpans)

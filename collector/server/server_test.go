@@ -34,10 +34,9 @@ var batches = []*dendro.Batch{batch("shop", "GET /", "SELECT"), batch("till", "P
 func batch(service string, names ...string) *dendro.Batch {
 	b := &dendro.Batch{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service)}},
-		Scope:    &dendro.Scope{Name: "test"},
 	}
 	for i, name := range names {
-		s := &dendro.SpanData{Name: name, Start: int64(1 + i), End: 9}
+		s := &dendro.SpanData{Name: name, Scope: &dendro.Scope{Name: "test"}, Start: int64(1 + i), End: 9}
 		s.TraceID[0], s.SpanID[0] = 1, byte(1+i)
 		b.Spans = append(b.Spans, s)
 	}
@@ -121,7 +120,7 @@ func TestEmptyRequest(t *testing.T) {
 	for _, r := range []*http.Request{
 		request(protobuf, "", nil), request(protobuf, "gzip", zip(nil)),
 		request(json, "", []byte(`{}`)), request(json, "", []byte(`{"resourceSpans":[]}`)),
-		request(protobuf, "", otlp.AppendTraces(nil, &dendro.Batch{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}})),
+		request(protobuf, "", otlp.AppendTraces(nil, &dendro.Batch{Resource: &dendro.Resource{}})),
 	} {
 		testkit.Equal(t, "status", serve(refuse, server.Options{}, r).Code, 200)
 	}

@@ -45,13 +45,23 @@ func lasting(s *dendro.SpanData, millis int64) *dendro.SpanData {
 	return s
 }
 
-// batch returns a batch of spans of one service.
+// batch returns a batch of spans of one service. Those without a scope get the same one.
 func batch(service string, spans ...*dendro.SpanData) *dendro.Batch {
+	scope := &dendro.Scope{Name: "storetest", Version: "1"}
+	for _, s := range spans {
+		if s.Scope == nil {
+			s.Scope = scope
+		}
+	}
 	return &dendro.Batch{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service), slog.String("host.name", "host of "+service)}},
-		Scope:    &dendro.Scope{Name: "storetest", Version: "1"},
 		Spans:    spans,
 	}
+}
+
+func ofScope(sc *dendro.Scope, s *dendro.SpanData) *dendro.SpanData {
+	s.Scope = sc
+	return s
 }
 
 func collect(t testing.TB, s collector.Store, batches ...*dendro.Batch) {

@@ -71,6 +71,7 @@ func texts(spans []collector.Span) (out []string) {
 // trace, id and start.
 func randomBatch(r *rand.Rand) *dendro.Batch {
 	service := r.IntN(3)
+	scopes := []*dendro.Scope{{Name: "a"}, {Name: "b", Version: "1", Attributes: []slog.Attr{slog.Int("n", 1)}}, nil}
 	var spans []*dendro.SpanData
 	for range 1 + r.IntN(8) {
 		n, id, start := 1+r.IntN(8), 1+service+3*r.IntN(30), r.IntN(4)
@@ -84,7 +85,7 @@ func randomBatch(r *rand.Rand) *dendro.Batch {
 		if kind%9 == 0 {
 			failed(s)
 		}
-		spans = append(spans, s)
+		spans = append(spans, ofScope(scopes[kind%3], s))
 	}
 	return batch(fmt.Sprint(service), spans...)
 }
@@ -139,7 +140,7 @@ type model map[dendro.TraceID][]collector.Span
 func (m model) collect(b *dendro.Batch) {
 	for _, s := range b.Spans {
 		if !slices.ContainsFunc(m[s.TraceID], func(a collector.Span) bool { return a.SpanID == s.SpanID && a.Start == s.Start }) {
-			m[s.TraceID] = append(m[s.TraceID], collector.Span{SpanData: *s, Resource: b.Resource, Scope: b.Scope})
+			m[s.TraceID] = append(m[s.TraceID], collector.Span{SpanData: *s, Resource: b.Resource})
 		}
 	}
 }

@@ -109,8 +109,8 @@ func metrics(t testing.TB, s collector.Store, q *traceql.Query) string {
 //	   2  charge           shop  50 ms, an event
 //	      3  POST          shop  client
 //	         4  POST /pay  pay   error
-//	   5  SELECT orders    shop  8 ms
-//	   6  SELECT orders    shop  4 ms
+//	   5  SELECT orders    shop  8 ms, of the scope sql
+//	   6  SELECT orders    shop  4 ms, of the scope sql
 //	11 GET /orders         shop  20 ms
 //	   12 … 16  SELECT items     1 … 5 ms
 //	21 worker              jobs  consumer, its parent 20 is missing; a link to trace 1
@@ -135,20 +135,21 @@ func Data() []*dendro.Batch {
 		slog.Any("job", dendro.KeyValues{slog.Int("id", 7), slog.Any("tags", []slog.Value{slog.AnyValue(dendro.KeyValues{slog.String("name", "bulk")}), slog.StringValue("night")}), slog.Any("none", dendro.KeyValues{})})), dendro.KindConsumer, 30)
 	worker.RemoteUnknown = true
 	worker.Links = []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: traceID(1), SpanID: spanID(2)}, Attributes: []slog.Attr{slog.String("link.kind", "follows")}}}
+	sql := &dendro.Scope{Name: "sql", Version: "3", Attributes: []slog.Attr{slog.String("language", "sql")}}
+	probe := &dendro.Scope{Name: "probe", Version: "2", Attributes: []slog.Attr{slog.String("language", "go")}}
 	health := &dendro.Batch{
 		Resource: &dendro.Resource{},
-		Scope:    &dendro.Scope{Name: "probe", Version: "2", Attributes: []slog.Attr{slog.String("language", "go")}},
-		Spans: []*dendro.SpanData{of(span(4, 31, 0, "health", 3000,
+		Spans: []*dendro.SpanData{of(ofScope(probe, span(4, 31, 0, "health", 3000,
 			slog.Int("timeout", 5_000_000), slog.Float64("share", 0.5), slog.Int("neg", -3), slog.Int("zero", 0), slog.Int("big", 1<<53+1),
 			slog.String("key with space", "x"), slog.String("quoted\"key", "y"), slog.String("empty", ""), slog.String("text", "line one\nline two"),
 			slog.String("number", "42"), slog.Float64("five", 5), slog.Any("numbers", []int64{1, 2, 3}), slog.Any("none", []string{}),
-			slog.Bool("yes", true), slog.String("service.version", "of the span"), slog.String("http.route", "ünï/päth")), dendro.KindServer, 2)},
+			slog.Bool("yes", true), slog.String("service.version", "of the span"), slog.String("http.route", "ünï/päth"))), dendro.KindServer, 2)},
 	}
 	batches := []*dendro.Batch{
 		batch("shop", checkout, charge,
 			of(span(1, 3, 2, "POST", 12, slog.String("server.address", "pay"), slog.String("http.response.status_code", "502")), dendro.KindClient, 43),
-			of(span(1, 5, 1, "SELECT orders", 62, slog.String("db.system.name", "postgresql"), slog.Int("rows", 3)), dendro.KindClient, 8),
-			of(span(1, 6, 1, "SELECT orders", 71, slog.String("db.system.name", "postgresql"), slog.Int("rows", 0)), dendro.KindClient, 4)),
+			of(ofScope(sql, span(1, 5, 1, "SELECT orders", 62, slog.String("db.system.name", "postgresql"), slog.Int("rows", 3))), dendro.KindClient, 8),
+			of(ofScope(sql, span(1, 6, 1, "SELECT orders", 71, slog.String("db.system.name", "postgresql"), slog.Int("rows", 0))), dendro.KindClient, 4)),
 		batch("pay", pay),
 		batch("shop", of(span(2, 11, 0, "GET /orders", 1000, slog.String("http.route", "/orders"), slog.Int("http.response.status_code", 200)), dendro.KindServer, 20)),
 		batch("jobs", worker, of(span(3, 22, 21, "step", 2001), dendro.KindInternal, 3),

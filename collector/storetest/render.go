@@ -17,6 +17,7 @@ func render(s *dendro.SpanData) string {
 	fmt.Fprintf(&b, "%s %q %d %d\n", s.Kind, s.Name, s.Start, s.End)
 	fmt.Fprintf(&b, "%s %q\n", s.Status.Code, s.Status.Message)
 	fmt.Fprintf(&b, "dropped %d %d %d\n", s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks)
+	b.WriteString(renderScope(s.Scope))
 	renderAttrs(&b, "", s.Attributes)
 	for _, e := range s.Events {
 		fmt.Fprintf(&b, "event %q %d %d dropped %d\n", e.Name, e.Time, e.Duration, e.DroppedAttributes)
@@ -36,7 +37,11 @@ func renderResource(r *dendro.Resource) string {
 	return b.String()
 }
 
+// renderScope returns a scope as text. No scope is an empty one.
 func renderScope(s *dendro.Scope) string {
+	if s == nil {
+		s = &dendro.Scope{}
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "scope %q %q %q dropped %d\n", s.Name, s.Version, s.SchemaURL, s.DroppedAttributes)
 	renderAttrs(&b, "\t", s.Attributes)

@@ -126,7 +126,7 @@ func wanted(t *testing.T, s collector.Store) {
 			equal(t, what+": head", []any{span.TraceID, span.SpanID, span.ParentID, span.Flags, span.Remote, span.Name, span.Kind, span.Start, span.End, span.Status.Code},
 				[]any{want.TraceID, want.SpanID, want.ParentID, want.Flags, want.Remote, want.Name, want.Kind, want.Start, want.End, want.Status.Code})
 			equal(t, what+": resource", renderResource(span.Resource), renderResource(want.Resource))
-			equal(t, what+": scope", span.Scope.Name, want.Scope.Name)
+			equal(t, what+": scope", renderScope(span.Scope), renderScope(want.Scope))
 			for _, a := range want.Attributes {
 				if q.AllAttributes || len(q.Attributes) > 0 && a.Key == q.Attributes[0] {
 					equal(t, what+": attribute "+a.Key, value(span.Attributes, a.Key), a.Value.String())

@@ -21,6 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 		{"every field comes back", everyField},
 		{"every value comes back", everyValue},
 		{"resource and scope are shared", sharedOrigin},
+		{"one batch of several scopes", severalScopes},
 		{"no resource and no scope", noOrigin},
 		{"spans are ordered", spanOrder},
 		{"one batch", oneBatch},

@@ -107,21 +107,20 @@ func everyValue(t *testing.T, s collector.Store) {
 	want.Links = []dendro.Link{{SpanContext: dendro.SpanContext{TraceID: traceID(2), SpanID: spanID(2)}, Attributes: attrs}}
 	b := batch("a", want)
 	b.Resource.Attributes = append(b.Resource.Attributes, attrs...)
-	b.Scope.Attributes = attrs
-	b.Resource.DroppedAttributes, b.Scope.DroppedAttributes = 7, math.MaxUint32
+	want.Scope.Attributes = attrs
+	b.Resource.DroppedAttributes, want.Scope.DroppedAttributes = 7, math.MaxUint32
 	collect(t, s, b)
 	got := trace(t, s, 1).Spans[0]
 	equal(t, "span", render(&got.SpanData), render(want))
 	equal(t, "resource", renderResource(got.Resource), renderResource(b.Resource))
-	equal(t, "scope", renderScope(got.Scope), renderScope(b.Scope))
 }
 
 func sharedOrigin(t *testing.T, s collector.Store) {
 	one := batch("a", span(1, 1, 0, "root", 0), span(1, 2, 1, "child", 1))
-	one.Resource.SchemaURL, one.Scope.SchemaURL = "https://example.com/1", "https://example.com/2"
-	other := batch("a", span(1, 3, 1, "other scope", 2))
+	scope := one.Spans[0].Scope
+	one.Resource.SchemaURL, scope.SchemaURL = "https://example.com/1", "https://example.com/2"
+	other := batch("a", ofScope(&dendro.Scope{Name: "other"}, span(1, 3, 1, "other scope", 2)))
 	other.Resource = one.Resource
-	other.Scope = &dendro.Scope{Name: "other"}
 	collect(t, s, one, other, batch("b", span(1, 4, 1, "other resource", 3)))
 
 	got := trace(t, s, 1).Spans
@@ -129,7 +128,7 @@ func sharedOrigin(t *testing.T, s collector.Store) {
 		t.Fatalf("got %d spans", len(got))
 	}
 	equal(t, "resource", renderResource(got[0].Resource), renderResource(one.Resource))
-	equal(t, "scope", renderScope(got[0].Scope), renderScope(one.Scope))
+	equal(t, "scope", renderScope(got[0].Scope), renderScope(scope))
 	if got[0].Resource != got[1].Resource || got[0].Scope != got[1].Scope {
 		t.Error("two spans of one batch do not share resource and scope")
 	}
@@ -138,6 +137,70 @@ func sharedOrigin(t *testing.T, s collector.Store) {
 	}
 	equal(t, "service", got[3].Resource.Service(), "b")
 	equal(t, "scope", got[2].Scope.Name, "other")
+}
+
+// severalScopes: each span of a batch has its own scope, whatever else it has, and spans of
+// the same scope share it.
+func severalScopes(t *testing.T, s collector.Store) {
+	scopes := func() []*dendro.Scope { // equal ones, but others
+		out := []*dendro.Scope{{Name: "a", Version: "1"}, {Name: "b", SchemaURL: "https://example.com/b"}, nil}
+		for i := range 20 {
+			out = append(out, &dendro.Scope{Name: "many", Attributes: []slog.Attr{slog.Int("n", i)}})
+		}
+		return append(out, &dendro.Scope{Name: "large", Attributes: []slog.Attr{slog.String("text", strings.Repeat("long ", 2000))}, DroppedAttributes: 7})
+	}
+	resource := &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}
+	var batches []*dendro.Batch
+	var want []collector.Span
+	add := func(r *dendro.Resource, scopes ...*dendro.Scope) {
+		b := &dendro.Batch{Resource: r}
+		for _, sc := range scopes {
+			id := len(want) + 1
+			span := ofScope(sc, span(1, id, 0, "span", int64(id), slog.Int("n", id)))
+			if id%3 == 0 {
+				span.DroppedEvents = uint32(id)
+				span.Events = []dendro.Event{{Name: "event", Time: span.Start}}
+			}
+			b.Spans = append(b.Spans, span)
+			want = append(want, collector.Span{SpanData: *span, Resource: r})
+		}
+		batches = append(batches, b)
+	}
+	for range 3 {
+		all := scopes()
+		add(resource, all...)
+		for _, sc := range slices.Backward(all) {
+			add(nil, sc)
+		}
+		add(resource, slices.Repeat(all, 5)...)
+	}
+	collect(t, s, batches...)
+	collect(t, s, batches...) // a client that has not seen the answer sends them again
+	if st := statsOf(t, s); st.Spans != len(want) || st.Duplicates != uint64(len(want)) {
+		t.Errorf("stats %+v, want %d spans, and as many duplicates", st, len(want))
+	}
+	check := func(what string, got []collector.Span, details bool) {
+		t.Helper()
+		if len(got) != len(want) {
+			t.Fatalf("%s: %d spans, want %d", what, len(got), len(want))
+		}
+		shared := map[string]*dendro.Scope{}
+		for i, span := range got {
+			scope := renderScope(want[i].Scope)
+			equal(t, what+": scope", renderScope(span.Scope), scope)
+			equal(t, what+": service", span.Resource.Service(), want[i].Resource.Service())
+			if details {
+				equal(t, what, render(&span.SpanData), render(&want[i].SpanData))
+			}
+			if span.Scope == nil || shared[scope] != nil && shared[scope] != span.Scope {
+				t.Errorf("%s: span %d has no scope or does not share it", what, i)
+			}
+			shared[scope] = span.Scope
+		}
+	}
+	check("trace", trace(t, s, 1).Spans, true)
+	check("scan", scan(t, s, collector.Scan{AllAttributes: true, Details: true})[0].Spans, true)
+	check("scan without details", scan(t, s, collector.Scan{})[0].Spans, false)
 }
 
 func noOrigin(t *testing.T, s collector.Store) {

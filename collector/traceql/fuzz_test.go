@@ -127,7 +127,8 @@ func (g generator) trace() *Trace {
 		slog.AnyValue([]int64{1, 3}), slog.AnyValue([]string{"x", "z"}), slog.AnyValue([]string{}), slog.IntValue(2_000_000)}
 	t := &collector.Trace{ID: dendro.TraceID{1}}
 	for i := range n {
-		s := collector.Span{Resource: resources[g.IntN(3)], Scope: &dendro.Scope{}}
+		s := collector.Span{Resource: resources[g.IntN(3)]}
+		s.Scope = &dendro.Scope{}
 		s.SpanID = dendro.SpanID{byte(1 + i)}
 		if g.IntN(10) == 0 && i > 0 {
 			s.SpanID = dendro.SpanID{byte(i)} // as Zipkin's client and server have it

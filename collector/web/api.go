@@ -80,7 +80,7 @@ func batches(t *collector.Trace) []*dendro.Batch {
 		s := &t.Spans[i]
 		b := byOrigin[origin{s.Resource, s.Scope}]
 		if b == nil {
-			b = &dendro.Batch{Resource: s.Resource, Scope: s.Scope}
+			b = &dendro.Batch{Resource: s.Resource}
 			byOrigin[origin{s.Resource, s.Scope}] = b
 			out = append(out, b)
 		}

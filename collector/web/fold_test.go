@@ -37,7 +37,8 @@ var shop = &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", 
 
 // spanBelow returns a span below another one. It has an attribute if key is not "".
 func spanBelow(parent, id int, name string, from, to int64, key, value string) collector.Span {
-	s := collector.Span{Resource: shop, Scope: &dendro.Scope{}}
+	s := collector.Span{Resource: shop}
+	s.Scope = &dendro.Scope{}
 	s.TraceID, s.SpanID, s.ParentID = dendro.TraceID{1}, dendro.SpanID{7: byte(id)}, dendro.SpanID{7: byte(parent)}
 	s.Name, s.Kind, s.Start, s.End = name, dendro.KindClient, from, to
 	if key != "" {

@@ -94,7 +94,8 @@ const base = int64(1_700_000_000_000_000_000)
 
 // span returns a span. Ids are small numbers. Times are milliseconds after base.
 func span(trace, id, parent byte, service, name string, from, to int64) collector.Span {
-	s := collector.Span{Resource: resource(service), Scope: &dendro.Scope{Name: "test"}}
+	s := collector.Span{Resource: resource(service)}
+	s.Scope = &dendro.Scope{Name: "test"}
 	s.TraceID, s.SpanID, s.ParentID = dendro.TraceID{15: trace}, dendro.SpanID{7: id}, dendro.SpanID{7: parent}
 	s.Name, s.Start, s.End = name, base+from*1e6, base+to*1e6
 	return s

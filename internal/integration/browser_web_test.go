@@ -163,9 +163,12 @@ const (
 // send stores spans of a service. They need ids, names and times in milliseconds.
 func send(t *testing.T, store collector.Store, service string, spans ...*dendro.SpanData) {
 	t.Helper()
+	scope := &dendro.Scope{Name: "test"}
+	for _, s := range spans {
+		s.Scope = scope
+	}
 	testkit.NoError(t, store.Collect(&dendro.Batch{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service)}},
-		Scope:    &dendro.Scope{Name: "test"},
 		Spans:    spans,
 	}))
 }

@@ -89,15 +89,16 @@ func list(values ...*commonpb.AnyValue) *commonpb.AnyValue {
 func TestSendsToOTel(t *testing.T) {
 	state, err := dendro.ParseTraceState("vendor=1,other=2")
 	testkit.NoError(t, err)
+	scope := &dendro.Scope{Name: "library", Version: "1.2.3", SchemaURL: "https://example.com/scope", Attributes: []slog.Attr{slog.Bool("on", true)}}
 	batch := &dendro.Batch{
 		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}, SchemaURL: "https://example.com/resource"},
-		Scope:    &dendro.Scope{Name: "library", Version: "1.2.3", SchemaURL: "https://example.com/scope", Attributes: []slog.Attr{slog.Bool("on", true)}},
 		Spans: []*dendro.SpanData{{
 			SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1, 15: 16}, SpanID: dendro.SpanID{1, 7: 8}, Flags: dendro.FlagSampled | dendro.FlagRandom, State: state},
 			ParentID:    dendro.SpanID{2},
 			Remote:      true,
 			Kind:        dendro.KindServer,
 			Name:        "GET /ünï",
+			Scope:       scope,
 			Start:       1_700_000_000_000_000_001, End: 1_700_000_001_000_000_002,
 			Attributes: []slog.Attr{
 				slog.String("string", "x"), slog.String("empty", ""), slog.Int64("int", -7), slog.Float64("float", 0.5), slog.Bool("false", false),
@@ -117,7 +118,7 @@ func TestSendsToOTel(t *testing.T) {
 		}, {
 			SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1, 15: 16}, SpanID: dendro.SpanID{9}, Flags: dendro.FlagSampled},
 			ParentID:    dendro.SpanID{1, 7: 8},
-			Name:        "child", Start: 1, End: 2, Kind: dendro.KindInternal, Status: dendro.Status{Code: dendro.StatusOK},
+			Name:        "child", Scope: scope, Start: 1, End: 2, Kind: dendro.KindInternal, Status: dendro.Status{Code: dendro.StatusOK},
 		}},
 	}
 	want := &coltracepb.ExportTraceServiceRequest{ResourceSpans: []*tracepb.ResourceSpans{{

@@ -59,11 +59,13 @@ func otlpBatches() []*dendro.Batch {
 		DroppedLinks: 5,
 		Status:       dendro.Status{Code: dendro.StatusError, Message: "failed"},
 	}
-	small := &dendro.SpanData{SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1}, SpanID: dendro.SpanID{1}}}
+	full.Scope = &dendro.Scope{Name: "lib", Version: "1", Attributes: []slog.Attr{slog.Int("a", 1)}, SchemaURL: "https://example.com/scope"}
+	small := func(sc *dendro.Scope) *dendro.SpanData {
+		return &dendro.SpanData{SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1}, SpanID: dendro.SpanID{1}}, Scope: sc}
+	}
 	return []*dendro.Batch{
-		{Resource: resource, Scope: &dendro.Scope{Name: "lib", Version: "1", Attributes: []slog.Attr{slog.Int("a", 1)}, SchemaURL: "https://example.com/scope"}, Spans: []*dendro.SpanData{full, small}},
-		{Resource: resource, Scope: &dendro.Scope{Name: "other"}, Spans: []*dendro.SpanData{small}},
-		{Resource: &dendro.Resource{}, Scope: &dendro.Scope{}, Spans: []*dendro.SpanData{small}},
+		{Resource: resource, Spans: []*dendro.SpanData{full, small(full.Scope), small(&dendro.Scope{Name: "other"})}},
+		{Resource: &dendro.Resource{}, Spans: []*dendro.SpanData{small(&dendro.Scope{})}},
 	}
 }
 
@@ -167,8 +169,9 @@ func TestOTLPProtobuf(t *testing.T) {
 	testkit.NoError(t, err)
 	batches, err := otlp.DecodeTraces(data)
 	testkit.NoError(t, err)
-	testkit.Equal(t, "batches", len(batches), 3)
-	testkit.Equal(t, "the resource is shared", batches[0].Resource == batches[1].Resource && batches[1].Resource != batches[2].Resource, true)
+	testkit.Equal(t, "batches", len(batches), 2)
+	spans := batches[0].Spans
+	testkit.Equal(t, "the scope is shared", spans[0].Scope == spans[1].Scope && spans[1].Scope != spans[2].Scope, true)
 	testkit.Equal(t, "duration", batches[0].Spans[0].Events[0].Duration, time.Second)
 	protoEqual(t, "what dendro decodes", unmarshalRequest(t, otlp.AppendTraces(nil, batches...)), otlpRequest())
 }

@@ -58,6 +58,10 @@ type Decoder struct {
 	wholeAt int
 	copied  *byte                 // the segment that copies belongs to
 	copies  [copiedTexts]textCopy // of texts, by their offsets
+
+	resources map[string]*dendro.Resource // that were read, by their encoding
+	scopes    map[string]*dendro.Scope
+	scope     *dendro.Scope // of the open block
 }
 
 // copiedTexts is the size of the cache of copies, a power of two.
@@ -73,16 +77,13 @@ func (d *Decoder) use(segment []byte, at, end int) {
 	d.data, d.at, d.end, d.Failed, d.whole = segment, at, end, false, ""
 }
 
-// Use makes d read data, which is an encoded resource or scope.
-func (d *Decoder) Use(data []byte) { d.use(data, 0, len(data)) }
-
 // Forget must be called before a segment is read whose memory was that of another one.
 func (d *Decoder) Forget() { d.copied = nil }
 
 // CopyAll copies the rest of the block at once, for callers that read all of it.
 func (d *Decoder) CopyAll() { d.whole, d.wholeAt = string(d.data[d.at:d.end]), d.at }
 
-// Open reads the footer of b and moves to its resource.
+// Open reads the footer of b. To read its spans, read or skip its origin next.
 func (d *Decoder) Open(b Block) (f Footer) {
 	d.use(b.Segment, b.At, len(b.Segment))
 	prefix := d.take(prefixBytes)
@@ -212,8 +213,8 @@ func (d *Decoder) placeOf(n uint64) (start, end int) {
 // text reads a text and returns a copy of it.
 func (d *Decoder) text() string { return d.copy(d.place()) }
 
-// Raw reads a text and returns its bytes in the segment.
-func (d *Decoder) Raw() []byte {
+// raw reads a text and returns its bytes in the segment.
+func (d *Decoder) raw() []byte {
 	start, end := d.place()
 	return d.data[start:end]
 }
@@ -290,11 +291,12 @@ func (d *Decoder) Next(h *Head) {
 	h.name.start, h.name.end = d.place()
 }
 
-// Span sets the fields of s, span i with head h, that are in the head. It leaves TraceID.
+// Span sets the fields of s, span i with head h, that are in the head, and the scope of the
+// block. It leaves TraceID.
 func (d *Decoder) Span(i int, h *Head, s *dendro.SpanData) {
 	s.SpanID, s.Flags = d.ID(i), h.Flags
 	s.ParentID, s.Remote, s.RemoteUnknown, s.Kind, s.Name = h.Parent, h.Remote, h.RemoteUnknown, h.Kind, d.Name(h)
-	s.Start, s.End, s.Status.Code = h.Start, h.End, h.Code
+	s.Start, s.End, s.Status.Code, s.Scope = h.Start, h.End, h.Code, d.scope
 }
 
 // Rest reads the rest of a span with head h into s.
@@ -306,6 +308,7 @@ func (d *Decoder) Rest(h *Head, s *dendro.SpanData) {
 // Details reads what few spans have into s. The attributes must have been read.
 func (d *Decoder) Details(h *Head, s *dendro.SpanData) {
 	if h.Extra {
+		d.ownScope(s)
 		d.extra(s)
 	}
 }
@@ -313,7 +316,10 @@ func (d *Decoder) Details(h *Head, s *dendro.SpanData) {
 // Skip skips the rest of a span after its head h.
 func (d *Decoder) Skip(h *Head) {
 	d.SkipAttrs()
-	d.SkipDetails(h)
+	if h.Extra {
+		d.place()
+		d.skipExtra()
+	}
 }
 
 // SkipAttrs skips the attributes of a span.
@@ -344,10 +350,19 @@ func (d *Decoder) skipValue() {
 	d.other(n >> tagBits)
 }
 
-// SkipDetails skips what few spans have. The attributes must have been read.
-func (d *Decoder) SkipDetails(h *Head) {
+// SkipDetails skips what few spans have, except for the scope, which it reads into s. The
+// attributes must have been read.
+func (d *Decoder) SkipDetails(h *Head, s *dendro.SpanData) {
 	if h.Extra {
+		d.ownScope(s)
 		d.skipExtra()
+	}
+}
+
+// ownScope reads the scope of a span into s, if it is not that of the block.
+func (d *Decoder) ownScope(s *dendro.SpanData) {
+	if data := d.raw(); len(data) > 0 {
+		s.Scope = d.scopeOf(data)
 	}
 }
 
@@ -505,7 +520,7 @@ func elements[T any](d *Decoder, size int, read func() T) []T {
 	return out
 }
 
-// extra reads the extra part of a span into s.
+// extra reads the extra part of a span after its scope into s.
 func (d *Decoder) extra(s *dendro.SpanData) {
 	s.State = d.state()
 	s.Status.Message = d.text()

@@ -28,8 +28,9 @@ import (
 //	attrs   = count << 1, count * (key, value)
 //	like    = offset of earlier attrs with the same keys in this segment << 1 | 1,
 //	          a bit for each value that is the same, the values that differ
-//	extra   = what few spans have: tracestate, status message, numbers of dropped
-//	          attributes, events and links, events, links
+//	extra   = what few spans have: scope, or an empty text if it is that of the block,
+//	          tracestate, status message, numbers of dropped attributes, events and links,
+//	          events, links
 //	footer  = n, n * span id (8), number of errors, earliest start (relative to base),
 //	          latest end (relative to that start), and if the block continues a trace:
 //	          position of the block before (8), and the number of blocks, bytes and
@@ -40,7 +41,7 @@ import (
 // of the bytes that follow, 1 if it is the offset of an earlier text in the same
 // segment. A value is a text, or has tag 2 for an integer, or tag 3 for one of the
 // kinds from valueNil on. A resource and a scope are each a text that contains attrs
-// and further texts.
+// and further texts. The scope of a block is that of its first span.
 
 // Tags: the low two bits of a text or a value.
 const (
@@ -115,6 +116,9 @@ type Encoder struct {
 	filter Filter                  // names and attributes in the segment
 	ids    [MaxSpans]dendro.SpanID // of the spans in the block
 	recent *recent                 // if nil, texts and attributes are written in full
+
+	origins [recentOrigins]origin
+	turn    int // the next of origins to replace
 }
 
 // recent remembers texts and attributes of the segment that later ones may refer to.
@@ -166,34 +170,10 @@ func (e *Encoder) Begin(data []byte, number uint32, filter Filter) {
 	*e.recent = recent{}
 }
 
-// Origin is an encoded resource and scope, with their offsets in the segment where
-// they were last written.
-type Origin struct {
-	resourceOf      *dendro.Resource
-	scopeOf         *dendro.Scope
-	resource, scope string
-	segment         uint32
-	resourceAt      int
-	scopeAt         int
-}
-
-// NewOrigin encodes a resource and a scope, which may be nil.
-func NewOrigin(r *dendro.Resource, s *dendro.Scope) Origin {
-	return Origin{resourceOf: r, scopeOf: s, resource: string(appendResource(nil, r)), scope: string(appendScope(nil, s))}
-}
-
-// Of reports whether o is the encoding of r and s.
-func (o *Origin) Of(r *dendro.Resource, s *dendro.Scope) bool {
-	return o.resourceOf == r && o.scopeOf == s && o.resource != ""
-}
-
-// Size returns the number of encoded bytes.
-func (o *Origin) Size() int { return len(o.resource) + len(o.scope) }
-
-// Append appends a block of at most MaxSpans spans of one trace and fills in f. If a
-// span exceeds the limit, Append returns its index and leaves the segment unchanged.
-// Otherwise it returns -1.
-func (e *Encoder) Append(f *Footer, o *Origin, spans []*dendro.SpanData) (tooLarge int) {
+// Append appends a block of at most MaxSpans spans of one trace and fills in f. r may be
+// nil. If a span exceeds the limit, Append returns its index and leaves the segment
+// unchanged. Otherwise it returns -1.
+func (e *Encoder) Append(f *Footer, r *dendro.Resource, spans []*dendro.SpanData) (tooLarge int) {
 	e.full = false
 	for i, s := range spans {
 		e.ids[i] = s.SpanID
@@ -203,14 +183,16 @@ func (e *Encoder) Append(f *Footer, o *Origin, spans []*dendro.SpanData) (tooLar
 	b := append(e.Data, make([]byte, prefixBytes)...)
 	copy(b[start+atTraceID:], first.TraceID[:])
 	binary.LittleEndian.PutUint64(b[start+atBase:], uint64(first.Start))
+	o := e.origin(r, first.Scope)
+	resourceAt, scopeAt := o.resourceAt, o.scopeAt
 	if o.segment == e.Number {
-		b = appendReference(appendReference(b, o.resourceAt), o.scopeAt)
+		b = appendReference(appendReference(b, resourceAt), scopeAt)
 	} else {
-		if o.resourceOf != nil {
-			e.filter.attrs(o.resourceOf.Attributes)
+		if r != nil {
+			e.filter.attrs(r.Attributes)
 		}
-		b, o.resourceAt = e.textAt(b, o.resource)
-		b, o.scopeAt = e.textAt(b, o.scope)
+		b, resourceAt = e.textAt(b, o.resource)
+		b, scopeAt = e.textAt(b, o.scope)
 	}
 	f.base, f.Spans, f.Errors, f.First, f.End = first.Start, len(spans), 0, first.Start, first.End
 	before := first
@@ -219,7 +201,7 @@ func (e *Encoder) Append(f *Footer, o *Origin, spans []*dendro.SpanData) (tooLar
 			f.Errors++
 		}
 		f.First, f.End = min(f.First, s.Start), max(f.End, s.End)
-		b = e.span(b, s, before, len(spans))
+		b = e.span(b, s, before, first.Scope, len(spans))
 		if e.full || len(b) > e.Limit {
 			*e.recent = recent{} // it may refer to what was cut off
 			return i
@@ -231,7 +213,10 @@ func (e *Encoder) Append(f *Footer, o *Origin, spans []*dendro.SpanData) (tooLar
 	b[start+atContinues] = bit(f.Previous != Ref{})
 	binary.LittleEndian.PutUint32(b[start+atSize:], uint32(len(b)-start))
 	binary.LittleEndian.PutUint32(b[start+atFooter:], uint32(footerAt))
-	e.Data, o.segment = b, e.Number
+	e.Data = b
+	if o.of(r, first.Scope) { // the scopes of other spans may have replaced it
+		o.segment, o.resourceAt, o.scopeAt = e.Number, resourceAt, scopeAt
+	}
 	return -1
 }
 
@@ -256,12 +241,12 @@ func (e *Encoder) footer(b []byte, f *Footer, start int) []byte {
 	return b
 }
 
-// span appends s, one of n spans of the block. before is the span before it, or s
-// itself if it is the first.
-func (e *Encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
+// span appends s, one of n spans of a block with the given scope. before is the span before
+// it, or s itself if it is the first.
+func (e *Encoder) span(b []byte, s, before *dendro.SpanData, scope *dendro.Scope, n int) []byte {
 	b = appendVarint(b, s.Start-before.Start)
 	b = appendVarint(b, s.End-s.Start)
-	extra := hasExtra(s)
+	extra := s.Scope != scope || hasExtra(s)
 	bits := bit(extra) * spanExtra
 	bits |= bit(s.Remote)*spanRemote | bit(s.RemoteUnknown)*spanRemoteUnknown
 	if s.Status.Code <= dendro.StatusError {
@@ -282,7 +267,7 @@ func (e *Encoder) span(b []byte, s, before *dendro.SpanData, n int) []byte {
 	b = e.text(b, s.Name)
 	b = e.spanAttrs(b, s)
 	if extra {
-		b = e.extra(b, s)
+		b = e.extra(b, s, scope)
 	}
 	return b
 }
@@ -594,7 +579,12 @@ func hasExtra(s *dendro.SpanData) bool {
 		s.DroppedAttributes|s.DroppedEvents|s.DroppedLinks != 0
 }
 
-func (e *Encoder) extra(b []byte, s *dendro.SpanData) []byte {
+func (e *Encoder) extra(b []byte, s *dendro.SpanData, scope *dendro.Scope) []byte {
+	own := ""
+	if s.Scope != scope {
+		own = e.encoded(s.Scope)
+	}
+	b = e.text(b, own)
 	b = e.text(b, s.State.String())
 	b = e.text(b, s.Status.Message)
 	b = appendUvarint(b, uint64(s.DroppedAttributes))
@@ -620,25 +610,4 @@ func (e *Encoder) extra(b []byte, s *dendro.SpanData) []byte {
 		b = e.attrs(b, l.Attributes)
 	}
 	return b
-}
-
-// appendResource appends the resource of a block. r may be nil.
-func appendResource(b []byte, r *dendro.Resource) []byte {
-	if r == nil {
-		r = &dendro.Resource{}
-	}
-	return appendScope(b, &dendro.Scope{Attributes: r.Attributes, SchemaURL: r.SchemaURL, DroppedAttributes: r.DroppedAttributes})
-}
-
-// appendScope appends the scope of a block. s may be nil.
-func appendScope(b []byte, s *dendro.Scope) []byte {
-	if s == nil {
-		s = &dendro.Scope{}
-	}
-	e := Encoder{Limit: math.MaxInt}
-	b = e.attrs(b, s.Attributes)
-	b = e.text(b, s.Name)
-	b = e.text(b, s.Version)
-	b = e.text(b, s.SchemaURL)
-	return appendUvarint(b, uint64(s.DroppedAttributes))
 }
