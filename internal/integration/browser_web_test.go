@@ -244,13 +244,30 @@ func TestBrowserWalk(t *testing.T) {
 	b.key(kb.Escape)
 	b.wait(`!document.querySelector("dialog").open`)
 
+	// By name, and back to the longest span of a name.
+	b.key("t")
+	b.wait(`document.querySelector(".groups tbody tr")`)
+	testkit.Equal(t, "by self time", eval[[]string](b, `[...document.querySelectorAll(".groups tbody tr")].map(r => r.querySelector(".what button").textContent)`), []string{"POST /orders", "POST /reserve", "orphan", "INSERT orders", "BEGIN"})
+	b.do(chromedp.Click(`.groups thead th:nth-child(3) button`))
+	testkit.Equal(t, "by errors", eval[string](b, `document.querySelector(".groups tbody .what button").textContent`), "INSERT orders")
+	b.do(chromedp.Click(`.groups tbody .what button`))
+	b.wait(panel + `?.querySelector("h2").textContent === "INSERT orders"`)
+	testkit.Equal(t, "the timeline again", eval[string](b, selected), "INSERT orders")
+
+	// To the traces with the same value.
+	b.do(chromedp.Click(`.attributes .find`))
+	b.wait(`document.querySelectorAll(".traces tbody tr").length === 1`)
+	testkit.Equal(t, "query", eval[string](b, `document.querySelector("[name=q]").value`), `{ span."tries" = 2 }`)
+
 	// With a link, also into a folded subtree and to another trace.
 	b.open("/trace/1#span=0000000000000004", panel+`?.querySelector("h2").textContent === "POST /reserve"`)
 	b.do(chromedp.Click(`#row-2 .label`))
 	b.wait(panel + `?.querySelector("h2").textContent === "INSERT orders"`)
-	b.do(chromedp.Click(`.detail .events a`))
+	b.do(chromedp.Click(`.detail .events a:not(.find)`))
 	b.wait(`location.pathname.endsWith("0002") && ` + ready + ` && ` + panel + `?.querySelector("h2").textContent === "send mail"`)
 	b.do(chromedp.Click(`.brand`))
+	b.wait(`document.querySelector("#errors-title")`)
+	b.do(chromedp.Click(`.pages a:nth-child(2)`))
 	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
 }
 

@@ -29,6 +29,7 @@ import { errors, kinds } from "./waterfall.js";
  * @property {number} [droppedAttributes]
  * @property {number} [droppedEvents]
  * @property {number} [droppedLinks]
+ * @property {{spans: number, slower: number}} [rank]
  */
 
 /** Attributes whose value gets lines of its own. */
@@ -105,6 +106,7 @@ function one(s, row, d, select) {
     facts([
       ["Duration", duration(d.duration)],
       ["Self time", duration(s.self[row])],
+      d.rank && ["Compared", slower(d.rank)],
       ["Start", `${offset(start)}, at ${exact(new Date(Number(BigInt(d.start) / 1_000_000n)))}`],
       ["Span id", id(d.spanId)],
       ["Parent", parent >= 0
@@ -113,16 +115,16 @@ function one(s, row, d, select) {
       d.remote && ["Called from", "another process"],
       d.traceState && ["Trace state", el("code", {}, d.traceState)],
     ]),
-    section("Attributes", d.attributes.length, attributes(d.attributes), d.droppedAttributes),
+    section("Attributes", d.attributes.length, attributes(d.attributes, "span"), d.droppedAttributes),
     section("Events", d.events.length, el("ol", { class: "events" }, ...d.events.map((e) => el("li", {},
       el("h4", {}, el("span", { class: "at" }, offset(e.offset)), " ", el("b", {}, e.name || "unnamed event"), e.duration > 0 && ` for ${duration(e.duration)}`),
-      e.attributes.length > 0 && attributes(e.attributes),
+      e.attributes.length > 0 && attributes(e.attributes, "event"),
       dropped(e.droppedAttributes)))), d.droppedEvents),
     section("Links", d.links.length, el("ol", { class: "events" }, ...d.links.map((l) => el("li", {},
       el("a", { href: `${l.traceId}#span=${l.spanId}` }, l.traceId === d.traceId ? `span ${l.spanId} of this trace` : `trace ${l.traceId}`),
-      l.attributes.length > 0 && attributes(l.attributes),
+      l.attributes.length > 0 && attributes(l.attributes, "link"),
       dropped(l.droppedAttributes)))), d.droppedLinks),
-    section("Resource", d.resource.length, attributes(d.resource)),
+    section("Resource", d.resource.length, attributes(d.resource, "resource")),
     section("Scope", d.scope.name ? 1 : 0, attributes([
       { key: "name", type: "string", value: d.scope.name },
       ...(d.scope.version ? [{ key: "version", type: "string", value: d.scope.version }] : []),
@@ -164,14 +166,41 @@ function key(text) {
   return text.split(/(?<=[._])/).flatMap((part) => [part, el("wbr")]);
 }
 
-/** @param {Attribute[]} list */
-function attributes(list) {
+/**
+ * Says how a span compares with others of its operation.
+ * @param {{spans: number, slower: number}} rank
+ */
+function slower(rank) {
+  const share = 100 * rank.slower;
+  const percent = share > 99 ? share.toFixed(1) : share.toFixed(0);
+  return `slower than ${percent} % of ${Math.round(rank.spans)} in the hour before`;
+}
+
+/**
+ * Returns the query for spans with an attribute, or "" if there is none.
+ * @param {string} scope
+ * @param {Attribute} a
+ */
+function queryFor(scope, a) {
+  const value = a.type === "string" ? JSON.stringify(a.value) : ["int", "bool"].includes(a.type) ? a.value : "";
+  return value === "" ? "" : `{ ${scope}.${JSON.stringify(a.key)} = ${value} }`;
+}
+
+/**
+ * @param {Attribute[]} list
+ * @param {string} [scope] of queries for the values
+ */
+function attributes(list, scope) {
+  const find = (/** @type {Attribute} */ a) => {
+    const query = scope ? queryFor(scope, a) : "";
+    return query !== "" && el("a", { class: "find", href: `../?q=${encodeURIComponent(query)}`, title: "Traces with this value" }, "find");
+  };
   const block = (/** @type {Attribute} */ a) => blocks.has(a.key) || a.value.includes("\n");
   return el("div", { class: "attributes" },
     el("table", {}, el("tbody", {}, ...list.filter((a) => !block(a)).map((a) => el("tr", {},
       el("th", { scope: "row" }, ...key(a.key)),
-      el("td", { class: a.type }, a.value === "" ? el("i", {}, "empty") : a.value))))),
+      el("td", { class: a.type }, a.value === "" ? el("i", {}, "empty") : a.value, find(a)))))),
     ...list.filter(block).map((a) => el("figure", {},
-      el("figcaption", {}, a.key, " ", copyButton(() => a.value)),
+      el("figcaption", {}, a.key, " ", copyButton(() => a.value), " ", find(a)),
       el("pre", {}, el("code", {}, a.value)))));
 }

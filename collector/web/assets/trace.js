@@ -2,6 +2,7 @@
 import { copy, el } from "./dom.js";
 import { detail, foldDetail } from "./detail.js";
 import { exact } from "./format.js";
+import { table } from "./table.js";
 import { Waterfall } from "./waterfall.js";
 
 /** @typedef {import("./waterfall.js").Skeleton} Skeleton */
@@ -32,6 +33,7 @@ const help = el("dialog", { class: "help", "aria-label": "Keys" },
     ["Home End", "first, last row"],
     ["Enter", "details of the span"],
     ["e", "next error"],
+    ["t", "timeline or spans by name"],
     ["Esc", "close the details"],
     ["?", "this help"],
   ].flatMap(([keys, what]) => [el("dt", {}, ...keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what)])),
@@ -56,8 +58,23 @@ async function start() {
   const panel = el("aside", { class: "detail", "aria-label": "Span", tabindex: "-1" });
   panel.hidden = true;
   const waterfall = new Waterfall(skeleton, { open, close });
-  main.replaceChildren(waterfall.element, panel);
-  waterfall.render();
+  /** @type {HTMLElement | undefined} */
+  let groups;
+  /** @param {boolean} byName */
+  const view = (byName) => {
+    groups ??= table(skeleton, (row) => { view(false); select(row); });
+    main.replaceChildren(byName ? groups : waterfall.element, panel);
+    for (const [tab, on] of /** @type {const} */ ([[timeline, !byName], [names, byName]])) tab.setAttribute("aria-pressed", String(on));
+    if (byName) groups.focus();
+    else {
+      waterfall.render();
+      waterfall.focus();
+    }
+  };
+  const timeline = el("button", { type: "button", click: () => view(false) }, "Timeline");
+  const names = el("button", { type: "button", click: () => view(true) }, "By name");
+  document.querySelector(".raw")?.prepend(el("span", { class: "views", role: "group", "aria-label": "View" }, timeline, names));
+  view(false);
 
   let asked = 0; // the latest question, so that a late answer is not shown
 
@@ -109,6 +126,7 @@ async function start() {
   document.addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || /** @type {HTMLDialogElement} */ (help).open) return;
     if (e.key === "?") showHelp();
+    else if (e.key === "t") view(timeline.getAttribute("aria-pressed") === "true");
     else if (e.key === "Escape" && close()) waterfall.focus();
     else return;
     e.preventDefault();
