@@ -67,6 +67,8 @@ type listPage struct {
 	Services []string
 	Traces   []traceql.Result
 	Longest  time.Duration
+	Scatter  *scatter
+	Facets   []facet
 	Now      time.Time
 	Wrong    *wrong // the query, if it cannot be parsed
 }
@@ -119,6 +121,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	for _, t := range p.Traces {
 		p.Longest = max(p.Longest, t.Duration)
 	}
+	p.Scatter, p.Facets = newScatter(p.Traces), facetsOf(p.Traces, form)
 	p.Services = h.services(r.Context())
 	render(w, status, "list.html", p)
 }

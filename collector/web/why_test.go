@@ -17,6 +17,7 @@ var shopResource = &dendro.Resource{Attributes: []slog.Attr{slog.String("service
 // tested returns a span of shop. Times are in milliseconds.
 func tested(id, parent int, name string, from, to int64, attrs ...slog.Attr) collector.Span {
 	s := collector.Span{Resource: shopResource}
+	s.Scope = &dendro.Scope{}
 	s.TraceID, s.SpanID, s.ParentID = dendro.TraceID{1}, dendro.SpanID{7: byte(id)}, dendro.SpanID{7: byte(parent)}
 	s.Name, s.Start, s.End, s.Attributes = name, from*1e6, to*1e6, attrs
 	return s

@@ -1,4 +1,5 @@
 // @ts-check
+import { brush, brushing } from "./brush.js";
 import { again, tell } from "./refresh.js";
 
 const period = 2000; // milliseconds between two looks
@@ -11,7 +12,7 @@ const remembered = "dendro.live";
  * @param {Document} next
  */
 function update(next) {
-  for (const id of ["results", "strip"]) {
+  for (const id of ["about", "results", "strip"]) {
     const have = document.getElementById(id);
     const want = next.getElementById(id);
     if (!have || !want) continue;
@@ -19,8 +20,9 @@ function update(next) {
     const rows = want.querySelector("tbody");
     if (body && rows) {
       merge(body, rows);
-    } else if (have.textContent !== want.textContent) {
+    } else if (have.innerHTML !== want.innerHTML && !(id === "about" && (brushing || have.matches(":hover, :focus-within")))) {
       have.replaceChildren(...want.childNodes);
+      if (id === "about") zoom();
     }
   }
   tell();
@@ -54,6 +56,23 @@ function merge(body, want) {
     else body.insertBefore(keep, at);
   }
   for (const row of known.values()) row.remove();
+}
+
+/** Lets the reader drag over a part of the scatter, to see only its traces. */
+function zoom() {
+  const drawing = document.getElementById("scatter");
+  if (!drawing) return;
+  const { start, end, least, most } = drawing.dataset;
+  const [t0, t1] = [Number(start) / 1e9, Number(end) / 1e9];
+  brush(drawing, ([x0, y0], [x1, y1]) => {
+    const to = new URLSearchParams(location.search);
+    const took = (/** @type {number} */ y) => Math.round(10 ** (Number(most) - y * (Number(most) - Number(least))));
+    to.set("start", String(Math.floor(t0 + x0 * (t1 - t0))));
+    to.set("end", String(Math.floor(t0 + x1 * (t1 - t0))));
+    to.set("minDuration", `${took(y1)}ns`);
+    to.set("maxDuration", `${took(y0)}ns`);
+    location.search = String(to);
+  });
 }
 
 let timer = 0;
@@ -99,6 +118,7 @@ function wasOn() {
 }
 
 tell();
+zoom();
 setInterval(tell, 1000);
 live.hidden = false;
 live.addEventListener("click", () => turn(live.getAttribute("aria-checked") !== "true"));

@@ -1,0 +1,137 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/traceql"
+)
+
+// scatter shows when the traces of a list began and how long they took, on a logarithmic scale.
+type scatter struct {
+	Points   []dot
+	Ticks    []tick
+	From, To time.Time
+	// For the script, to turn places into conditions.
+	Start, End  int64   // Unix nanoseconds
+	Least, Most float64 // logarithms to base 10 of nanoseconds
+}
+
+// dot is a trace. X and Y are percent of the size.
+type dot struct {
+	X, Y    string
+	TraceID dendro.TraceID
+	Colour  int
+	Failed  bool
+	Title   string
+}
+
+// leastDots is the number of traces below which a scatter shows nothing that the list does not.
+const leastDots = 3
+
+// newScatter returns nil if there are too few traces.
+func newScatter(traces []traceql.Result) *scatter {
+	if len(traces) < leastDots {
+		return nil
+	}
+	s := &scatter{Start: math.MaxInt64, End: math.MinInt64, Least: math.MaxFloat64}
+	took := func(t *traceql.Result) float64 { return math.Log10(float64(max(t.Duration, 1))) }
+	for i := range traces {
+		t := &traces[i]
+		s.Start, s.End = min(s.Start, t.Start), max(s.End, t.Start)
+		s.Least, s.Most = min(s.Least, took(t)), max(s.Most, took(t))
+	}
+	s.Least, s.Most = s.Least-.1, s.Most+.1
+	s.From, s.To = time.Unix(0, s.Start), time.Unix(0, s.End)
+	for i := range traces {
+		t := &traces[i]
+		s.Points = append(s.Points, dot{
+			X: formatPercent(float64(t.Start-s.Start), float64(s.End-s.Start)), Y: formatPercent(s.Most-took(t), s.Most-s.Least),
+			TraceID: t.TraceID, Colour: colourOf(t.RootService), Failed: t.Errors > 0,
+			Title: fmt.Sprintf("%s %s, %s", t.RootService, cmp.Or(t.RootName, "unnamed span"), formatDuration(t.Duration)),
+		})
+	}
+	for d := time.Microsecond; d <= time.Hour; d *= 10 {
+		if y := math.Log10(float64(d)); y > s.Least && y < s.Most {
+			s.Ticks = append(s.Ticks, tick{d.String(), formatPercent(s.Most-y, s.Most-s.Least)})
+		}
+	}
+	return s
+}
+
+func formatPercent(part, whole float64) string {
+	if whole <= 0 {
+		return "50%"
+	}
+	return strconv.FormatFloat(100*part/whole, 'f', 2, 64) + "%"
+}
+
+// facet is a property of the traces of a list, with links that add it to the conditions.
+type facet struct {
+	Title  string
+	Values []facetValue
+}
+
+type facetValue struct {
+	Text   string
+	Query  string
+	Count  int
+	Colour int // of a service, or -1
+}
+
+const maxFacetValues = 8
+
+// facetsOf returns the services and operations that traces have. What is in form already
+// is left out.
+func facetsOf(traces []traceql.Result, form url.Values) (out []facet) {
+	services, names := map[string]int{}, map[string]int{}
+	errors := 0
+	for i := range traces {
+		for _, s := range traces[i].Services {
+			services[s.Service]++
+		}
+		names[traces[i].RootName]++
+		if traces[i].Errors > 0 {
+			errors++
+		}
+	}
+	with := func(key, value string) string {
+		q := url.Values{}
+		for k, v := range form {
+			q[k] = v
+		}
+		q.Set(key, value)
+		return "?" + q.Encode()
+	}
+	add := func(title, key string, counts map[string]int) {
+		if form.Get(key) != "" || len(counts) < 2 {
+			return
+		}
+		f := facet{Title: title}
+		for value, n := range counts {
+			if value == "" {
+				continue
+			}
+			v := facetValue{value, with(key, value), n, -1}
+			if key == "service" {
+				v.Colour = colourOf(value)
+			}
+			f.Values = append(f.Values, v)
+		}
+		slices.SortFunc(f.Values, func(a, b facetValue) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text)) })
+		f.Values = f.Values[:min(len(f.Values), maxFacetValues)]
+		out = append(out, f)
+	}
+	add("Services", "service", services)
+	add("Operations", "name", names)
+	if errors > 0 && errors < len(traces) && form.Get("error") == "" {
+		out = append(out, facet{"Status", []facetValue{{"with errors", with("error", "true"), errors, -1}}})
+	}
+	return out
+}
