@@ -47,7 +47,7 @@ func BucketOf(d time.Duration) int {
 	return octave*BucketsPerOctave + i
 }
 
-// BucketBound returns the longest duration in bucket i.
+// BucketBound returns the longest duration in bucket i, rounded down to nanoseconds.
 func BucketBound(i int) time.Duration {
 	if i >= MaxBucket {
 		return math.MaxInt64
@@ -125,12 +125,17 @@ func (h *Histogram) Count() (n float64) {
 	return n
 }
 
-// Sum returns about the sum of all durations, with a relative error of at most 4.4 %.
-func (h *Histogram) Sum() (sum time.Duration) {
+// Sum returns about the sum of all durations, with a relative error of at most 4.4 %, or the
+// largest duration if that is less.
+func (h *Histogram) Sum() time.Duration {
+	sum := 0.0
 	for i, n := range h.Buckets() {
-		sum += time.Duration(n * float64(bucketMiddle(i)))
+		sum += n * float64(bucketMiddle(i))
 	}
-	return sum
+	if sum >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return time.Duration(sum)
 }
 
 // Quantile returns the duration that the share q of all durations does not exceed, from 0 to 1,

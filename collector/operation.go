@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -29,18 +30,25 @@ type OperationScan struct {
 	// Start and End bound the minutes: Start is rounded down to a minute, End up.
 	Start, End time.Time
 	// Step is the length of a point, rounded up to minutes. If it is zero, there are no
-	// points.
+	// points. There are at most MaxPoints.
 	Step time.Duration
 	// Service and Name select the operations that have them, if they are not empty. Edges
 	// have the service at one end and ignore the name.
 	Service, Name string
 }
 
+// MaxPoints bounds the number of points of an operation.
+const MaxPoints = 20_000
+
+// ErrTooManyPoints is returned for a scan of more than MaxPoints points.
+var ErrTooManyPoints = fmt.Errorf("more than %d points: choose a longer step", MaxPoints)
+
 // Points returns the start of the first point, the step and the number of points. The last
 // point may go beyond End.
 func (s OperationScan) Points() (first time.Time, step time.Duration, n int) {
 	start, end := s.Minutes()
-	step = (max(s.Step, 0) + time.Minute - 1).Truncate(time.Minute)
+	const longest = 1 << 24 * time.Minute
+	step = (min(max(s.Step, 0), longest) + time.Minute - 1).Truncate(time.Minute)
 	if step > 0 && end > start {
 		minutes := int64(step / time.Minute)
 		n = int((end - start + minutes - 1) / minutes)

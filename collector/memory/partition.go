@@ -107,15 +107,15 @@ var idSeed = maphash.MakeSeed()
 func hashOf(id dendro.TraceID) uint64 { return maphash.Comparable(idSeed, id) }
 
 // add stores spans of one trace and evicts what exceeds the bounds. If none of the
-// spans can ever be held, it returns false and does not count them.
+// spans can ever be held, it returns false, and they are only part of the counts of operations.
 func (p *partition) add(b *dendro.Batch, hash uint64, spans []*dendro.SpanData) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	tooLarge, held := 0, false
-	isNew := p.begins(spans)
+	isNew := p.begins(spans) && b.Fresh
 	for len(spans) > 0 {
 		n := min(len(spans), block.MaxSpans)
-		large, found := p.addBlock(b, hash, spans[:n:n], isNew)
+		large, found := p.addBlock(b, hash, spans[:n:n], isNew, true)
 		tooLarge += large
 		held = held || found
 		spans = spans[n:]
@@ -135,8 +135,8 @@ func (p *partition) refuse(n int) {
 
 // addBlock stores at most block.MaxSpans spans. It returns how many of them are too
 // large and whether the trace is held. isNew means that the trace is not held yet, as
-// far as begins can tell.
-func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.SpanData, isNew bool) (tooLarge int, held bool) {
+// far as begins can tell. count says whether the spans were not counted before.
+func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.SpanData, isNew, count bool) (tooLarge int, held bool) {
 	id := spans[0].TraceID
 	p.makeRoom()
 	var t *table // where the trace is, or where it can be inserted
@@ -169,12 +169,14 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 			break
 		}
 		if isNew {
-			return p.addBlock(batch, hash, given, false)
+			return p.addBlock(batch, hash, given, false, count)
 		}
 		spans = slices.Delete(slices.Clone(spans), i, i+1)
 		tooLarge++
 	}
-	p.operations.Count(batch.Resource, arrived)
+	if count {
+		p.operations.Count(batch.Resource, arrived)
+	}
 	p.stats.Duplicates += uint64(len(given) - len(arrived))
 	if len(spans) == 0 {
 		return tooLarge, held

@@ -121,7 +121,7 @@ func TestSpanOfTheFuture(t *testing.T) {
 	m := New(Options{MaxBytes: 1 << 20})
 	give := func(trace byte, s dendro.SpanData) {
 		s.TraceID, s.SpanID = dendro.TraceID{trace}, dendro.SpanID{1}
-		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{&s}}))
+		testkit.NoError(t, m.Collect(&dendro.Batch{Spans: []*dendro.SpanData{&s}, Fresh: true}))
 	}
 	give(1, dendro.SpanData{ParentID: dendro.SpanID{9}, End: math.MaxInt64})
 	give(2, dendro.SpanData{Start: time.Now().Add(time.Second).UnixNano()})

@@ -96,7 +96,6 @@ func (p *partition) join(n pending) {
 	for i := range got.Spans {
 		b.Spans = append(b.Spans, &got.Spans[i].SpanData)
 	}
-	p.operations.Uncount(b.Resource, b.Spans)
-	tooLarge, _ := p.addBlock(&b, n.hash, b.Spans, false)
+	tooLarge, _ := p.addBlock(&b, n.hash, b.Spans, false, false)
 	p.refuse(tooLarge)
 }

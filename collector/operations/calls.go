@@ -28,7 +28,8 @@ type calls struct {
 	oldest   int
 	waiting  int // from oldest on
 	max      int
-	services map[edge]string // that answered calls of peers
+	texts    int             // bytes of the texts of waiting calls
+	services map[edge]string // that answered calls of peers; "" if several did
 	names    map[string]string
 	buffer   []byte
 }
@@ -51,8 +52,13 @@ type call struct {
 }
 
 const (
-	callBytes = 176 // with its place in the map
-	maxNames  = 1024
+	// callBytes is the size of a call with its place in the map and its texts, of which
+	// there may be textBytes for each call on average.
+	callBytes = 176 + textBytes
+	textBytes = 64
+	// maxNames bounds the maps of names, and namesBytes their size.
+	maxNames   = 256
+	namesBytes = 64 << 10
 )
 
 func (cs *calls) init(most int) {
@@ -101,9 +107,10 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 		}
 		c.client, c.failed = true, c.failed || failed
 		c.caller, c.peer, c.minute, c.duration, c.weight = sh.service, peer, at, s.Duration(), weight
+		sh.calls.texts += len(c.caller) + len(c.peer.Name)
 		sh.pair(c)
 	case dendro.KindServer:
-		if !s.ParentID.IsValid() || !s.Remote && !s.RemoteUnknown {
+		if !s.ParentID.IsValid() {
 			return
 		}
 		c := sh.meet(spanKey{s.TraceID, s.ParentID})
@@ -112,6 +119,7 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 		}
 		c.server, c.failed = true, c.failed || failed
 		c.callee = sh.service
+		sh.calls.texts += len(c.callee)
 		sh.pair(c)
 	}
 }
@@ -122,23 +130,43 @@ func (sh *Shard) meet(key spanKey) *call {
 	if cs.ring == nil {
 		cs.ring = make([]call, cs.max)
 		cs.byKey = make(map[uint64]int, cs.max)
-		sh.table.used.Add(int64(cs.max) * callBytes)
+		sh.table.others.Add(int64(cs.max)*callBytes + namesBytes)
 	}
 	hash := key.hash()
 	if at, found := cs.byKey[hash]; found {
 		return &cs.ring[at]
 	}
 	now := sh.table.now().UnixNano()
-	for n := 0; cs.waiting == cs.max || n < 2 && cs.waiting > 0 && now-cs.ring[cs.oldest].arrived > int64(maxWait); n++ {
-		sh.leave(&cs.ring[cs.oldest])
-		cs.oldest = (cs.oldest + 1) % cs.max
-		cs.waiting--
+	for cs.waiting == cs.max || cs.waiting > 0 && cs.texts > cs.max*textBytes {
+		sh.leaveOldest()
+	}
+	for n := 0; n < 2 && cs.due(now); n++ { // twice as many leave as come
+		sh.leaveOldest()
 	}
 	at := (cs.oldest + cs.waiting) % cs.max
 	cs.waiting++
 	cs.byKey[hash] = at
 	cs.ring[at] = call{key: hash, arrived: now}
 	return &cs.ring[at]
+}
+
+// due reports whether the oldest call has waited for long enough.
+func (cs *calls) due(now int64) bool {
+	return cs.waiting > 0 && now-cs.ring[cs.oldest].arrived > int64(maxWait)
+}
+
+// expire forgets all calls that have waited for long enough.
+func (sh *Shard) expire(now int64) {
+	for sh.calls.due(now) {
+		sh.leaveOldest()
+	}
+}
+
+func (sh *Shard) leaveOldest() {
+	cs := &sh.calls
+	sh.leave(&cs.ring[cs.oldest])
+	cs.oldest = (cs.oldest + 1) % cs.max
+	cs.waiting--
 }
 
 // pair counts c if both sides have arrived.
@@ -150,7 +178,12 @@ func (sh *Shard) pair(c *call) {
 		if len(sh.calls.services) >= maxNames {
 			clear(sh.calls.services)
 		}
-		sh.calls.services[edge{service(c.caller), c.peer}] = c.callee
+		e := edge{service(c.caller), c.peer}
+		if before, known := sh.calls.services[e]; !known {
+			sh.calls.services[e] = c.callee
+		} else if before != c.callee {
+			sh.calls.services[e] = "" // a gateway
+		}
 	}
 	sh.edge(edge{service(c.caller), service(c.callee)}, c.minute, c.duration, c.failed, c.weight)
 }
@@ -158,6 +191,7 @@ func (sh *Shard) pair(c *call) {
 // leave forgets c.
 func (sh *Shard) leave(c *call) {
 	delete(sh.calls.byKey, c.key)
+	sh.calls.texts -= len(c.caller) + len(c.peer.Name) + len(c.callee)
 	if !c.client || c.server || c.peer.Name == "" {
 		return
 	}
@@ -269,6 +303,5 @@ func text(a *slog.Attr) string {
 	if a.Value.Kind() != slog.KindString {
 		return ""
 	}
-	s := a.Value.String()
-	return s[:min(len(s), maxText)]
+	return shortened(a.Value.String())
 }

@@ -19,8 +19,9 @@ import (
 // Options configures a [Table]. The zero value is ready to use.
 type Options struct {
 	// MaxBytes bounds the memory of the table, in bytes. If it is zero, the bound is 16 MiB,
-	// which holds a day of 200 busy operations. Less than 256 KiB means 256 KiB. When all
-	// is in use, the oldest hours are merged to points of five minutes, and then dropped.
+	// which holds a day of 200 busy operations. Less than 256 KiB means 256 KiB. At least
+	// half of it is for hours that are over. When that is in use, the oldest of them are
+	// merged to points of five minutes, and then dropped.
 	MaxBytes int64
 	// Shards is the number of shards. If it is zero, there is one.
 	Shards int
@@ -32,8 +33,11 @@ const (
 	// bytesPerSeries determines how many operations, and how many edges, are kept apart.
 	bytesPerSeries = 16 << 10
 	// waitingShare determines what part of the memory holds spans that wait for the other
-	// side of a call.
+	// side of a call, and cellShare what part holds minutes that are not sealed.
 	waitingShare = 8
+	cellShare    = 8
+	// maxWeight bounds for how many spans one counts, because the sender says so.
+	maxWeight = 1 << 20
 )
 
 // keep is how long counts are kept, in minutes.
@@ -53,12 +57,13 @@ type Table struct {
 	// sealed guards the hours of all series and the fields below. It is locked before the
 	// lock of a shard, and only tried by who holds that.
 	sealed    sync.Mutex
+	hours     int64 // bytes of all hours
 	newest    int64 // the newest hour
 	byMinute  int64 // the first hour that is not merged to points of five minutes
 	complete  int64 // the first hour that is not dropped to make room
 	shrinking []*history
 
-	used        atomic.Int64 // memory, in bytes
+	others      atomic.Int64 // bytes of everything but hours
 	other, late atomic.Uint64
 }
 
@@ -78,10 +83,10 @@ func New(o Options) *Table {
 		t.maxBytes = defaultMaxBytes
 	}
 	t.maxSeries = int(t.maxBytes / bytesPerSeries)
-	t.operations.init()
-	t.edges.init()
+	t.operations.init(false)
+	t.edges.init(true)
 	for i := range t.shards {
-		t.shards[i].init(t, int(t.maxBytes)/waitingShare/callBytes/len(t.shards))
+		t.shards[i].init(t, int(t.maxBytes)/cellShare/len(t.shards), int(t.maxBytes)/waitingShare/callBytes/len(t.shards))
 	}
 	return t
 }
@@ -91,13 +96,14 @@ func (t *Table) Shard(i int) *Shard { return &t.shards[i] }
 
 // set is the series of operations or of edges.
 type set[K comparable] struct {
-	series map[K]*series[K]
-	other  *series[K]
+	isEdges bool
+	series  map[K]*series[K]
+	other   *series[K]
 }
 
-func (s *set[K]) init() {
-	s.series = map[K]*series[K]{}
-	s.other = new(series[K])
+func (s *set[K]) init(isEdges bool) {
+	s.isEdges, s.series = isEdges, map[K]*series[K]{}
+	s.other = &series[K]{history: history{isEdge: isEdges}}
 }
 
 // series is the counts of one operation or edge.
@@ -116,16 +122,22 @@ const (
 
 // cut returns a copy of s with at most maxText bytes.
 func cut(s string) string {
+	return strings.Clone(shortened(s))
+}
+
+// shortened returns at most maxText bytes of s, and no part of a character.
+func shortened(s string) string {
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "")
 	}
-	return strings.Clone(s)
+	return s
 }
 
 // history is what all series have.
 type history struct {
-	cells atomic.Int32 // that are not sealed
-	hours []hour       // by number
+	isEdge bool
+	cells  atomic.Int32 // that are not sealed
+	hours  []hour       // by number
 }
 
 // of returns the series of a key, or the other one if there are too many. own makes a copy of
@@ -136,8 +148,8 @@ func (s *set[K]) of(t *Table, key K, own func(K) (K, int)) *series[K] {
 	found := s.series[key]
 	if found == nil && len(s.series) < t.maxSeries {
 		key, size := own(key)
-		found = &series[K]{key: key, bytes: seriesBytes + int64(size)}
-		t.used.Add(found.bytes)
+		found = &series[K]{key: key, bytes: seriesBytes + int64(size), history: history{isEdge: s.isEdges}}
+		t.others.Add(found.bytes)
 		s.series[found.key] = found
 	}
 	if found == nil {
@@ -156,7 +168,7 @@ func (t *Table) Stats() (s collector.OperationStats) {
 	t.names.Unlock()
 	t.sealed.Lock()
 	defer t.sealed.Unlock()
-	s.Bytes = t.used.Load()
+	s.Bytes = t.hours + t.others.Load()
 	if t.complete > 0 {
 		s.Complete = time.Unix(t.complete*3600, 0)
 	}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -184,16 +185,6 @@ func TestClocks(t *testing.T) {
 	equal(t, "what is older than a day is gone", c.operationsIn(t, collector.OperationScan{Start: noon, End: c.Time.Add(1)}), []string{"shop work internal: 11 spans, 0 errors"})
 }
 
-func TestUncount(t *testing.T) {
-	c := newClocked(Options{})
-	s := c.span("work", dendro.KindClient, time.Second, slog.String("db.system.name", "sqlite"))
-	c.count("shop", s, c.span("work", dendro.KindClient, time.Minute))
-	c.count("shop", s)
-	c.Shard(0).Uncount(resource("shop"), []*dendro.SpanData{s})
-	equal(t, "operations", c.operationsIn(t, c.all()), []string{"shop work client: 2 spans, 0 errors"})
-	equal(t, "edges", c.edgesIn(t, c.all()), []string{"{service shop } -> {database  sqlite}: 1 spans, 0 errors"})
-}
-
 // A day of 200 operations fits into 16 MiB. Each takes as much as the others.
 func TestDay(t *testing.T) {
 	const operations, perMinute = 20, 60 // a tenth, which has the same size for each
@@ -340,6 +331,115 @@ func TestManyCalls(t *testing.T) {
 		c.count("shop", c.span("GET", dendro.KindClient, time.Second))
 	}
 	equal(t, "after", c.edgesIn(t, c.all()), []string{fmt.Sprintf("{service shop } -> {peer elsewhere }: %d spans, 0 errors", n)})
+}
+
+// A sender cannot make a span count for as many as it likes.
+func TestWeightIsBounded(t *testing.T) {
+	c := newClocked(Options{})
+	for range 200 {
+		s := c.span("GET", dendro.KindServer, time.Second)
+		s.State, _ = s.State.Set("ot", "th:ffffffffffffff")
+		c.count("shop", s)
+	}
+	w := c.all()
+	w.Service = "shop"
+	for range 2 { // not sealed, and sealed
+		equal(t, "operations", c.operationsIn(t, w), []string{fmt.Sprintf("shop GET server: %v spans, 0 errors", float64(200*maxWeight))})
+		c.Time = c.Add(time.Minute)
+		for range 3 {
+			c.count("other", c.span("GET", 0, 1))
+		}
+	}
+}
+
+// Cells that take much memory do not drop what is sealed.
+func TestLargeCells(t *testing.T) {
+	c := newClocked(Options{MaxBytes: 1})
+	for range 120 {
+		c.count("shop", c.span("GET", dendro.KindServer, time.Second))
+		c.Time = c.Add(time.Minute)
+	}
+	for n := range 5000 {
+		var spans []*dendro.SpanData
+		for i := range 64 { // late ones, each in a minute of its own
+			s := c.span(fmt.Sprint("op ", n%10), dendro.KindInternal, 1<<62)
+			s.End -= int64(time.Minute) * int64(n*64+i) % int64(20*time.Hour)
+			s.Start = s.End - 1<<(i%62)
+			spans = append(spans, s)
+		}
+		c.count("large", spans...)
+		if st := c.Stats(); st.Bytes > st.MaxBytes {
+			t.Fatalf("%d bytes of %d", st.Bytes, st.MaxBytes)
+		}
+	}
+	if st := c.Stats(); st.Complete.After(c.Time) {
+		t.Errorf("complete from %v, now is %v", st.Complete, c.Time)
+	}
+	w := collector.OperationScan{Start: c.Add(-time.Hour), End: c.Time, Service: "shop"}
+	equal(t, "the last hour", c.operationsIn(t, w), []string{"shop GET server: 60 spans, 0 errors"})
+}
+
+// The clock of this machine may have been ahead.
+func TestClockGoesBack(t *testing.T) {
+	c := newClocked(Options{})
+	c.Time = noon.Add(72 * time.Hour)
+	c.count("shop", c.span("GET", dendro.KindServer, 1))
+	c.Time = noon
+	for range 5 {
+		c.count("shop", c.span("GET", dendro.KindServer, 1))
+	}
+	equal(t, "operations", c.operationsIn(t, c.all()), []string{"shop GET server: 5 spans, 0 errors"})
+}
+
+func TestOddScans(t *testing.T) {
+	c := newClocked(Options{})
+	for range 300 {
+		c.count("shop", c.span("GET", dendro.KindServer, 1))
+		c.Time = c.Add(time.Minute)
+	}
+	for _, w := range []collector.OperationScan{
+		{}, {Start: c.Time}, {Start: c.Time, End: noon}, {End: time.Unix(1<<40, 0)}, {Start: noon, End: c.Time, Step: math.MaxInt64}, {Start: noon, End: c.Time, Step: -1},
+		{Start: time.Unix(-1<<40, 0), End: time.Unix(1<<40, 0), Step: time.Hour * 24 * 365 * 100},
+	} {
+		_ = c.operationsIn(t, w)
+	}
+	w := collector.OperationScan{Start: noon.Add(-50 * 365 * 24 * time.Hour), End: noon, Step: time.Minute}
+	if err := c.Operations(t.Context(), w, func(*collector.Operation) bool { return true }); !errors.Is(err, collector.ErrTooManyPoints) {
+		t.Errorf("fifty years by the minute: %v", err)
+	}
+}
+
+// A call to a server that sends no spans is counted when it has waited, whatever comes next.
+func TestQuietPeer(t *testing.T) {
+	c := newClocked(Options{})
+	c.count("shop", c.span("GET", dendro.KindClient, 1, slog.String("server.address", "elsewhere")))
+	equal(t, "before", c.edgesIn(t, c.all()), []string(nil))
+	c.Time = c.Add(maxWait + 1)
+	equal(t, "after", c.edgesIn(t, c.all()), []string{"{service shop } -> {peer elsewhere }: 1 spans, 0 errors"})
+}
+
+// Behind one address there may be several services.
+func TestGateway(t *testing.T) {
+	c := newClocked(Options{})
+	address := slog.String("server.address", "gateway")
+	for _, callee := range []string{"mail", "bank"} {
+		call := c.span("GET", dendro.KindClient, 1, address)
+		c.count("shop", call)
+		c.count(callee, below(call, c.span("GET /", dendro.KindServer, 1)))
+	}
+	c.count("shop", c.span("GET", dendro.KindClient, 1, address))
+	c.Time = c.Add(maxWait + 1)
+	equal(t, "edges", c.edgesIn(t, c.all()), []string{"{service shop } -> {peer gateway }: 1 spans, 0 errors", "{service shop } -> {service bank }: 1 spans, 0 errors", "{service shop } -> {service mail }: 1 spans, 0 errors"})
+}
+
+// Names that are too long are cut, and found.
+func TestLongNames(t *testing.T) {
+	c := newClocked(Options{})
+	name := strings.Repeat("ä", 1000)
+	c.count(name, c.span(name, dendro.KindServer, 1), c.span("", 0, 1))
+	w := c.all()
+	w.Service, w.Name = name, name
+	equal(t, "operations", c.operationsIn(t, w), []string{fmt.Sprintf("%[1]s %[1]s server: 1 spans, 0 errors", strings.Repeat("ä", maxText/2))})
 }
 
 func TestSampled(t *testing.T) {

@@ -11,8 +11,9 @@ import (
 
 // Operations implements [collector.OperationReader]. It reads a snapshot.
 func (t *Table) Operations(ctx context.Context, s collector.OperationScan, visit func(*collector.Operation) bool) error {
+	service, name := shortened(s.Service), shortened(s.Name)
 	found := snapshot(t, s, &t.operations, func(sh *Shard) cells[operation] { return sh.operations }, func(o operation) bool {
-		return (s.Service == "" || o.service == s.Service) && (s.Name == "" || o.name == s.Name)
+		return (service == "" || o.service == service) && (name == "" || o.name == name)
 	})
 	slices.SortFunc(found, func(a, b past[operation]) int {
 		return cmp.Or(strings.Compare(a.key.service, b.key.service), strings.Compare(a.key.name, b.key.name), cmp.Compare(a.key.kind, b.key.kind))
@@ -26,9 +27,9 @@ func (t *Table) Operations(ctx context.Context, s collector.OperationScan, visit
 
 // Edges implements [collector.OperationReader]. It reads a snapshot.
 func (t *Table) Edges(ctx context.Context, s collector.OperationScan, visit func(*collector.Edge) bool) error {
+	of := service(shortened(s.Service))
 	found := snapshot(t, s, &t.edges, func(sh *Shard) cells[edge] { return sh.edges }, func(e edge) bool {
-		of := service(s.Service)
-		return s.Service == "" || e.client == of || e.server == of
+		return of.Name == "" || e.client == of || e.server == of
 	})
 	slices.SortFunc(found, func(a, b past[edge]) int {
 		return cmp.Or(compareNodes(a.key.client, b.key.client), compareNodes(a.key.server, b.key.server))
@@ -59,6 +60,9 @@ type point struct {
 // snapshot returns the selected series of a set that may have something in the minutes of s.
 func snapshot[K comparable](t *Table, s collector.OperationScan, of *set[K], in func(*Shard) cells[K], selects func(K) bool) (out []past[K]) {
 	start, end := s.Minutes()
+	if start >= end {
+		return nil
+	}
 	t.sealed.Lock()
 	defer t.sealed.Unlock()
 	recent := map[*history][]point{}
@@ -67,33 +71,55 @@ func snapshot[K comparable](t *Table, s collector.OperationScan, of *set[K], in 
 			recent[h] = append(recent[h], point{minute, collector.Counts{Spans: c.Spans, Errors: c.Errors, Durations: c.Durations.Clone()}})
 		}
 	}
+	selected := of.selected(t, selects)
+	now := t.now().UnixNano()
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
+		sh.expire(now)
 		for _, c := range in(sh) {
-			add(&c.history, c.minute, &c.Counts)
+			if selects(c.key) {
+				add(&c.history, c.minute, &c.Counts)
+			}
 		}
 		for _, c := range sh.sealing {
-			add(c.of, c.minute, c.Counts)
+			if c.of.isEdge == of.isEdges && selected[c.of] {
+				add(c.of, c.minute, c.Counts)
+			}
 		}
 		sh.mu.Unlock()
 	}
 	t.names.Lock()
 	defer t.names.Unlock()
-	each := func(of *series[K]) {
-		if !selects(of.key) {
-			return
-		}
-		from, _ := of.hour(start / 60)
-		to, _ := of.hour((end + 59) / 60)
-		if p := (past[K]{of, slices.Clone(of.hours[from:to]), recent[&of.history]}); len(p.sealed)+len(p.recent) > 0 {
+	each := func(one *series[K]) {
+		from, _ := one.hour(start / 60)
+		to, _ := one.hour((end + 59) / 60)
+		if p := (past[K]{one, slices.Clone(one.hours[from:to]), recent[&one.history]}); len(p.sealed)+len(p.recent) > 0 {
 			out = append(out, p)
 		}
 	}
 	for _, one := range of.series {
-		each(one)
+		if selects(one.key) {
+			each(one)
+		}
 	}
-	each(of.other)
+	if selects(of.other.key) {
+		each(of.other)
+	}
+	return out
+}
+
+// selected returns the histories of the selected series.
+func (s *set[K]) selected(t *Table, selects func(K) bool) map[*history]bool {
+	t.names.Lock()
+	defer t.names.Unlock()
+	out := map[*history]bool{}
+	for _, one := range s.series {
+		if selects(one.key) {
+			out[&one.history] = true
+		}
+	}
+	out[&s.other.history] = selects(s.other.key)
 	return out
 }
 
@@ -101,6 +127,9 @@ func snapshot[K comparable](t *Table, s collector.OperationScan, of *set[K], in 
 func read[K comparable](ctx context.Context, s collector.OperationScan, found []past[K], to *[]collector.Counts, total *collector.Counts, visit func(*past[K]) bool) error {
 	start, end := s.Minutes()
 	_, step, n := s.Points()
+	if n > collector.MaxPoints {
+		return collector.ErrTooManyPoints
+	}
 	*to = make([]collector.Counts, n)
 	for i := range found {
 		if err := ctx.Err(); err != nil {

@@ -23,7 +23,7 @@ const (
 // seal seals n cells, unless a reader holds the lock.
 func (sh *Shard) seal(n int) {
 	t := sh.table
-	if len(sh.sealing) == 0 && t.fits() || !t.sealed.TryLock() {
+	if len(sh.sealing) == 0 || !t.sealed.TryLock() {
 		return
 	}
 	defer t.sealed.Unlock()
@@ -32,7 +32,7 @@ func (sh *Shard) seal(n int) {
 		s := sh.sealing[last]
 		sh.sealing[last] = sealing{}
 		sh.sealing = sh.sealing[:last]
-		t.used.Add(-cellBytes - int64(s.Durations.Bytes()))
+		sh.grow(-cellBytes - s.Durations.Bytes())
 		t.seal(s)
 	}
 	t.shrink()
@@ -52,15 +52,15 @@ func (t *Table) seal(s sealing) {
 	at, found := s.of.hour(number)
 	if !found {
 		s.of.hours = slices.Insert(s.of.hours, at, hour{number: number, limit: firstLimit})
-		t.used.Add(hourBytes)
+		t.hours += hourBytes
 		if at > 0 {
 			t.rewrite(&s.of.hours[at-1])
 		}
 	}
 	h := &s.of.hours[at]
-	t.used.Add(-int64(cap(h.data)))
+	t.hours -= int64(cap(h.data))
 	h.data = appendPoint(h.data, s.minute, s.Counts)
-	t.used.Add(int64(cap(h.data)))
+	t.hours += int64(cap(h.data))
 	if len(h.data) > h.limit {
 		t.rewrite(h)
 	}
@@ -73,13 +73,13 @@ func (h *history) hour(number int64) (at int, found bool) {
 
 // rewrite merges the points of h.
 func (t *Table) rewrite(h *hour) {
-	t.used.Add(-int64(cap(h.data)))
+	t.hours -= int64(cap(h.data))
 	if h.number < t.byMinute {
 		h.merge(fiveMinutes)
 	} else {
 		h.merge(1)
 	}
-	t.used.Add(int64(cap(h.data)))
+	t.hours += int64(cap(h.data))
 }
 
 // sweep drops what is older than a day, and the series that have nothing else.
@@ -97,7 +97,7 @@ func (s *set[K]) sweep(t *Table) {
 	for key, of := range s.series {
 		if len(of.hours) == 0 && of.cells.Load() == 0 {
 			delete(s.series, key)
-			t.used.Add(-of.bytes)
+			t.others.Add(-of.bytes)
 		}
 	}
 }
@@ -106,7 +106,7 @@ func (s *set[K]) sweep(t *Table) {
 func (t *Table) dropUntil(h *history, until int64) {
 	n, _ := h.hour(until)
 	for _, gone := range h.hours[:n] {
-		t.used.Add(-hourBytes - int64(cap(gone.data)))
+		t.hours -= hourBytes + int64(cap(gone.data))
 	}
 	h.hours = slices.Delete(h.hours, 0, n)
 }
@@ -128,17 +128,18 @@ func (s *set[K]) histories(out []*history) []*history {
 // shrinkPerSeal is the number of series that lose an hour at once.
 const shrinkPerSeal = 4
 
-// fits reports whether t is well within its bound.
-func (t *Table) fits() bool { return t.used.Load() <= t.maxBytes-t.maxBytes/16 }
+// room returns how many bytes hours may have.
+func (t *Table) room() int64 { return max(t.maxBytes/2, t.maxBytes-t.others.Load()) }
 
-// shrink keeps t within its bound. If it is nearly reached, shrink merges the oldest hour that
-// is kept by the minute, or drops the oldest hour if only the last two are left. It does so
-// for a few series at a time, unless there is no time left. t.sealed is held.
+// shrink keeps hours within their bound. If it is nearly reached, shrink merges the oldest hour
+// that is kept by the minute, or drops the oldest hour if only the last two are left. It does so
+// for a few series at a time, unless there is no room left. t.sealed is held.
 func (t *Table) shrink() {
-	if len(t.shrinking) == 0 && t.fits() {
+	room := t.room()
+	if len(t.shrinking) == 0 && t.hours <= room-room/16 {
 		return
 	}
-	for n := 0; n < shrinkPerSeal || t.used.Load() > t.maxBytes; n++ {
+	for n := 0; n < shrinkPerSeal || t.hours > room; n++ {
 		if len(t.shrinking) == 0 && !t.shrinkMore() {
 			return
 		}
@@ -151,7 +152,8 @@ func (t *Table) shrink() {
 	}
 }
 
-// shrinkMore decides which hour is next, and reports whether there is one.
+// shrinkMore decides which hour is next, and reports whether there is one. Of the current hour
+// there can be no more than cells and points of it, which are merged as they come.
 func (t *Table) shrinkMore() bool {
 	t.shrinking = t.histories()
 	oldest := t.newest + 1
@@ -160,14 +162,15 @@ func (t *Table) shrinkMore() bool {
 			oldest = min(oldest, h.hours[0].number)
 		}
 	}
-	if oldest > t.newest {
+	merge := max(t.byMinute, oldest)
+	switch {
+	case merge < t.newest-1:
+		t.byMinute = merge + 1
+	case oldest < t.newest:
+		t.complete = oldest + 1
+	default: // the current hour stays
 		t.shrinking = nil
 		return false
-	}
-	if merge := max(t.byMinute, oldest); merge < t.newest-1 {
-		t.byMinute = merge + 1
-	} else {
-		t.complete = oldest + 1
 	}
 	return true
 }

@@ -25,6 +25,8 @@ type Shard struct {
 	recentOperations [recentOperations]*cell[operation]
 	recentEdges      [recentEdges]*cell[edge]
 	sealing          []sealing // cells of minutes that are over
+	bytes            int       // of all cells
+	maxBytes         int
 	calls            calls
 
 	service string // of the last batch
@@ -55,61 +57,52 @@ type minuteOf[K comparable] struct {
 	minute int64
 }
 
-func (sh *Shard) init(t *Table, maxWaiting int) {
-	sh.table = t
+func (sh *Shard) init(t *Table, maxBytes, maxWaiting int) {
+	sh.table, sh.maxBytes = t, maxBytes
 	sh.operations, sh.edges = cells[operation]{}, cells[edge]{}
 	sh.calls.init(maxWaiting)
 }
 
 var seed = maphash.MakeSeed()
 
-// Count counts spans of one trace that have arrived. It does not retain them.
+// Count counts spans of one trace that have arrived for the first time. It does not retain
+// them.
 func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 	if len(spans) == 0 {
 		return
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.count(r, spans, 1)
-	sh.seal(sealPerCount + len(sh.sealing)/sealShare)
-}
-
-// Uncount takes back what Count did for spans that turned out to have arrived before.
-func (sh *Shard) Uncount(r *dendro.Resource, spans []*dendro.SpanData) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.count(r, spans, -1)
-}
-
-func (sh *Shard) count(r *dendro.Resource, spans []*dendro.SpanData, sign float64) {
 	if service := r.Service(); service != sh.service {
 		sh.service = cut(service)
-		sh.hash = maphash.String(seed, service)
+		sh.hash = maphash.String(seed, sh.service)
 	}
+	other := sh.table.operations.other
 	var c *cell[operation]
 	var state dendro.TraceState
-	count := sign // that a span with state stands for
+	weight := 1.0 // that of a span with state
 	for _, s := range spans {
 		at := sh.minute(s.End)
 		if at < 0 {
 			sh.table.late.Add(1)
 			continue
 		}
-		if c == nil || c.minute != at || c.key.name != s.Name || c.key.kind != s.Kind {
+		if c == nil || c.minute != at || c.key.name != s.Name || c.key.kind != s.Kind || c.series == other {
 			c = sh.operation(s, at)
 		}
 		if s.State != state {
-			state, count = s.State, sign*s.State.AdjustedCount()
+			state, weight = s.State, min(s.State.AdjustedCount(), maxWeight)
 		}
-		c.Spans += count
+		c.Spans += weight
 		if s.Status.Code == dendro.StatusError {
-			c.Errors += count
+			c.Errors += weight
 		}
-		sh.add(&c.Counts, s.Duration(), count)
+		sh.add(&c.Counts, s.Duration(), weight)
 		if s.Kind != dendro.KindInternal {
-			sh.call(s, at, count)
+			sh.call(s, at, weight)
 		}
 	}
+	sh.seal(sealPerCount + len(sh.sealing)/sealShare)
 }
 
 // minute returns the minute in which a span that ended at end is counted: the current one if
@@ -125,19 +118,26 @@ func (sh *Shard) minute(end int64) int64 {
 			sh.begin(now)
 		}
 	}
-	switch at := end / minute; {
+	at := end / minute
+	if at < current-keep { // or the clock of this machine was ahead
+		if now := sh.table.now().UnixNano() / minute; now < current {
+			current = now
+			sh.begin(now)
+		}
+	}
+	switch {
 	case at >= current:
 		return current
 	case at < current-keep:
 		return -1
-	default:
-		return at
 	}
+	return at
 }
 
 // begin makes a minute the newest.
 func (sh *Shard) begin(now int64) {
 	sh.start = now * minute
+	sh.expire(now * minute)
 	sh.roll()
 }
 
@@ -161,7 +161,7 @@ func (sh *Shard) operation(s *dendro.SpanData, at int64) *cell[operation] {
 	if c := *slot; c != nil && c.minute == at && c.key.name == s.Name && c.key.kind == s.Kind && c.key.service == sh.service {
 		return c
 	}
-	key := operation{sh.service, s.Name[:min(len(s.Name), maxText)], s.Kind}
+	key := operation{sh.service, shortened(s.Name), s.Kind}
 	c, isOther := sh.operations.at(sh, &sh.table.operations, key, at, func(k operation) (operation, int) {
 		return operation{k.service, strings.Clone(k.name), k.kind}, len(k.service) + len(k.name)
 	})
@@ -176,8 +176,9 @@ func (cs cells[K]) at(sh *Shard, of *set[K], key K, at int64, own func(K) (K, in
 	if c = cs[minuteOf[K]{key, false, at}]; c != nil {
 		return c, false
 	}
-	if len(sh.operations)+len(sh.edges) >= 2*sh.table.maxSeries { // many minutes, or there is not much room
+	if sh.bytes > sh.maxBytes { // many minutes at once, or there is not much room
 		sh.roll()
+		sh.seal(len(sh.sealing))
 	}
 	s := of.of(sh.table, key, own)
 	isOther = s == of.other
@@ -189,7 +190,7 @@ func (cs cells[K]) at(sh *Shard, of *set[K], key K, at int64, own func(K) (K, in
 		}
 	}
 	c = &cell[K]{series: s, minute: at}
-	sh.table.used.Add(cellBytes)
+	sh.grow(cellBytes)
 	cs[minuteOf[K]{s.key, isOther, at}] = c
 	return c, isOther
 }
@@ -199,6 +200,12 @@ func (sh *Shard) add(c *collector.Counts, d time.Duration, weight float64) {
 	before := c.Durations.Bytes()
 	c.Durations.Add(d, weight)
 	if grown := c.Durations.Bytes() - before; grown != 0 {
-		sh.table.used.Add(int64(grown))
+		sh.grow(grown)
 	}
+}
+
+// grow counts memory that cells take.
+func (sh *Shard) grow(bytes int) {
+	sh.bytes += bytes
+	sh.table.others.Add(int64(bytes))
 }

@@ -162,7 +162,7 @@ func (f Field) Name() string {
 
 // MaxValues bounds the number of results of [Query.Values] and, for each scope, of
 // [Query.Keys].
-const MaxValues = 1000
+const MaxValues = 2000
 
 // TagOptions bounds what [Query.Keys] and [Query.Values] return. The zero value is ready to
 // use.
