@@ -77,5 +77,6 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"number":   formatNumber,
 	"rfc":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"share":    formatShare,
+	"short":    short,
 	"sum":      sum,
 }).ParseFS(pageFiles, "*.html"))

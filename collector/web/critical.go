@@ -16,9 +16,9 @@ type segment struct {
 // and the path, ordered by time. The path has no gaps.
 //
 // It is found from the end. What a span waited for last is the child that ended last. Before
-// that child began, it waited for the child that ended last by then, and so on. What no child
-// explains is the span's own time. What a child does after its parent has ended is not on the
-// path.
+// that child began, it is the child that ended last of those that had begun, and so on. What is
+// left is the span's own time, when no child was active. What a child does after its parent has
+// ended is not on the path.
 func criticalPath(rows []row) (root int, path []segment) {
 	if len(rows) == 0 {
 		return -1, nil
@@ -42,8 +42,8 @@ func criticalPath(rows []row) (root int, path []segment) {
 		slices.SortStableFunc(kids, func(a, b int) int { return cmp.Compare(rows[b].end, rows[a].end) })
 		until := at.to
 		for _, kid := range kids {
-			from, to := max(rows[kid].start, at.from), min(rows[kid].end, at.to)
-			if to > until || from >= to {
+			from, to := max(rows[kid].start, at.from), min(rows[kid].end, until)
+			if from >= to {
 				continue // it ran beside what is on the path, or took no time
 			}
 			if to < until {

@@ -75,8 +75,11 @@ type scope struct {
 	Attributes []attribute `json:"attributes"`
 }
 
+// maxSameID bounds how many spans with the same id are returned.
+const maxSameID = 100
+
 // span serves api/dendro/traces/{id}/spans/{id}. It returns all spans with that id, as
-// two programs may use the same one.
+// two programs may use the same one. Only the first has a rank.
 func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
 	id, err := dendro.ParseSpanID(strings.ToLower(args[1]))
 	if err != nil {
@@ -89,11 +92,13 @@ func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
 	}
 	spans := []detail{}
 	for i := range t.Spans {
-		if t.Spans[i].SpanID == id {
+		if t.Spans[i].SpanID == id && len(spans) < maxSameID {
 			d := detailOf(&t.Spans[i])
-			if d.Rank, err = h.rank(r.Context(), &t.Spans[i]); err != nil {
-				fail(w, http.StatusInternalServerError, err)
-				return
+			if len(spans) == 0 {
+				if d.Rank, err = h.rank(r.Context(), &t.Spans[i]); err != nil {
+					fail(w, http.StatusInternalServerError, err)
+					return
+				}
 			}
 			spans = append(spans, d)
 		}
@@ -120,9 +125,10 @@ func (h *handler) rank(ctx context.Context, s *collector.Span) (found *rank, err
 // there are enough spans.
 func (h *handler) operationOf(ctx context.Context, s *collector.Span, use func(*collector.Counts)) error {
 	end := time.Unix(0, s.End)
-	scan := collector.OperationScan{Start: end.Add(-time.Hour), End: end.Add(1), Service: s.Resource.Service(), Name: s.Name}
+	service := s.Resource.Service()
+	scan := collector.OperationScan{Start: end.Add(-time.Hour), End: end.Add(1), Service: service, Name: s.Name}
 	return h.store.Operations(ctx, scan, func(o *collector.Operation) bool {
-		if o.Kind != s.Kind || o.Other {
+		if o.Kind != s.Kind || o.Other || o.Service != service || o.Name != s.Name { // also if one is empty, which selects all
 			return true
 		}
 		if o.Total.Spans >= leastRanked {

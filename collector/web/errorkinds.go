@@ -24,10 +24,12 @@ type errorKind struct {
 }
 
 const (
-	// inspectedErrors bounds how many traces with errors are read, the newest first.
-	inspectedErrors = 300
-	maxErrorKinds   = 8
-	maxErrorText    = 160
+	// inspectedErrors bounds how many traces with errors are read, the newest first, and
+	// inspectedErrorSpans how many spans they have.
+	inspectedErrors     = 300
+	inspectedErrorSpans = 100_000
+	maxErrorKinds       = 8
+	maxErrorText        = 160
 )
 
 // errorKinds returns the kinds of the newest errors since start, the newest first. Of the spans
@@ -35,7 +37,7 @@ const (
 func (h *handler) errorKinds(ctx context.Context, start time.Time) ([]errorKind, error) {
 	type key struct{ service, typ, message string }
 	kinds := map[key]*errorKind{}
-	read := 0
+	read, spans := 0, 0
 	scan := collector.Scan{TimeRange: collector.TimeRange{Start: start}, Hints: collector.Hints{Errors: true}, Attributes: []string{semconv.ErrorType}, Details: true}
 	err := h.store.Scan(ctx, scan, func(t *collector.Trace) bool {
 		if !scan.Contains(t.Start()) {
@@ -58,7 +60,7 @@ func (h *handler) errorKinds(ctx context.Context, start time.Time) ([]errorKind,
 			kind := kinds[k]
 			if kind == nil {
 				kind = &errorKind{
-					Type: strings.Clone(typ), Message: strings.Clone(message), Service: strings.Clone(k.service), Name: strings.Clone(s.Name),
+					Type: strings.Clone(typ), Message: strings.Clone(message), Service: strings.Clone(k.service), Name: strings.Clone(short(s.Name)),
 					TraceID: t.ID, SpanID: s.SpanID, At: s.End,
 				}
 				kinds[key{kind.Service, kind.Type, k.message}] = kind
@@ -70,7 +72,8 @@ func (h *handler) errorKinds(ctx context.Context, start time.Time) ([]errorKind,
 			}
 		}
 		read++
-		return read < inspectedErrors
+		spans += len(t.Spans)
+		return read < inspectedErrors && spans < inspectedErrorSpans
 	})
 	out := make([]errorKind, 0, len(kinds))
 	for _, kind := range kinds {
@@ -92,7 +95,11 @@ func errorOf(s *collector.Span) (typ, message string) {
 		}
 	}
 	message, _, _ = strings.Cut(strings.TrimSpace(message), "\n")
-	return typ, strings.ToValidUTF8(message[:min(len(message), maxErrorText)], "")
+	return beginning(typ), beginning(message)
+}
+
+func beginning(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxErrorText)], "")
 }
 
 // withoutNumbers replaces the digits of s, so that messages with ids are of one kind.

@@ -57,6 +57,17 @@ func foldRepeats(rows []row) []row {
 	if len(members) == 0 {
 		return rows
 	}
+	callers := map[int]map[string]string{} // by the row of the parent and the statement
+	callerOf := func(first int) string {
+		parent, query := rows[first].parent, textAttribute(rows[first].span.Attributes, semconv.DBQueryText)
+		if parent < 0 || rows[parent].span == nil || query == "" {
+			return ""
+		}
+		if callers[parent] == nil {
+			callers[parent] = callersOf(rows[parent].span)
+		}
+		return callers[parent][query]
+	}
 	out := make([]row, 0, len(rows)+len(members))
 	places := make([]int, len(rows)) // indices in out
 	add := func(i, parent int) {
@@ -74,7 +85,7 @@ func foldRepeats(rows []row) []row {
 		}
 		if group := members[i]; group != nil {
 			at := len(out)
-			out = append(out, newFold(rows, group, parent))
+			out = append(out, newFold(rows, group, parent, callerOf(group[0])))
 			for _, i := range group {
 				add(i, at)
 			}
@@ -93,9 +104,9 @@ func workOf(r *row) work {
 }
 
 // newFold returns the fold row for a group of rows. parent is the index of its parent.
-func newFold(rows []row, group []int, parent int) row {
+func newFold(rows []row, group []int, parent int, caller string) row {
 	first := &rows[group[0]]
-	f := &fold{spans: len(group)}
+	f := &fold{spans: len(group), caller: caller}
 	r := row{fold: f, parent: parent, depth: first.depth, start: first.start, end: first.end, id: first.id}
 	for _, i := range group {
 		m := &rows[i]
@@ -103,33 +114,30 @@ func newFold(rows []row, group []int, parent int) row {
 		f.total += m.end - m.start
 		f.errors += errorsOf(m.span)
 	}
-	if first.parent >= 0 && rows[first.parent].span != nil {
-		f.caller = callerOf(rows[first.parent].span, textAttribute(first.span.Attributes, semconv.DBQueryText))
-	}
 	return r
 }
 
-// callerOf returns the code that repeated a statement below parent, according to the
-// event of sqldriver.
-func callerOf(parent *collector.Span, query string) string {
+// callersOf returns the code that repeated statements below parent, by statement, according to
+// the events of sqldriver.
+func callersOf(parent *collector.Span) map[string]string {
+	out := map[string]string{}
 	for i := range parent.Events {
 		attrs := parent.Events[i].Attributes
-		if query == "" || parent.Events[i].Name != semconv.DBRepeatedEvent || textAttribute(attrs, semconv.DBQueryText) != query {
+		query := textAttribute(attrs, semconv.DBQueryText)
+		if _, known := out[query]; known || parent.Events[i].Name != semconv.DBRepeatedEvent {
 			continue
 		}
 		function := textAttribute(attrs, semconv.CodeFunctionName)
-		if function == "" {
-			return ""
-		}
 		function = function[strings.LastIndexByte(function, '/')+1:]
 		for _, a := range attrs {
-			if a.Key == semconv.CodeLineNumber && a.Value.Kind() == slog.KindInt64 {
-				return fmt.Sprintf("%s, %s:%d", function, path.Base(textAttribute(attrs, semconv.CodeFilePath)), a.Value.Int64())
+			if function != "" && a.Key == semconv.CodeLineNumber && a.Value.Kind() == slog.KindInt64 {
+				function = fmt.Sprintf("%s, %s:%d", function, path.Base(textAttribute(attrs, semconv.CodeFilePath)), a.Value.Int64())
+				break
 			}
 		}
-		return function
+		out[query] = function
 	}
-	return ""
+	return out
 }
 
 // textAttribute returns the value of a string attribute, or "" if it is missing.

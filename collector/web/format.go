@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -59,7 +60,20 @@ func formatCount(n any) string {
 }
 
 // formatNumber formats a count that may have a fraction.
-func formatNumber(n float64) string { return formatCount(int64(math.Round(n))) }
+func formatNumber(n float64) string {
+	return formatCount(strconv.FormatFloat(math.Round(n), 'f', 0, 64))
+}
+
+// maxShown bounds the length of a text on a page, in bytes.
+const maxShown = 2 << 10
+
+// short returns s, or its beginning if it is longer than maxShown.
+func short(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "…"
+}
 
 // formatShare formats a share from 0 to 1, or returns "" for 0.
 func formatShare(x float64) string {

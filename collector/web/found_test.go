@@ -29,9 +29,9 @@ func foundTraces() (out []traceql.Result) {
 
 func TestScatter(t *testing.T) {
 	s := newScatter(foundTraces())
-	testkit.Equal(t, "first", fmt.Sprint(s.Points[0].X, s.Points[0].Y, s.Points[0].Failed), "0.00%99.19%false")
+	testkit.Equal(t, "first", fmt.Sprint(s.Points[0].X, s.Points[0].Y, s.Points[0].Failed), "0.00%99.18%false")
 	testkit.Equal(t, "failed", fmt.Sprint(s.Points[3].X, s.Points[3].Failed, s.Points[3].Title), "75.00%trueshop GET /1, 1.07 s")
-	testkit.Equal(t, "last", fmt.Sprint(s.Points[4].X, s.Points[4].Y), "100.00%0.81%")
+	testkit.Equal(t, "last", fmt.Sprint(s.Points[4].X, s.Points[4].Y), "100.00%0.82%")
 	testkit.Equal(t, "two traces", newScatter(foundTraces()[:2]) == nil, true)
 	same := foundTraces()
 	for i := range same {

@@ -18,18 +18,18 @@ type foundSeries struct {
 	Labels     []foundAttribute `json:"labels"`
 	PromLabels string           `json:"promLabels"`
 	Samples    []sample         `json:"samples,omitempty"`
-	Value      *float64         `json:"value,omitempty"`
+	Value      *number          `json:"value,omitempty"`
 	Exemplars  []exemplar       `json:"exemplars,omitempty"`
 }
 
 type sample struct {
-	TimestampMs int64   `json:"timestampMs,string"`
-	Value       float64 `json:"value"`
+	TimestampMs int64  `json:"timestampMs,string"`
+	Value       number `json:"value"`
 }
 
 type exemplar struct {
 	Labels      []foundAttribute `json:"labels"`
-	Value       float64          `json:"value"`
+	Value       number           `json:"value"`
 	TimestampMs int64            `json:"timestampMs,string"`
 }
 
@@ -159,14 +159,15 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request, instant bool) 
 				continue
 			}
 			if instant {
-				found.Value = &v
+				value := number(v)
+				found.Value = &value
 				continue
 			}
-			found.Samples = append(found.Samples, sample{got.First.Add(time.Duration(i) * got.Step).UnixMilli(), v})
+			found.Samples = append(found.Samples, sample{got.First.Add(time.Duration(i) * got.Step).UnixMilli(), number(v)})
 		}
 		for _, e := range s.Exemplars {
 			labels := []foundAttribute{{"trace:id", map[string]any{"stringValue": e.TraceID.String()}}, {"span:id", map[string]any{"stringValue": e.SpanID.String()}}}
-			found.Exemplars = append(found.Exemplars, exemplar{labels, e.Value, e.At.UnixMilli()})
+			found.Exemplars = append(found.Exemplars, exemplar{labels, number(e.Value), e.At.UnixMilli()})
 		}
 		series = append(series, found)
 	}

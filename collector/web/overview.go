@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,17 +122,21 @@ func (h *handler) overview(w http.ResponseWriter, r *http.Request) {
 	p.Start = now.Add(-p.Since)
 	step := p.Since / sparkPoints
 
-	wanted := func(o *collector.Operation) bool {
-		switch chosen["kind"] {
-		case "entry":
-			return o.Kind == dendro.KindServer || o.Kind == dendro.KindConsumer || o.Other
-		case "client":
-			return o.Kind == dendro.KindClient || o.Kind == dendro.KindProducer
-		}
-		return true
+	var kinds []dendro.Kind // none for all
+	switch chosen["kind"] {
+	case "entry":
+		kinds = []dendro.Kind{dendro.KindServer, dendro.KindConsumer}
+	case "client":
+		kinds = []dendro.Kind{dendro.KindClient, dendro.KindProducer}
 	}
+	wanted := func(o *collector.Operation) bool { return o.Other || kinds == nil || slices.Contains(kinds, o.Kind) }
 	status := http.StatusOK
 	err := h.countOperations(r.Context(), &p, now, step, wanted)
+	if p.Heatmap != nil {
+		for i, kind := range kinds {
+			p.Heatmap.Kinds += []string{"", " || "}[min(i, 1)] + "kind = " + kind.String()
+		}
+	}
 	if err == nil {
 		p.Map, err = h.serviceMap(r.Context(), collector.OperationScan{Start: p.Start, End: now}, p.Since)
 	}
@@ -183,7 +188,7 @@ func (h *handler) countOperations(ctx context.Context, p *overviewPage, now time
 			Service: o.Service, Name: o.Name, Kind: o.Kind.String(), Other: o.Other, count: o.Total.Spans,
 			Rate: formatRate(o.Total.Spans, p.Since), Errors: o.Total.Errors / o.Total.Spans,
 			P50: d.Quantile(.5), P90: d.Quantile(.9), P99: d.Quantile(.99), Total: d.Sum(), Spark: spark(o.Points),
-			Query: "?" + url.Values{"service": {o.Service}, "name": {o.Name}, "start": {strconv.FormatInt(p.Start.Unix(), 10)}}.Encode(),
+			Query: "?" + url.Values{"q": {queryOf(o)}, "start": {strconv.FormatInt(p.Start.Unix(), 10)}}.Encode(),
 		}
 		if was, ok := earlier[key{o.Service, o.Name, o.Kind}]; ok && !o.Other {
 			row.RateChange, _ = formatChange(o.Total.Spans, was.count)
@@ -197,6 +202,23 @@ func (h *handler) countOperations(ctx context.Context, p *overviewPage, now time
 	})
 	p.Heatmap = newHeatmap(first, step, all)
 	return err
+}
+
+// queryOf returns the query for the spans of an operation.
+func queryOf(o *collector.Operation) string {
+	// Counts have the beginning of a long text.
+	const long = 250
+	is := func(text string) string {
+		if len(text) < long {
+			return "= " + strconv.Quote(text)
+		}
+		return "=~ " + strconv.Quote(regexp.QuoteMeta(text)+"(?s:.*)")
+	}
+	service := "= nil"
+	if o.Service != "" {
+		service = is(o.Service)
+	}
+	return fmt.Sprintf("{ resource.service.name %s && name %s && kind = %s }", service, is(o.Name), o.Kind)
 }
 
 func sortOperations(rows []operationRow, order string) {
@@ -280,6 +302,7 @@ type heatmap struct {
 	Ticks      []tick
 	From, To   time.Time
 	MostInCell float64
+	Kinds      string // condition for the spans
 }
 
 type tick struct {

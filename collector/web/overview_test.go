@@ -1,11 +1,17 @@
 package web
 
 import (
+	"encoding/json"
 	"fmt"
+	"log/slog"
+	"math"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/traceql"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -98,4 +104,41 @@ func TestServiceMap(t *testing.T) {
 	}
 	m := mapOf(many...)
 	testkit.Equal(t, "edges", fmt.Sprint(len(m.Edges), " ", m.More), "60 140")
+}
+
+// The link of an operation finds its spans, whatever its names are.
+func TestQueryOf(t *testing.T) {
+	for _, name := range []string{"GET /", "", " ", "\u2028", `"\`, "a\nb\x00", "\xff", strings.Repeat("ä", 1000), strings.Repeat("(", 1000)} {
+		s := collector.Span{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", name)}}}
+		s.SpanData.Name, s.Kind, s.Scope = name, dendro.KindServer, &dendro.Scope{}
+		cut := strings.ToValidUTF8(name[:min(len(name), 256)], "")
+		if len(name) <= 256 {
+			cut = name
+		}
+		text := queryOf(&collector.Operation{Service: cut, Name: cut, Kind: dendro.KindServer})
+		q, err := traceql.Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if name == "" {
+			s.Resource = &dendro.Resource{}
+		}
+		found := q.Evaluate(&traceql.Trace{Trace: &collector.Trace{Spans: []collector.Span{s}}})
+		if len(found) != 1 {
+			t.Errorf("%.60s does not find its span", text)
+		}
+		s.Kind = dendro.KindClient
+		if found := q.Evaluate(&traceql.Trace{Trace: &collector.Trace{Spans: []collector.Span{s}}}); len(found) != 0 {
+			t.Errorf("%.60s finds a client span", text)
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for f, want := range map[float64]string{1.5: "1.5", math.Inf(1): `"Infinity"`, math.Inf(-1): `"-Infinity"`, math.NaN(): `"NaN"`} {
+		got, err := json.Marshal(number(f))
+		testkit.NoError(t, err)
+		testkit.Equal(t, fmt.Sprint(f), string(got), want)
+	}
 }

@@ -22,7 +22,8 @@ import (
 type frame struct {
 	// Root is the relative path from the page to the mount point.
 	Root         string
-	Title        string
+	Page         string
+	Title        string // what the page is about
 	Store        collector.Stats
 	StoreProblem string // why Store is not known
 	Tracers      []tracer
@@ -35,7 +36,7 @@ type tracer struct {
 }
 
 func (h *handler) frame(ctx context.Context, root, title string) frame {
-	f := frame{Root: root, Title: title}
+	f := frame{Root: root, Page: title, Title: title}
 	var err error
 	if f.Store, err = h.store.Stats(ctx); err != nil {
 		f.StoreProblem = err.Error()
@@ -116,7 +117,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusBadRequest
 	}
 	if err != nil {
-		p.Problem, p.Wrong = err.Error(), wrongAt(strings.TrimSpace(form.Get("q")), err)
+		p.Problem, p.Wrong = err.Error(), wrongAt(strings.TrimSpace(form.Get("q")))
 	}
 	for _, t := range p.Traces {
 		p.Longest = max(p.Longest, t.Duration)
@@ -129,10 +130,10 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 // wrong is a query that cannot be parsed, parted where the error is.
 type wrong struct{ Before, Rest string }
 
-// wrongAt returns where query is wrong, or nil if err does not say so.
-func wrongAt(query string, err error) *wrong {
+// wrongAt returns where query is wrong, or nil if it is empty or can be parsed.
+func wrongAt(query string) *wrong {
 	at := (*traceql.Error)(nil)
-	if !errors.As(err, &at) {
+	if _, err := traceql.Parse(query); query == "" || !errors.As(err, &at) {
 		return nil
 	}
 	line := []rune(slices.Collect(strings.SplitSeq(query, "\n"))[at.Line-1])
@@ -142,14 +143,18 @@ func wrongAt(query string, err error) *wrong {
 	return w
 }
 
-// suggestTraces is how many traces the services are taken from that the form suggests.
-const suggestTraces = 1000
+// The services that the form suggests are those of the newest suggestTraces traces, or of
+// suggestSpans spans.
+const (
+	suggestTraces = 1000
+	suggestSpans  = 20_000
+)
 
 // services returns the services of the newest traces, sorted. It returns what it has found
 // if there is an error: the filter also works without suggestions.
 func (h *handler) services(ctx context.Context) []string {
 	seen := map[string]bool{}
-	traces := 0
+	traces, spans := 0, 0
 	_ = h.store.Scan(ctx, collector.Scan{}, func(t *collector.Trace) bool {
 		for i := range t.Spans {
 			if name := t.Spans[i].Resource.Service(); name != "" && !seen[name] {
@@ -157,7 +162,8 @@ func (h *handler) services(ctx context.Context) []string {
 			}
 		}
 		traces++
-		return traces < suggestTraces
+		spans += len(t.Spans)
+		return traces < suggestTraces && spans < suggestSpans
 	})
 	return slices.Sorted(maps.Keys(seen))
 }
@@ -180,7 +186,7 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 		p.Trace = newSkeleton(t)
 		p.Trace.explain(h.median(r.Context()))
 		p.Name, p.Service = p.Trace.root()
-		p.Title = p.Name
+		p.Title = short(p.Name)
 	}
 	render(w, status, "trace.html", p)
 }

@@ -1,8 +1,11 @@
 package web
 
 import (
+	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/traceql"
@@ -64,7 +67,7 @@ func anyValue(v traceql.Value) map[string]any {
 		return map[string]any{"intValue": v.Text()}
 	case traceql.TypeFloat:
 		f, _ := strconv.ParseFloat(v.Text(), 64)
-		return map[string]any{"doubleValue": f}
+		return map[string]any{"doubleValue": number(f)}
 	case traceql.TypeBool:
 		return map[string]any{"boolValue": v.IsTrue()}
 	case traceql.TypeArray:
@@ -75,6 +78,21 @@ func anyValue(v traceql.Value) map[string]any {
 		return map[string]any{"arrayValue": map[string]any{"values": list}}
 	}
 	return map[string]any{"stringValue": v.Text()}
+}
+
+// number is a number in JSON, or as in protobuf's JSON "NaN", "Infinity" or "-Infinity", for which
+// JSON has no numbers.
+type number float64
+
+func (n number) MarshalJSON() ([]byte, error) {
+	switch f := float64(n); {
+	case math.IsNaN(f):
+		return []byte(`"NaN"`), nil
+	case math.IsInf(f, 0):
+		return json.Marshal(strings.TrimPrefix(strconv.FormatFloat(f, 'f', -1, 64)+"inity", "+"))
+	default:
+		return json.Marshal(f)
+	}
 }
 
 // answer sends a response with what the query has read, as Tempo says it, and with a message

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/dendrotrace/dendro/collector"
@@ -28,9 +29,11 @@ type mapNode struct {
 	rank  float64 // orders a layer
 }
 
+func (n mapNode) title() string { return cmp.Or(n.Name, n.System, "unnamed "+string(n.Kind)) }
+
 // Label is the name, cut to the width of a node.
 func (n mapNode) Label() string {
-	label := []rune(cmp.Or(n.Name, n.System, "unnamed"))
+	label := []rune(n.title())
 	const most = 20
 	if len(label) > most {
 		label = append(label[:most-1], '…')
@@ -93,8 +96,8 @@ func (m *serviceMap) node(n collector.Node) int {
 		}
 	}
 	node := mapNode{Node: n}
-	if n.Kind == collector.NodeService {
-		node.Query = "?" + url.Values{"service": {n.Name}}.Encode()
+	if n.Kind == collector.NodeService && n.Name != "" {
+		node.Query = "?" + url.Values{"q": {"{ resource.service.name = " + strconv.Quote(n.Name) + " }"}}.Encode()
 	}
 	m.Nodes = append(m.Nodes, node)
 	return len(m.Nodes) - 1
@@ -121,7 +124,7 @@ func (m *serviceMap) busiest() {
 		}
 		most := m.Edges[0].count
 		e.Weight = 1 + int(3*e.count/most)
-		e.Client, e.Server = nodes[e.from].Name, nodes[e.to].Name
+		e.Client, e.Server = nodes[e.from].title(), nodes[e.to].title()
 	}
 	m.Nodes = nodes
 }

@@ -47,6 +47,8 @@ func (s *statement) P99() time.Duration  { return s.durations.Quantile(.99) }
 const (
 	maxStatements   = 2000 // that are counted
 	shownStatements = 100
+	// inspectedStatements bounds how many spans are read.
+	inspectedStatements = 500_000
 )
 
 // sql serves the page of statements.
@@ -91,6 +93,7 @@ func (h *handler) statements(ctx context.Context, p *sqlPage, start time.Time) e
 		parent dendro.SpanID
 		*statement
 	}
+	spans := 0
 	err := h.store.Scan(ctx, scan, func(t *collector.Trace) bool {
 		if !scan.Contains(t.Start()) {
 			return true
@@ -110,10 +113,12 @@ func (h *handler) statements(ctx context.Context, p *sqlPage, start time.Time) e
 					continue
 				}
 				k = key{strings.Clone(k.system), strings.Clone(k.namespace), strings.Clone(k.text)}
-				st = &statement{System: k.system, Namespace: k.namespace, Text: strings.ToValidUTF8(k.text, "\uFFFD")}
-				st.Query = "?" + url.Values{
-					"q": {fmt.Sprintf("{ span.%s = %s }", semconv.DBQueryText, strconv.Quote(st.Text))}, "start": {strconv.FormatInt(start.Unix(), 10)},
-				}.Encode()
+				st = &statement{System: short(k.system), Namespace: short(k.namespace), Text: short(strings.ToValidUTF8(k.text, "\uFFFD"))}
+				if len(k.text) <= maxShown { // a link must fit into a request
+					st.Query = "?" + url.Values{
+						"q": {fmt.Sprintf("{ span.%s = %s }", semconv.DBQueryText, strconv.Quote(k.text))}, "start": {strconv.FormatInt(start.Unix(), 10)},
+					}.Encode()
+				}
 				found[k] = st
 				p.Statements = append(p.Statements, st)
 			}
@@ -127,8 +132,10 @@ func (h *handler) statements(ctx context.Context, p *sqlPage, start time.Time) e
 				st.Repeats, st.RepeatsIn = repeats[in], t.ID
 			}
 		}
-		p.Cut = p.Cut || p.Traces == traceql.MaxInspected
-		return p.Traces < traceql.MaxInspected
+		spans += len(t.Spans)
+		more := p.Traces < traceql.MaxInspected && spans < inspectedStatements
+		p.Cut = p.Cut || !more
+		return more
 	})
 	return err
 }

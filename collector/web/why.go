@@ -72,7 +72,7 @@ func whySlow(rows []row, root int, path []segment, of median) why {
 			first := rows[c.row+1].span
 			add(share+" are ", "")
 			add(fmt.Sprintf("%d × %s", r.fold.spans, nameOf(first)), "#fold="+r.id.String())
-			if r.fold.total <= r.end-r.start {
+			if oneAfterAnother(rows[c.row+1 : c.row+r.size]) {
 				add(" one after another", "")
 			}
 			if r.fold.caller != "" {
@@ -97,6 +97,16 @@ func whySlow(rows []row, root int, path []segment, of median) why {
 		}
 	}
 	return out
+}
+
+// oneAfterAnother reports whether no two of rows, which are ordered by start, overlap.
+func oneAfterAnother(rows []row) bool {
+	for i := 1; i < len(rows); i++ {
+		if rows[i].start < rows[i-1].end {
+			return false
+		}
+	}
+	return true
 }
 
 func nameOf(s *collector.Span) string { return cmp.Or(s.Name, "unnamed span") }
@@ -146,7 +156,7 @@ func waitIn(s *collector.Span, from, to int64) (waited int64) {
 			waited += max(0, min(to, e.Time+int64(e.Duration))-max(from, e.Time))
 		}
 	}
-	return min(waited, to-from)
+	return max(0, min(waited, to-from))
 }
 
 // median returns the medians of operations in the hour before a trace ended.

@@ -31,8 +31,8 @@ func TestCriticalPath(t *testing.T) {
 	}{
 		{"one span", []collector.Span{tested(1, 0, "a", 0, 10)}, "a 0-10"},
 		{"one after another", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 1, 4), tested(3, 1, "c", 4, 9)}, "a 0-1, b 1-4, c 4-9, a 9-10"},
-		{"at once: the last to end", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 1, 8), tested(3, 1, "c", 2, 9)}, "a 0-2, c 2-9, a 9-10"},
-		{"at once, and one before", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 0, 3), tested(3, 1, "c", 4, 9), tested(4, 1, "d", 3, 8)}, "b 0-3, a 3-4, c 4-9, a 9-10"},
+		{"at once: the last to end", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 1, 8), tested(3, 1, "c", 2, 9)}, "a 0-1, b 1-2, c 2-9, a 9-10"},
+		{"at once, and one before", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 0, 3), tested(3, 1, "c", 4, 9), tested(4, 1, "d", 3, 8)}, "b 0-3, d 3-4, c 4-9, a 9-10"},
 		{"children of children", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 1, 9), tested(3, 2, "c", 2, 8)}, "a 0-1, b 1-2, c 2-8, b 8-9, a 9-10"},
 		{"a child outlives its parent", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 5, 20)}, "a 0-5, b 5-10"},
 		{"a child begins after its parent has ended", []collector.Span{tested(1, 0, "a", 0, 10), tested(2, 1, "b", 12, 20)}, "a 0-10"},
@@ -85,7 +85,14 @@ func TestWhySlow(t *testing.T) {
 	}{
 		{"repeated queries", append([]collector.Span{page}, loop...), "800 ms of 900 ms are 20 × SELECT items one after another (main.items, orders.go:88)"},
 		{"a wait for the pool", []collector.Span{tested(1, 0, "GET /orders", 0, 900), waited}, "610 ms of 900 ms wait for a connection of the pool; 210 ms are spent in GET /orders itself, outside of its child spans"},
-		{"calls at once", atOnce, "800 ms of 900 ms are 10 × GET"},
+		{"calls at once", atOnce, "809 ms of 900 ms are 10 × GET"},
+		{"some at once", append([]collector.Span{tested(1, 0, "GET /orders", 0, 100), tested(20, 1, "q", 80, 95)}, func() (out []collector.Span) {
+			for i := range 5 {
+				out = append(out, tested(10+i, 1, "q", 0, 10))
+			}
+			return out
+		}()...), "75.0 ms of 100 ms are spent in GET /orders itself, outside of its child spans; 25.0 ms are 6 × q"},
+		{"children that overlap", []collector.Span{tested(1, 0, "GET /", 0, 100), tested(2, 1, "B", 0, 60), tested(3, 1, "A", 50, 100)}, "50.0 ms of 100 ms are B; 50.0 ms are A"},
 		{"a slow call", []collector.Span{tested(1, 0, "GET /orders", 0, 900), other}, "750 ms of 900 ms are POST /charge of bank, 4 × slower than its median"},
 		{"many small spans", append([]collector.Span{tested(1, 0, "GET /orders", 0, 900)}, func() (out []collector.Span) {
 			for i := range 10 {

@@ -333,7 +333,7 @@ func TestBrowserOverview(t *testing.T) {
 		chromedp.MouseEvent(chromedp.MouseMoved, box[2]-2, box[1]+20, chromedp.ButtonLeft),
 		chromedp.MouseEvent(chromedp.MouseReleased, box[2]-2, box[1]+20, chromedp.ButtonLeft))
 	b.wait(`document.querySelectorAll(".traces tbody tr").length === 30`)
-	testkit.Equal(t, "brushed", eval[bool](b, `/minDuration=\d+ns&maxDuration=\d+ns/.test(location.search)`), true)
+	testkit.Equal(t, "brushed", eval[bool](b, `/kind = server.*duration >= \d+ns && duration <= \d+ns/.test(document.querySelector("[name=q]").value)`), true)
 
 	// It follows what happens.
 	overview()

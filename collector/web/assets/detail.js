@@ -182,6 +182,8 @@ function slower(rank) {
  * @param {Attribute} a
  */
 function queryFor(scope, a) {
+  const tooLong = 2000; // for a link
+  if (a.key === "" || a.value.length > tooLong || a.value === "-9223372036854775808") return "";
   const value = a.type === "string" ? JSON.stringify(a.value) : ["int", "bool"].includes(a.type) ? a.value : "";
   return value === "" ? "" : `{ ${scope}.${JSON.stringify(a.key)} = ${value} }`;
 }

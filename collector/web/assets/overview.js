@@ -18,17 +18,44 @@ function zoom() {
   const hint = document.getElementById("brush-hint");
   if (hint) hint.hidden = false;
   const { width, height } = /** @type {SVGSVGElement} */ (/** @type {unknown} */ (map)).viewBox.baseVal;
-  const { start, step, low } = map.dataset;
+  const { start, step, low, kinds } = map.dataset;
   brush(map, ([x0, y0], [x1, y1]) => {
     const column = (/** @type {number} */ x) => Math.min(width - 1, Math.floor(x * width));
     const row = (/** @type {number} */ y) => Number(low) + height - 1 - Math.min(height - 1, Math.floor(y * height));
+    const from = Number(start) + column(x0) * Number(step);
+    const most = Math.min(longest(row(y0)), 2 ** 62);
+    const conditions = [kinds && `(${kinds})`, `duration >= ${longest(row(y1) - 1)}ns`, `duration <= ${most}ns`];
     location.search = String(new URLSearchParams({
-      start: String(Number(start) + column(x0) * Number(step)),
-      end: String(Number(start) + (column(x1) + 1) * Number(step) - 1),
-      minDuration: `${longest(row(y1) - 1)}ns`,
-      maxDuration: `${longest(row(y0))}ns`,
+      q: `{ ${conditions.filter(Boolean).join(" && ")} }`,
+      start: String(Math.max(0, Math.floor(from - most / 1e9))), // cells are about ends
+      end: String(from + (column(x1) - column(x0) + 1) * Number(step) - 1),
     }));
   });
+}
+
+/** @type {Map<string, string>} what was fetched last, by the id of the element */
+const fetched = new Map();
+
+/** Whether the reader has selected text in an element. */
+function selecting(/** @type {Element} */ e) {
+  const selection = getSelection();
+  return selection !== null && !selection.isCollapsed && e.contains(selection.anchorNode);
+}
+
+/**
+ * Replaces the content of an element. The focus and the scroll position of the map stay.
+ * @param {Element} have
+ * @param {Element} want
+ */
+function replace(have, want) {
+  const left = have.querySelector(".map")?.scrollLeft ?? 0;
+  const active = have.contains(document.activeElement) ? document.activeElement : null;
+  const href = active?.getAttribute("href");
+  have.replaceChildren(...want.childNodes);
+  const map = /** @type {HTMLElement | null} */ (have.querySelector(".map"));
+  if (map) map.scrollLeft = left;
+  if (href) /** @type {HTMLElement | null} */ (have.querySelector(`a[href="${CSS.escape(href)}"]`))?.focus();
+  else if (active) map?.focus();
 }
 
 async function look() {
@@ -38,8 +65,11 @@ async function look() {
       for (const id of ["results", "strip"]) {
         const have = document.getElementById(id);
         const want = next.getElementById(id);
-        if (!have || !want || brushing || have.contains(document.activeElement) || have.textContent === want.textContent) continue;
-        have.replaceChildren(...want.childNodes);
+        if (!have || !want || brushing || selecting(have)) continue;
+        const text = want.innerHTML;
+        if (fetched.get(id) === text) continue;
+        fetched.set(id, text);
+        replace(have, want);
         if (id === "results") zoom();
       }
       tell();

@@ -10,6 +10,8 @@ import { errors, kinds, statusError } from "./waterfall.js";
  * @typedef {{service: number, name: number, kind: number, count: number, errors: number, total: number, self: number, critical: number, longest: number, row: number}} Group
  */
 
+const most = 1000; // groups that are shown
+
 const columns = /** @type {const} */ ([
   ["count", "Count"], ["errors", "Errors"], ["total", "Total"], ["self", "Self"], ["critical", "Critical path"], ["longest", "Longest"],
 ]);
@@ -57,7 +59,7 @@ export function table(s, select) {
   const order = (by) => {
     groups.sort((a, b) => b[by] - a[by] || b.total - a.total);
     for (const [i, [key]] of columns.entries()) heads[i].setAttribute("aria-sort", key === by ? "descending" : "none");
-    body.replaceChildren(...groups.map((g) => el("tr", {},
+    body.replaceChildren(...groups.slice(0, most).map((g) => el("tr", {},
       el("td", { class: "what" },
         el("span", { class: `service c${s.services[g.service].colour}` }, s.services[g.service].name || "unnamed service"), " ",
         el("button", { type: "button", class: "link", title: "Show the longest one", click: () => select(g.row) }, s.names[g.name] || "unnamed span"), " ",
@@ -72,5 +74,6 @@ export function table(s, select) {
   const out = el("div", { class: "groups", tabindex: 0, role: "group", "aria-label": "Spans by name" },
     el("table", { class: "operations" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Span"), ...heads)), body));
   order("self");
+  if (groups.length > most) out.append(el("p", { class: "more" }, `${groups.length - most} more names are not shown.`));
   return out;
 }

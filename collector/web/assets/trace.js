@@ -116,6 +116,7 @@ async function start() {
   }
 
   function followHash() {
+    if (location.hash) view(false);
     const asked = new URLSearchParams(location.hash.slice(1));
     const fold = asked.has("fold");
     const id = asked.get(fold ? "fold" : "span");
