@@ -244,6 +244,18 @@ func TestBrowserWalk(t *testing.T) {
 	b.key(kb.Escape)
 	b.wait(`!document.querySelector("dialog").open`)
 
+	// The flame graph, and a part of it.
+	b.key("t")
+	b.wait(`document.querySelector(".frame")`)
+	frames := `[...document.querySelectorAll(".frame")].map(f => f.innerText)`
+	testkit.Equal(t, "frames", strings.Join(eval[[]string](b, frames), ", "), "all spans, parent span not received, orphan, POST /orders, BEGIN, INSERT orders, POST /reserve")
+	b.do(chromedp.Click(`.frame[title^="INSERT"]`))
+	b.wait(`document.querySelectorAll(".frame").length === 4`)
+	testkit.Equal(t, "a part", strings.Join(eval[[]string](b, frames), ", "), "all spans, POST /orders, INSERT orders, POST /reserve")
+	testkit.Equal(t, "about it", eval[bool](b, `/INSERT orders of shop . 1 span . 20.0 ms with all below, 4.00 ms itself/.test(document.querySelector(".flame .about").innerText)`), true)
+
+	testkit.Equal(t, "link to the view", eval[string](b, "location.hash"), "#view=flame")
+
 	// By name, and back to the longest span of a name.
 	b.key("t")
 	b.wait(`document.querySelector(".groups tbody tr")`)

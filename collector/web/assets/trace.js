@@ -1,6 +1,7 @@
 // @ts-check
 import { copy, el } from "./dom.js";
 import { detail, foldDetail } from "./detail.js";
+import { flame } from "./flame.js";
 import { exact } from "./format.js";
 import { table } from "./table.js";
 import { Waterfall } from "./waterfall.js";
@@ -33,7 +34,7 @@ const help = el("dialog", { class: "help", "aria-label": "Keys" },
     ["Home End", "first, last row"],
     ["Enter", "details of the span"],
     ["e", "next error"],
-    ["t", "timeline or spans by name"],
+    ["t", "next view: timeline, flame graph, spans by name"],
     ["Esc", "close the details"],
     ["?", "this help"],
   ].flatMap(([keys, what]) => [el("dt", {}, ...keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what)])),
@@ -58,23 +59,32 @@ async function start() {
   const panel = el("aside", { class: "detail", "aria-label": "Span", tabindex: "-1" });
   panel.hidden = true;
   const waterfall = new Waterfall(skeleton, { open, close });
-  /** @type {HTMLElement | undefined} */
-  let groups;
-  /** @param {boolean} byName */
-  const view = (byName) => {
-    groups ??= table(skeleton, (row) => { view(false); select(row); });
-    main.replaceChildren(byName ? groups : waterfall.element, panel);
-    for (const [tab, on] of /** @type {const} */ ([[timeline, !byName], [names, byName]])) tab.setAttribute("aria-pressed", String(on));
-    if (byName) groups.focus();
-    else {
-      waterfall.render();
-      waterfall.focus();
-    }
+  /** @typedef {{key: string, title: string, make: () => HTMLElement, element?: HTMLElement, tab?: HTMLElement}} View */
+  /** @param {number} row */
+  const find = (row) => {
+    view(0);
+    select(row);
   };
-  const timeline = el("button", { type: "button", click: () => view(false) }, "Timeline");
-  const names = el("button", { type: "button", click: () => view(true) }, "By name");
-  document.querySelector(".raw")?.prepend(el("span", { class: "views", role: "group", "aria-label": "View" }, timeline, names));
-  view(false);
+  /** @type {View[]} */
+  const views = [
+    { key: "", title: "Timeline", make: () => waterfall.element },
+    { key: "flame", title: "Flame", make: () => flame(skeleton, find) },
+    { key: "names", title: "By name", make: () => table(skeleton, find) },
+  ];
+  let viewed = 0;
+  /** @param {number} n */
+  function view(n) {
+    if (n !== viewed) history.replaceState(null, "", n > 0 ? `#view=${views[n].key}` : location.pathname + location.search);
+    viewed = n;
+    const element = (views[n].element ??= views[n].make());
+    main.replaceChildren(element, panel);
+    for (const v of views) v.tab?.setAttribute("aria-pressed", String(v === views[n]));
+    if (n === 0) waterfall.render();
+    element.focus({ preventScroll: true });
+  }
+  for (const [n, v] of views.entries()) v.tab = el("button", { type: "button", click: () => view(n) }, v.title);
+  document.querySelector(".raw")?.prepend(el("span", { class: "views", role: "group", "aria-label": "View" }, ...views.map((v) => v.tab ?? null)));
+  view(0);
 
   let asked = 0; // the latest question, so that a late answer is not shown
 
@@ -116,8 +126,8 @@ async function start() {
   }
 
   function followHash() {
-    if (location.hash) view(false);
     const asked = new URLSearchParams(location.hash.slice(1));
+    if (asked.size > 0) view(Math.max(0, views.findIndex((v) => v.key === asked.get("view"))));
     const fold = asked.has("fold");
     const id = asked.get(fold ? "fold" : "span");
     const row = skeleton.id.findIndex((other, i) => other === id && waterfall.folds.has(i) === fold);
@@ -127,7 +137,7 @@ async function start() {
   document.addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || /** @type {HTMLDialogElement} */ (help).open) return;
     if (e.key === "?") showHelp();
-    else if (e.key === "t") view(timeline.getAttribute("aria-pressed") === "true");
+    else if (e.key === "t") view((viewed + 1) % views.length);
     else if (e.key === "Escape" && close()) waterfall.focus();
     else return;
     e.preventDefault();
