@@ -181,8 +181,12 @@ var (
 func BenchmarkCollect(b *testing.B) {
 	m := memory.New(memory.Options{MaxBytes: 64 << 20})
 	batches := make([]*dendro.Batch, 1<<13)
+	now := time.Now().UnixNano()
 	for i := range batches {
 		batches[i] = request(i)
+		for _, s := range batches[i].Spans { // spans of the past are not counted
+			s.Start, s.End = now-(s.End-s.Start), now
+		}
 	}
 	var n uint64
 	b.ReportAllocs()

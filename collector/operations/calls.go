@@ -101,7 +101,7 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 			sh.edge(edge{service(sh.service), peer}, at, s.Duration(), failed, weight)
 			return
 		}
-		c := sh.meet(spanKey{s.TraceID, s.SpanID})
+		c := sh.meet(spanKey{s.TraceID, s.SpanID}, s.End)
 		if c.client {
 			return // it has arrived before
 		}
@@ -113,7 +113,7 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 		if !s.ParentID.IsValid() {
 			return
 		}
-		c := sh.meet(spanKey{s.TraceID, s.ParentID})
+		c := sh.meet(spanKey{s.TraceID, s.ParentID}, s.End)
 		if c.server {
 			return
 		}
@@ -124,8 +124,8 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 	}
 }
 
-// meet returns the call with the given client span.
-func (sh *Shard) meet(key spanKey) *call {
+// meet returns the call with the given client span. One of its sides ended at end.
+func (sh *Shard) meet(key spanKey, end int64) *call {
 	cs := &sh.calls
 	if cs.ring == nil {
 		cs.ring = make([]call, cs.max)
@@ -136,7 +136,7 @@ func (sh *Shard) meet(key spanKey) *call {
 	if at, found := cs.byKey[hash]; found {
 		return &cs.ring[at]
 	}
-	now := sh.table.now().UnixNano()
+	now := min(max(end, sh.start), sh.start+minute) // about now, without asking for it
 	for cs.waiting == cs.max || cs.waiting > 0 && cs.texts > cs.max*textBytes {
 		sh.leaveOldest()
 	}
@@ -204,12 +204,21 @@ func (sh *Shard) leave(c *call) {
 
 // edge adds a call to an edge.
 func (sh *Shard) edge(e edge, at int64, d time.Duration, failed bool, weight float64) {
+	if c := sh.lastEdge; c != nil && c.minute == at && c.key == e {
+		sh.addCall(c, d, failed, weight)
+		return
+	}
 	slot := &sh.recentEdges[(maphash.String(seed, e.server.Name)+uint64(len(e.client.Name)))%recentEdges]
 	c := *slot
 	if c == nil || c.minute != at || c.key != e {
 		c = sh.edgeCell(e, at)
 		*slot = c
 	}
+	sh.lastEdge = c
+	sh.addCall(c, d, failed, weight)
+}
+
+func (sh *Shard) addCall(c *cell[edge], d time.Duration, failed bool, weight float64) {
 	c.Spans += weight
 	if failed {
 		c.Errors += weight

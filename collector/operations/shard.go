@@ -24,6 +24,7 @@ type Shard struct {
 	// Of the cells, those that were used last, by hash.
 	recentOperations [recentOperations]*cell[operation]
 	recentEdges      [recentEdges]*cell[edge]
+	lastEdge         *cell[edge]
 	sealing          []sealing // cells of minutes that are over
 	bytes            int       // of all cells
 	maxBytes         int
@@ -81,8 +82,16 @@ func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 	var c *cell[operation]
 	var state dendro.TraceState
 	weight := 1.0 // that of a span with state
+	checked := false
 	for _, s := range spans {
 		at := sh.minute(s.End)
+		if at < 0 && !checked { // or the clock of this machine was ahead
+			checked = true
+			if now := sh.table.now().UnixNano() / minute; now < sh.start/minute {
+				sh.begin(now)
+				at = sh.minute(s.End)
+			}
+		}
 		if at < 0 {
 			sh.table.late.Add(1)
 			continue
@@ -118,20 +127,14 @@ func (sh *Shard) minute(end int64) int64 {
 			sh.begin(now)
 		}
 	}
-	at := end / minute
-	if at < current-keep { // or the clock of this machine was ahead
-		if now := sh.table.now().UnixNano() / minute; now < current {
-			current = now
-			sh.begin(now)
-		}
-	}
-	switch {
+	switch at := end / minute; {
 	case at >= current:
 		return current
 	case at < current-keep:
 		return -1
+	default:
+		return at
 	}
-	return at
 }
 
 // begin makes a minute the newest.
@@ -153,6 +156,7 @@ func (sh *Shard) roll() {
 	clear(sh.edges)
 	clear(sh.recentOperations[:])
 	clear(sh.recentEdges[:])
+	sh.lastEdge = nil
 }
 
 // operation returns the cell of the operation of s in a minute.
