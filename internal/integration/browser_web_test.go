@@ -283,6 +283,43 @@ func TestBrowserWalk(t *testing.T) {
 	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
 }
 
+// TestBrowserCompletion writes a query with the keyboard and what is suggested.
+func TestBrowserCompletion(t *testing.T) {
+	store := memory.New(memory.Options{})
+	for n, route := range []string{"/orders", "/orders/{id}", "/users"} {
+		s := spanAt(byte(n+1), 1, 0, "GET", 0, 10)
+		s.Attributes = []slog.Attr{slog.String("http.route", route), slog.Int("http.status", 200), slog.String("odd key", `a"b`)}
+		send(t, store, "shop", s)
+	}
+	b := openBrowser(t, store, "")
+	b.open("/?limit=50", `document.querySelector("[name=q]").role === "combobox"`)
+	suggested := `[...document.querySelectorAll(".suggestions:not([hidden]) li")].map(e => e.textContent).join(" ")`
+	box := `document.querySelector("[name=q]").value`
+	b.do(chromedp.Click("[name=q]"))
+	b.wait(suggested + ` === "{ "`)
+	b.key(kb.ArrowDown, kb.Tab, "r", "o", "u", "t")
+	b.wait(suggested + ` === "span.http.route"`)
+	b.key(kb.ArrowDown, kb.Tab, " ", "=", " ")
+	b.wait(suggested + ` === '"/orders" "/orders/{id}" "/users"'`)
+	b.key("\"", "u")
+	b.wait(suggested + ` === '"/users"'`)
+	b.key(kb.ArrowUp, kb.Tab, " ")
+	b.wait(suggested + " === '&&  ||  }'")
+	b.key("}", kb.Escape)
+	testkit.Equal(t, "query", eval[string](b, box), `{ span.http.route = "/users" }`)
+	testkit.Equal(t, "closed", eval[string](b, `document.querySelector("[name=q]").ariaExpanded`), "false")
+	b.key(kb.Enter)
+	b.wait(`document.querySelectorAll(".traces tbody tr").length === 1 && ` + box + ` === '{ span.http.route = "/users" }' && document.querySelector("[name=q]").role === "combobox"`)
+
+	// What has quotes is quoted.
+	eval[bool](b, `(() => { const q = document.querySelector("[name=q]"); q.value = "{ odd"; q.focus(); q.setSelectionRange(5, 5); q.dispatchEvent(new Event("input")); return true; })()`)
+	b.wait(suggested + ` === 'span."odd key"'`)
+	b.key(kb.ArrowDown, kb.Tab, "=")
+	b.wait(suggested + ` === '"a\\"b"'`)
+	b.key(kb.ArrowDown, kb.Tab, "}", kb.Escape, kb.Enter)
+	b.wait(`document.querySelectorAll(".traces tbody tr").length === 3`)
+}
+
 // TestBrowserLive watches the list while traces arrive. The focus stays where it is.
 // TestBrowserOverview goes from the start page to the reason in three clicks.
 func TestBrowserOverview(t *testing.T) {

@@ -1,5 +1,6 @@
 // @ts-check
 import { brush, brushing } from "./brush.js";
+import { complete } from "./complete.js";
 import { again, tell } from "./refresh.js";
 
 const period = 2000; // milliseconds between two looks
@@ -119,6 +120,7 @@ function wasOn() {
 
 tell();
 zoom();
+complete(/** @type {HTMLInputElement} */ (document.querySelector("[name=q]")));
 setInterval(tell, 1000);
 live.hidden = false;
 live.addEventListener("click", () => turn(live.getAttribute("aria-checked") !== "true"));

@@ -1,0 +1,144 @@
+// @ts-check
+import { el } from "./dom.js";
+
+/** @typedef {{text: string, insert: string}} Suggestion */
+
+const most = 12; // suggestions
+const functions = ["rate()", "count_over_time()", "avg_over_time(", "quantile_over_time(", "histogram_over_time(", "select(", "by(", "count()", "avg(", "max(", "min(", "sum("];
+
+/** @type {Map<string, Promise<any>>} */
+const asked = new Map();
+
+/**
+ * Loads JSON once.
+ * @param {string} url
+ */
+function get(url) {
+  let answer = asked.get(url);
+  if (!answer) {
+    answer = fetch(url, { headers: { Accept: "application/json" } }).then((r) => (r.ok ? r.json() : {})).catch(() => ({}));
+    asked.set(url, answer);
+    answer.then((found) => Object.keys(found).length === 0 && asked.delete(url));
+  }
+  return answer;
+}
+
+/** @param {string} key */
+const plain = (key) => (/^[A-Za-z_][\w.\-/]*$/.test(key) ? key : JSON.stringify(key));
+
+/**
+ * Returns the names of all fields: attributes with their scopes, and intrinsics.
+ * @returns {Promise<string[]>}
+ */
+async function fields() {
+  const { scopes = [] } = await get("api/v2/search/tags");
+  return scopes.flatMap((/** @type {{name: string, tags: string[]}} */ s) => s.tags.map((tag) => (s.name === "intrinsic" ? tag : `${s.name}.${plain(tag)}`)));
+}
+
+/**
+ * Returns literals for the values of a field.
+ * @param {string} field
+ * @returns {Promise<string[]>}
+ */
+async function values(field) {
+  const { tagValues = [] } = await get(`api/v2/search/tag/${encodeURIComponent(field)}/values?limit=200`);
+  return tagValues.map((/** @type {{type: string, value: string}} */ v) => (v.type === "string" ? JSON.stringify(v.value) : v.value));
+}
+
+/**
+ * Returns what may come at the end of the beginning of a query, and how long the part is that
+ * it replaces.
+ * @param {string} before
+ * @returns {Promise<{replaces: number, list: string[]}>}
+ */
+export async function suggest(before) {
+  const value = /([\w.:\-/]+|[\w.]*"[^"]*")\s*(?:=~|!~|!=|<=|>=|=|<|>)\s*("(?:[^"\\]|\\.)*|[\w.\-]*)$/.exec(before);
+  if (value) {
+    const part = value[2];
+    const found = (await values(value[1])).filter((v) => v.toLowerCase().includes(part.replace(/^"/, "").toLowerCase()) && v !== part);
+    return { replaces: part.length, list: found };
+  }
+  const quoted = (before.match(/(?<!\\)"/g) ?? []).length % 2 === 1;
+  const part = /[\w.:\-/]*$/.exec(before)?.[0] ?? "";
+  if (quoted || before.trim() === "") return { replaces: 0, list: before.trim() === "" ? ["{ "] : [] };
+  const open = (before.match(/\{/g) ?? []).length > (before.match(/\}/g) ?? []).length;
+  const afterOperand = /["\w)}]\s+$/.test(before) && !/(&&|\|\||[=<>!~+\-*/({|])\s*$/.test(before);
+  const compared = /[=<>~]\s*("(?:[^"\\]|\\.)*"|[\w.\-]+)\s+$/.test(before);
+  if (afterOperand && !open) return { replaces: 0, list: ["| ", "&& ", ">> "] };
+  if (afterOperand) return { replaces: 0, list: compared ? ["&& ", "|| ", "}"] : ["= ", "!= ", "=~ ", "> ", "< "] };
+  if (!open) return { replaces: part.length, list: /\|\s*[\w]*$/.test(before) ? functions.filter((f) => f.startsWith(part)) : [] };
+  const wanted = part.toLowerCase();
+  const found = (await fields()).filter((f) => f.toLowerCase().includes(wanted) && f !== part);
+  found.sort((a, b) => Number(b.toLowerCase().startsWith(wanted)) - Number(a.toLowerCase().startsWith(wanted)));
+  return { replaces: part.length, list: found };
+}
+
+/**
+ * Suggests what may come next in the box for TraceQL (ARIA Authoring Practices, "Combobox").
+ * @param {HTMLInputElement} box
+ */
+export function complete(box) {
+  const list = el("ul", { class: "suggestions", role: "listbox", id: "suggestions", "aria-label": "Suggestions" });
+  list.hidden = true;
+  box.after(list);
+  for (const [name, value] of Object.entries({ role: "combobox", "aria-controls": "suggestions", "aria-autocomplete": "list", "aria-expanded": "false" })) box.setAttribute(name, value);
+  let chosen = -1;
+  let replaces = 0;
+  let question = 0; // the latest, so that a late answer is not shown
+
+  const hide = () => {
+    question++;
+    list.hidden = true;
+    chosen = -1;
+    box.setAttribute("aria-expanded", "false");
+    box.removeAttribute("aria-activedescendant");
+  };
+  /** @param {number} n */
+  const choose = (n) => {
+    chosen = n;
+    for (const [i, item] of [...list.children].entries()) item.setAttribute("aria-selected", String(i === n));
+    if (n >= 0) {
+      box.setAttribute("aria-activedescendant", `suggestion-${n}`);
+      list.children[n].scrollIntoView({ block: "nearest" });
+    } else box.removeAttribute("aria-activedescendant");
+  };
+  /** @param {string} text */
+  const take = (text) => {
+    const caret = box.selectionStart ?? box.value.length;
+    box.setRangeText(text, caret - replaces, caret, "end");
+    hide();
+    box.focus();
+    show();
+  };
+  async function show() {
+    const mine = ++question;
+    const caret = box.selectionStart ?? box.value.length;
+    const found = await suggest(box.value.slice(0, caret));
+    if (mine !== question || document.activeElement !== box) return;
+    replaces = found.replaces;
+    list.replaceChildren(...found.list.slice(0, most).map((text, i) => el("li", {
+      role: "option", id: `suggestion-${i}`, "aria-selected": "false",
+      mousedown: (/** @type {MouseEvent} */ e) => {
+        e.preventDefault(); // the box keeps the focus
+        take(text);
+      },
+    }, text)));
+    chosen = -1;
+    list.hidden = found.list.length === 0;
+    box.setAttribute("aria-expanded", String(!list.hidden));
+  }
+  box.addEventListener("input", show);
+  box.addEventListener("click", show);
+  box.addEventListener("blur", hide);
+  box.addEventListener("keydown", (e) => {
+    const n = list.children.length;
+    if (e.key === "ArrowDown" && list.hidden) show();
+    else if (list.hidden) return;
+    else if (e.key === "ArrowDown") choose((chosen + 1) % n);
+    else if (e.key === "ArrowUp") choose(chosen <= 0 ? n - 1 : chosen - 1);
+    else if (e.key === "Escape") hide();
+    else if ((e.key === "Enter" || e.key === "Tab") && chosen >= 0) take(list.children[chosen].textContent ?? "");
+    else return;
+    e.preventDefault();
+  });
+}
