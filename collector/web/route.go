@@ -36,6 +36,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "graph"}, (*handler).graph},
 	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
+	{[]string{"api", "dendro", "traces", "{}", "perfetto"}, (*handler).perfetto},
 }
 
 // match finds the route by the end of path. A handler cannot know where it is mounted:

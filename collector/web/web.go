@@ -21,6 +21,7 @@
 //	/api/dendro/operations, …/graph     counts of operations and who calls whom
 //	/api/dendro/traces/{id}             rows of the trace page
 //	/api/dendro/traces/{id}/spans/{id}  details of a span
+//	/api/dendro/traces/{id}/perfetto    a trace for Perfetto
 //
 // The API under /api/dendro belongs to the page and may change with it.
 package web
