@@ -48,3 +48,28 @@ func TestSQL(t *testing.T) {
 	has(t, found.body, `href="trace/01000000000000000000000000000000"`)
 	has(t, body, "?q="+strings.ReplaceAll(url.QueryEscape(`{ span.db.query.text = "`+users+`" }`), "+", "&#43;"))
 }
+
+func TestCompare(t *testing.T) {
+	store := memory.New(memory.Options{})
+	server := serve(t, store, web.Options{})
+	has(t, followed(t, server.URL+"/?view=compare").body, "Compare two traces")
+	give := func(id byte, name string, took time.Duration) string {
+		s := &dendro.SpanData{Name: name, Start: 1_700_000_000_000_000_000, End: 1_700_000_000_000_000_000 + int64(took)}
+		s.TraceID, s.SpanID = dendro.TraceID{id}, dendro.SpanID{1}
+		testkit.NoError(t, store.Collect(&dendro.Batch{Resource: &dendro.Resource{}, Spans: []*dendro.SpanData{s}}))
+		return s.TraceID.String()
+	}
+	a := give(1, "GET /<b>", time.Second)
+	has(t, followed(t, server.URL+"/?view=compare&a="+a).body, "Nothing to compare with")
+	give(2, "other", 30*time.Millisecond)
+	give(3, "GET /<b>", 10*time.Millisecond)
+	typical := give(4, "GET /<b>", 20*time.Millisecond)
+	give(5, "GET /<b>", 30*time.Millisecond)
+	page := followed(t, server.URL+"/?view=compare&a="+a)
+	testkit.Equal(t, "status", page.status, 200)
+	has(t, page.body, `value="`+typical+`"`, "GET /&lt;b&gt;", "1.00 s", "20.0 ms", "980 ms", "median duration")
+	page = followed(t, server.URL+"/?view=compare&a="+a+"&b=99")
+	testkit.Equal(t, "status", page.status, 404)
+	has(t, page.body, "These traces cannot be compared", `value="99"`)
+	testkit.Equal(t, "bad id", followed(t, server.URL+"/?view=compare&a=x").status, 400)
+}

@@ -8,6 +8,7 @@
 //
 //	/                                   overview: operations, latency, services, errors
 //	/?view=sql                          statements of databases
+//	/?view=compare&a={id}&b={id}        two traces as one tree
 //	/?limit=50                          list of traces; any parameter of the list will do
 //	/trace/{id}                         a trace
 //	/api/echo                           health check of a data source
@@ -107,6 +108,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.overview(w, r)
 	case last == "" && r.URL.Query().Get("view") == "sql":
 		h.sql(w, r)
+	case last == "" && r.URL.Query().Get("view") == "compare":
+		h.compare(w, r)
 	case last == "":
 		h.list(w, r)
 	case strings.Contains(asked, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html"):

@@ -371,6 +371,11 @@ func TestBrowserOverview(t *testing.T) {
 	b.do(chromedp.Click(`.why a`))
 	b.wait(panel + `?.innerText.includes("The same 20 times")`)
 
+	// Against a typical one.
+	b.do(chromedp.Click(`.raw a[href*="compare"]`))
+	b.wait(`document.querySelectorAll(".comparison tbody tr").length === 4 && location.search.includes("&b=")`)
+	testkit.Equal(t, "merged", eval[[]string](b, `[...document.querySelectorAll(".comparison .what b")].map(e => e.textContent)`), []string{"GET /orders", "SELECT items", "POST", "POST /charge"})
+
 	// The error, in two.
 	overview()
 	b.do(chromedp.Click(`.errors a`))
@@ -599,6 +604,7 @@ func TestBrowserContrast(t *testing.T) {
 		testkit.NoError(t, err)
 		for path, condition := range map[string]string{
 			"/": `document.body.dataset.ready && document.querySelector("#map-title")`, "/?limit=50": `document.querySelector("tbody tr")`, "/?limit=x": `document.querySelector(".problem")`, "/?name=no": `document.querySelector(".empty")`,
+			"/?view=sql": `document.querySelector("#sql-title")`, "/?view=compare&a=1&b=1": `document.querySelector(".comparison")`, "/trace/1#view=flame": `document.querySelector(".frame")`, "/trace/1#view=names": `document.querySelector(".groups")`,
 			"/trace/1#span=0000000000000002": panel + `?.querySelector("article")`,
 			"/trace/1#fold=000000000000000a": panel + `?.querySelector("article")`,
 		} {
