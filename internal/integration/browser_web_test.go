@@ -272,6 +272,19 @@ func TestBrowserWalk(t *testing.T) {
 	b.wait(`document.querySelectorAll(".traces tbody tr").length === 1`)
 	testkit.Equal(t, "query", eval[string](b, `document.querySelector("[name=q]").value`), `{ span."tries" = 2 }`)
 
+	// Light and dark.
+	background := `getComputedStyle(document.body).backgroundColor`
+	before := eval[string](b, background)
+	b.do(chromedp.Click(".theme"), chromedp.Click(".theme"))
+	testkit.Equal(t, "theme", eval[string](b, `document.querySelector(".theme").textContent`), "Theme: dark")
+	if after := eval[string](b, background); after == before {
+		t.Errorf("dark and light have the same background %s", after)
+	}
+	b.open("/trace/1", ready)
+	testkit.Equal(t, "theme is kept", eval[string](b, background), "rgb(16, 19, 23)")
+	b.do(chromedp.Click(".theme"))
+	testkit.Equal(t, "theme of the system", eval[string](b, background), before)
+
 	// With a link, also into a folded subtree and to another trace.
 	b.open("/trace/1#span=0000000000000004", panel+`?.querySelector("h2").textContent === "POST /reserve"`)
 	b.do(chromedp.Click(`#row-2 .label`))

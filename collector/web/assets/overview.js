@@ -1,6 +1,7 @@
 // @ts-check
 import { brush, brushing } from "./brush.js";
 import { again, tell } from "./refresh.js";
+import { themeSwitch } from "./theme.js";
 
 const period = 10_000; // milliseconds between two looks
 const bucketsPerRow = 2; // as in overview.go
@@ -71,6 +72,7 @@ async function look() {
         fetched.set(id, text);
         replace(have, want);
         if (id === "results") zoom();
+        else themeSwitch();
       }
       tell();
     } catch {
@@ -80,6 +82,7 @@ async function look() {
   setTimeout(look, period);
 }
 
+themeSwitch();
 tell();
 zoom();
 setInterval(tell, 1000);

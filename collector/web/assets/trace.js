@@ -4,6 +4,7 @@ import { detail, foldDetail } from "./detail.js";
 import { flame } from "./flame.js";
 import { exact } from "./format.js";
 import { table } from "./table.js";
+import { themeSwitch } from "./theme.js";
 import { Waterfall } from "./waterfall.js";
 
 /** @typedef {import("./waterfall.js").Skeleton} Skeleton */
@@ -41,6 +42,7 @@ const help = el("dialog", { class: "help", "aria-label": "Keys" },
   el("form", { method: "dialog" }, el("button", {}, "Close")));
 
 async function start() {
+  themeSwitch();
   for (const t of document.querySelectorAll("time")) {
     const then = new Date(t.dateTime);
     t.textContent = exact(then);
