@@ -101,7 +101,7 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 			sh.edge(edge{service(sh.service), peer}, at, s.Duration(), failed, weight)
 			return
 		}
-		c := sh.meet(spanKey{s.TraceID, s.SpanID}, s.End)
+		c := sh.meet(spanKey{s.TraceID, s.SpanID})
 		if c.client {
 			return // it has arrived before
 		}
@@ -113,7 +113,7 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 		if !s.ParentID.IsValid() {
 			return
 		}
-		c := sh.meet(spanKey{s.TraceID, s.ParentID}, s.End)
+		c := sh.meet(spanKey{s.TraceID, s.ParentID})
 		if c.server {
 			return
 		}
@@ -124,8 +124,8 @@ func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 	}
 }
 
-// meet returns the call with the given client span. One of its sides ended at end.
-func (sh *Shard) meet(key spanKey, end int64) *call {
+// meet returns the call with the given client span.
+func (sh *Shard) meet(key spanKey) *call {
 	cs := &sh.calls
 	if cs.ring == nil {
 		cs.ring = make([]call, cs.max)
@@ -136,7 +136,10 @@ func (sh *Shard) meet(key spanKey, end int64) *call {
 	if at, found := cs.byKey[hash]; found {
 		return &cs.ring[at]
 	}
-	now := min(max(end, sh.start), sh.start+minute) // about now, without asking for it
+	if sh.arrived == 0 {
+		sh.arrived = sh.table.now().UnixNano()
+	}
+	now := sh.arrived
 	for cs.waiting == cs.max || cs.waiting > 0 && cs.texts > cs.max*textBytes {
 		sh.leaveOldest()
 	}
@@ -165,6 +168,7 @@ func (sh *Shard) expire(now int64) {
 func (sh *Shard) leaveOldest() {
 	cs := &sh.calls
 	sh.leave(&cs.ring[cs.oldest])
+	cs.ring[cs.oldest] = call{} // its texts are garbage
 	cs.oldest = (cs.oldest + 1) % cs.max
 	cs.waiting--
 }

@@ -64,6 +64,7 @@ type Table struct {
 	shrinking []*history
 
 	others      atomic.Int64 // bytes of everything but hours
+	ahead       atomic.Bool  // the clock of this machine was ahead
 	other, late atomic.Uint64
 }
 

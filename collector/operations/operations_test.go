@@ -615,3 +615,83 @@ func BenchmarkCountRequest(b *testing.B) {
 		c.Shard(0).Count(shop, spans)
 	}
 }
+
+// Cells are sealed while spans are being counted, and none is lost.
+func TestSealedMeanwhile(t *testing.T) {
+	c := newClocked(Options{MaxBytes: 1})
+	const minutes, calls = 20, 400
+	for m := range minutes {
+		var spans []*dendro.SpanData
+		for n := range calls {
+			spans = append(spans, c.span("GET", dendro.KindClient, time.Duration(1)<<(n%60), slog.String("db.system.name", fmt.Sprint("db ", m, " ", n%40))))
+		}
+		c.count("shop", spans...)
+		c.Time = c.Add(time.Minute)
+	}
+	w := c.all()
+	w.Name = "GET"
+	equal(t, "operations", c.operationsIn(t, w), []string{fmt.Sprintf("shop GET client: %d spans, 0 errors", minutes*calls)})
+	for range 200 {
+		c.Time = c.Add(time.Minute)
+		c.count("shop", c.span("GET", dendro.KindInternal, 1))
+	}
+	sh := c.Shard(0)
+	cells := 0
+	for _, cell := range sh.operations {
+		cells += cellBytes + cell.Durations.Bytes()
+	}
+	for _, cell := range sh.edges {
+		cells += cellBytes + cell.Durations.Bytes()
+	}
+	for _, cell := range sh.sealing {
+		cells += cellBytes + cell.Durations.Bytes()
+	}
+	equal(t, "bytes of cells", sh.bytes, cells)
+}
+
+// Durations of all lengths do not make cells larger than they may be.
+func TestCellsThatGrow(t *testing.T) {
+	c := newClocked(Options{})
+	for _, length := range []int{10, 61} {
+		for m := range 20 * 60 {
+			var spans []*dendro.SpanData
+			for n := range 20 {
+				s := c.span(fmt.Sprint("op ", n), 0, time.Duration(1)<<length)
+				s.Start, s.End = s.Start-int64(m)*int64(time.Minute), s.End-int64(m)*int64(time.Minute)
+				spans = append(spans, s)
+			}
+			c.count("shop", spans...)
+			if st := c.Stats(); st.Bytes > st.MaxBytes || c.Shard(0).bytes > 2*c.Shard(0).maxBytes {
+				t.Fatalf("%d bytes of cells, %d of %d", c.Shard(0).bytes, st.Bytes, st.MaxBytes)
+			}
+		}
+	}
+}
+
+// A span that comes late waits for the other side of its call as long as others.
+func TestLateCall(t *testing.T) {
+	c := newClocked(Options{})
+	call := c.span("GET", dendro.KindClient, time.Second, slog.String("server.address", "bank"))
+	c.Time = c.Add(maxWait + 5*time.Second)
+	c.count("shop", call)
+	equal(t, "before", c.edgesIn(t, c.all()), []string(nil))
+	c.count("bank", below(call, c.span("GET /", dendro.KindServer, 1)))
+	equal(t, "after", c.edgesIn(t, c.all()), []string{"{service shop } -> {service bank }: 1 spans, 0 errors"})
+}
+
+// What was sealed while the clock of this machine was ahead does not hide what comes later.
+func TestClockGoesBackAfterSealing(t *testing.T) {
+	c := newClocked(Options{})
+	c.Time = noon.Add(49 * time.Hour)
+	for range 3 {
+		c.count("shop", c.span("GET", dendro.KindServer, 1))
+		c.Time = c.Add(time.Minute)
+	}
+	c.Time = noon
+	for range 30 {
+		c.count("shop", c.span("GET", dendro.KindServer, 1))
+		c.Time = c.Add(time.Minute)
+	}
+	w := collector.OperationScan{Start: noon, End: c.Time}
+	equal(t, "operations", c.operationsIn(t, w), []string{"shop GET server: 30 spans, 0 errors"})
+}

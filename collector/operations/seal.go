@@ -33,6 +33,10 @@ func (sh *Shard) seal(n int) {
 		sh.sealing[last] = sealing{}
 		sh.sealing = sh.sealing[:last]
 		sh.grow(-cellBytes - s.Durations.Bytes())
+		if s.minute > sh.start/minute { // from when the clock of this machine was ahead
+			s.of.cells.Add(-1)
+			continue
+		}
 		t.seal(s)
 	}
 	t.shrink()
@@ -42,6 +46,10 @@ func (sh *Shard) seal(n int) {
 func (t *Table) seal(s sealing) {
 	defer s.of.cells.Add(-1) // from then on the series may go
 	number := s.minute / 60
+	if t.ahead.CompareAndSwap(true, false) {
+		now := t.now().Unix() / 3600
+		t.newest, t.byMinute, t.complete = min(t.newest, now), min(t.byMinute, now), min(t.complete, now)
+	}
 	if number > t.newest {
 		t.newest = number
 		t.sweep()

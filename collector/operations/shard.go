@@ -27,6 +27,8 @@ type Shard struct {
 	lastEdge         *cell[edge]
 	sealing          []sealing // cells of minutes that are over
 	bytes            int       // of all cells
+	rolled           bool      // since Count found its cell
+	arrived          int64     // when the spans of Count arrived, or 0 if that is not known yet
 	maxBytes         int
 	calls            calls
 
@@ -83,6 +85,7 @@ func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 	var state dendro.TraceState
 	weight := 1.0 // that of a span with state
 	checked := false
+	sh.arrived = 0
 	for _, s := range spans {
 		at := sh.minute(s.End)
 		if at < 0 && !checked { // or the clock of this machine was ahead
@@ -96,8 +99,9 @@ func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 			sh.table.late.Add(1)
 			continue
 		}
-		if c == nil || c.minute != at || c.key.name != s.Name || c.key.kind != s.Kind || c.series == other {
+		if c == nil || sh.rolled || c.minute != at || c.key.name != s.Name || c.key.kind != s.Kind || c.series == other {
 			c = sh.operation(s, at)
+			sh.rolled = false
 		}
 		if s.State != state {
 			state, weight = s.State, min(s.State.AdjustedCount(), maxWeight)
@@ -110,6 +114,7 @@ func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 		if s.Kind != dendro.KindInternal {
 			sh.call(s, at, weight)
 		}
+		sh.fit()
 	}
 	sh.seal(sealPerCount + len(sh.sealing)/sealShare)
 }
@@ -139,13 +144,27 @@ func (sh *Shard) minute(end int64) int64 {
 
 // begin makes a minute the newest.
 func (sh *Shard) begin(now int64) {
+	if now*minute < sh.start {
+		sh.table.ahead.Store(true)
+	}
 	sh.start = now * minute
 	sh.expire(now * minute)
 	sh.roll()
 }
 
-// roll moves all cells to those that are to be sealed.
+// fit seals all cells if they take too much memory: those of many minutes, or with durations
+// of all lengths.
+func (sh *Shard) fit() {
+	if sh.bytes > sh.maxBytes {
+		sh.roll()
+		sh.seal(len(sh.sealing))
+	}
+}
+
+// roll moves all cells to those that are to be sealed. No cell that was found before may be used
+// after that.
 func (sh *Shard) roll() {
+	sh.rolled = true
 	for _, c := range sh.operations {
 		sh.sealing = append(sh.sealing, sealing{&c.history, c.minute, &c.Counts})
 	}
@@ -180,10 +199,7 @@ func (cs cells[K]) at(sh *Shard, of *set[K], key K, at int64, own func(K) (K, in
 	if c = cs[minuteOf[K]{key, false, at}]; c != nil {
 		return c, false
 	}
-	if sh.bytes > sh.maxBytes { // many minutes at once, or there is not much room
-		sh.roll()
-		sh.seal(len(sh.sealing))
-	}
+	sh.fit()
 	s := of.of(sh.table, key, own)
 	isOther = s == of.other
 	if isOther {

@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -179,7 +180,7 @@ func compareTraces(a, b *collector.Trace, longer time.Duration) []comparedRow {
 			n.first = min(n.first, rows[i].start-t.Start())
 			of := side(n)
 			of.Spans++
-			of.Total += time.Duration(rows[i].end - rows[i].start)
+			of.Total += min(time.Duration(rows[i].end-rows[i].start), math.MaxInt64-of.Total)
 			if rows[i].span != nil {
 				of.Errors += errorsOf(rows[i].span)
 			}

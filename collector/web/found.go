@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -54,7 +55,7 @@ func newScatter(traces []traceql.Result) *scatter {
 		s.Points = append(s.Points, dot{
 			X: formatPercent(float64(t.Start-s.Start), float64(s.End-s.Start)), Y: formatPercent(s.Most-took(t), s.Most-s.Least),
 			TraceID: t.TraceID, Colour: colourOf(t.RootService), Failed: t.Errors > 0,
-			Title: fmt.Sprintf("%s %s, %s", t.RootService, cmp.Or(t.RootName, "unnamed span"), formatDuration(t.Duration)),
+			Title: fmt.Sprintf("%s %s, %s", short(t.RootService), cmp.Or(short(t.RootName), "unnamed span"), formatDuration(t.Duration)),
 		})
 	}
 	for d := time.Microsecond; d <= time.Hour; d *= 10 {
@@ -87,51 +88,56 @@ type facetValue struct {
 
 const maxFacetValues = 8
 
-// facetsOf returns the services and operations that traces have. What is in form already
-// is left out.
+// facetsOf returns the services and operations that traces have. What the query in form asks for
+// already is left out.
 func facetsOf(traces []traceql.Result, form url.Values) (out []facet) {
-	services, names := map[string]int{}, map[string]int{}
-	errors := 0
+	services, names, errors := map[string]int{}, map[string]int{}, map[string]int{}
 	for i := range traces {
 		for _, s := range traces[i].Services {
 			services[s.Service]++
 		}
-		names[traces[i].RootName]++
+		if !traces[i].RootMissing {
+			names[traces[i].RootName]++
+		}
 		if traces[i].Errors > 0 {
-			errors++
+			errors["with errors"]++
 		}
 	}
-	with := func(key, value string) string {
-		q := url.Values{}
-		for k, v := range form {
-			q[k] = v
-		}
-		q.Set(key, value)
-		return "?" + q.Encode()
-	}
-	add := func(title, key string, counts map[string]int) {
-		if form.Get(key) != "" || len(counts) < 2 {
-			return
-		}
+	query := strings.TrimSpace(form.Get("q"))
+	// Each condition is about any span, as the counts are.
+	add := func(title string, counts map[string]int, condition func(value string) string) {
 		f := facet{Title: title}
 		for value, n := range counts {
-			if value == "" {
+			set := "{ " + condition(value) + " }"
+			if value == "" || len(value) > maxShown || n == len(traces) || strings.Contains(query, set) {
 				continue
 			}
-			v := facetValue{value, with(key, value), n, -1}
-			if key == "service" {
+			if query != "" {
+				set = "(" + query + ") && " + set
+			}
+			if _, err := traceql.Parse(set); err != nil {
+				continue
+			}
+			q := url.Values{}
+			for k, v := range form {
+				q[k] = v
+			}
+			q.Set("q", set)
+			v := facetValue{value, "?" + q.Encode(), n, -1}
+			if title == facetServices {
 				v.Colour = colourOf(value)
 			}
 			f.Values = append(f.Values, v)
 		}
 		slices.SortFunc(f.Values, func(a, b facetValue) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text)) })
-		f.Values = f.Values[:min(len(f.Values), maxFacetValues)]
-		out = append(out, f)
+		if f.Values = f.Values[:min(len(f.Values), maxFacetValues)]; len(f.Values) > 0 {
+			out = append(out, f)
+		}
 	}
-	add("Services", "service", services)
-	add("Operations", "name", names)
-	if errors > 0 && errors < len(traces) && form.Get("error") == "" {
-		out = append(out, facet{"Status", []facetValue{{"with errors", with("error", "true"), errors, -1}}})
-	}
+	add(facetServices, services, func(value string) string { return "resource.service.name = " + strconv.Quote(value) })
+	add("Operations", names, func(value string) string { return "trace:rootName = " + strconv.Quote(value) })
+	add("Status", errors, func(string) string { return "status = error" })
 	return out
 }
+
+const facetServices = "Services"

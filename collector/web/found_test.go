@@ -45,16 +45,20 @@ func TestFacets(t *testing.T) {
 		for _, f := range facetsOf(foundTraces(), form) {
 			out += f.Title + ":"
 			for _, v := range f.Values {
-				out += fmt.Sprintf(" %s %d %s", v.Text, v.Count, v.Query)
+				q, err := url.ParseQuery(v.Query[1:])
+				testkit.NoError(t, err)
+				testkit.Equal(t, "limit", q.Get("limit"), form.Get("limit"))
+				out += fmt.Sprintf(" %s %d %s", v.Text, v.Count, q.Get("q"))
 			}
 			out += "\n"
 		}
 		return out
 	}
-	testkit.Equal(t, "all", text(url.Values{"limit": {"50"}}), "Services: shop 5 ?limit=50&service=shop bank 1 ?limit=50&service=bank\n"+
-		"Operations: GET /0 3 ?limit=50&name=GET+%2F0 GET /1 2 ?limit=50&name=GET+%2F1\n"+
-		"Status: with errors 1 ?error=true&limit=50\n")
-	testkit.Equal(t, "what is chosen is left out", text(url.Values{"service": {"shop"}, "error": {"true"}}),
-		"Operations: GET /0 3 ?error=true&name=GET+%2F0&service=shop GET /1 2 ?error=true&name=GET+%2F1&service=shop\n")
+	testkit.Equal(t, "all", text(url.Values{"limit": {"50"}}), "Services: bank 1 { resource.service.name = \"bank\" }\n"+
+		"Operations: GET /0 3 { trace:rootName = \"GET /0\" } GET /1 2 { trace:rootName = \"GET /1\" }\n"+
+		"Status: with errors 1 { status = error }\n")
+	testkit.Equal(t, "added to a query", text(url.Values{"q": {`{ resource.service.name = "bank" } && { status = error }`}}),
+		"Operations: GET /0 3 ({ resource.service.name = \"bank\" } && { status = error }) && { trace:rootName = \"GET /0\" } GET /1 2 ({ resource.service.name = \"bank\" } && { status = error }) && { trace:rootName = \"GET /1\" }\n")
+	testkit.Equal(t, "with a pipeline", len(facetsOf(foundTraces(), url.Values{"q": {"{ } | count() > 1"}})), 3)
 	testkit.Equal(t, "none", len(facetsOf(nil, nil)), 0)
 }

@@ -157,7 +157,7 @@ func (h *handler) services(ctx context.Context) []string {
 	traces, spans := 0, 0
 	_ = h.store.Scan(ctx, collector.Scan{}, func(t *collector.Trace) bool {
 		for i := range t.Spans {
-			if name := t.Spans[i].Resource.Service(); name != "" && !seen[name] {
+			if name := t.Spans[i].Resource.Service(); name != "" && len(name) <= maxShown && !seen[name] {
 				seen[strings.Clone(name)] = true
 			}
 		}

@@ -52,7 +52,7 @@ func traceEvents(t *collector.Trace) []traceEvent {
 			out = append(out, traceEvent{Phase: "M", Name: "process_name", Process: process, Args: map[string]string{"name": strings.ToValidUTF8(service, "\uFFFD")}})
 		}
 		thread := -1
-		for n := range lanes[process] {
+		for n := max(0, len(lanes[process])-maxLanes); n < len(lanes[process]); n++ {
 			if lanes[process][n].fits(s.Start, s.End) {
 				thread = n
 				break
@@ -64,15 +64,16 @@ func traceEvents(t *collector.Trace) []traceEvent {
 			lanes[process][thread].fits(s.Start, s.End)
 		}
 		took := float64(s.Duration()) / micro
-		about := map[string]string{"span_id": s.SpanID.String()}
+		about := map[string]string{}
+		for _, a := range attributesOf(s.Attributes) {
+			about[a.Key] = a.Value
+		}
+		about["span_id"] = s.SpanID.String()
 		if s.ParentID.IsValid() {
 			about["parent_span_id"] = s.ParentID.String()
 		}
 		if s.Status.Code == dendro.StatusError {
 			about["error"] = strings.ToValidUTF8(s.Status.Message, "\uFFFD")
-		}
-		for _, a := range attributesOf(s.Attributes) {
-			about[a.Key] = a.Value
 		}
 		out = append(out, traceEvent{
 			Phase: "X", Name: strings.ToValidUTF8(nameOf(s), "\uFFFD"), Category: s.Kind.String(), Time: float64(s.Start-first) / micro, Duration: &took,
@@ -88,6 +89,10 @@ func traceEvents(t *collector.Trace) []traceEvent {
 	}
 	return out
 }
+
+// maxLanes bounds how many threads of a service are looked through for one with room. There may
+// be more threads.
+const maxLanes = 64
 
 // lane has the ends of the open spans of a thread, the innermost last.
 type lane struct{ ends []int64 }

@@ -137,6 +137,12 @@ func (b *browser) wait(condition string) {
 	}
 }
 
+// click clicks the first element that selector finds, on a page that may be replacing it.
+func (b *browser) click(selector string) {
+	b.t.Helper()
+	eval[bool](b, fmt.Sprintf("(document.querySelector(%q).click(), true)", selector))
+}
+
 func (b *browser) key(keys ...string) {
 	b.t.Helper()
 	for _, k := range keys {
@@ -334,7 +340,6 @@ func TestBrowserCompletion(t *testing.T) {
 	b.wait(`document.querySelectorAll(".traces tbody tr").length === 3`)
 }
 
-// TestBrowserLive watches the list while traces arrive. The focus stays where it is.
 // TestBrowserOverview goes from the start page to the reason in three clicks.
 func TestBrowserOverview(t *testing.T) {
 	store := memory.New(memory.Options{})
@@ -373,25 +378,25 @@ func TestBrowserOverview(t *testing.T) {
 	b.do(chromedp.EmulateViewport(1280, 1000))
 
 	// The repeated query, in three clicks.
-	b.do(chromedp.Click(`.operations a`))
+	b.click(`.operations a`)
 	b.wait(`document.querySelectorAll(".traces tbody tr").length === 30`)
-	b.do(chromedp.Click(`.traces tbody a`))
+	b.click(`.traces tbody a`)
 	b.wait(ready)
 	why := eval[string](b, `document.querySelector(".why").innerText`)
 	if !strings.Contains(why, "20 × SELECT items one after another") {
 		t.Errorf("the sentence is %q", why)
 	}
-	b.do(chromedp.Click(`.why a`))
+	b.click(`.why a`)
 	b.wait(panel + `?.innerText.includes("The same 20 times")`)
 
 	// Against a typical one.
-	b.do(chromedp.Click(`.raw a[href*="compare"]`))
+	b.click(`.raw a[href*="compare"]`)
 	b.wait(`document.querySelectorAll(".comparison tbody tr").length === 4 && location.search.includes("&b=")`)
 	testkit.Equal(t, "merged", eval[[]string](b, `[...document.querySelectorAll(".comparison .what b")].map(e => e.textContent)`), []string{"GET /orders", "SELECT items", "POST", "POST /charge"})
 
 	// The error, in two.
 	overview()
-	b.do(chromedp.Click(`.errors a`))
+	b.click(`.errors a`)
 	b.wait(ready + " && " + panel + `?.innerText.includes("has no money")`)
 
 	// A part of the heatmap.
@@ -409,6 +414,7 @@ func TestBrowserOverview(t *testing.T) {
 	b.open("/?kind=all", `document.body.innerText.includes("stock")`)
 }
 
+// TestBrowserLive watches the list while traces arrive. The focus stays where it is.
 func TestBrowserLive(t *testing.T) {
 	store := memory.New(memory.Options{})
 	b := openBrowser(t, store, "")

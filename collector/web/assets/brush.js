@@ -37,6 +37,10 @@ export function brush(drawing, use) {
   });
   drawing.addEventListener("pointermove", (e) => {
     if (!brushing) return;
+    if (!(e.buttons & 1)) { // released outside
+      end();
+      return;
+    }
     const here = at(e);
     if (!moved) {
       const r = drawing.getBoundingClientRect();

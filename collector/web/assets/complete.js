@@ -4,22 +4,22 @@ import { el } from "./dom.js";
 /** @typedef {{text: string, insert: string}} Suggestion */
 
 const most = 12; // suggestions
+const fresh = 10_000; // milliseconds for which an answer is used again
+const longest = 1000; // characters of a query that are looked at
 const functions = ["rate()", "count_over_time()", "avg_over_time(", "quantile_over_time(", "histogram_over_time(", "select(", "by(", "count()", "avg(", "max(", "min(", "sum("];
 
-/** @type {Map<string, Promise<any>>} */
+/** @type {Map<string, {at: number, answer: Promise<any>}>} */
 const asked = new Map();
 
 /**
- * Loads JSON once.
+ * Loads JSON, or returns what was loaded a moment ago.
  * @param {string} url
  */
 function get(url) {
-  let answer = asked.get(url);
-  if (!answer) {
-    answer = fetch(url, { headers: { Accept: "application/json" } }).then((r) => (r.ok ? r.json() : {})).catch(() => ({}));
-    asked.set(url, answer);
-    answer.then((found) => Object.keys(found).length === 0 && asked.delete(url));
-  }
+  const before = asked.get(url);
+  if (before && Date.now() - before.at < fresh) return before.answer;
+  const answer = fetch(url, { headers: { Accept: "application/json" } }).then((r) => (r.ok ? r.json() : {})).catch(() => ({}));
+  asked.set(url, { at: Date.now(), answer });
   return answer;
 }
 
@@ -38,11 +38,16 @@ async function fields() {
 /**
  * Returns literals for the values of a field.
  * @param {string} field
+ * @param {boolean} pattern for a regular expression
  * @returns {Promise<string[]>}
  */
-async function values(field) {
+async function values(field, pattern) {
   const { tagValues = [] } = await get(`api/v2/search/tag/${encodeURIComponent(field)}/values?limit=200`);
-  return tagValues.map((/** @type {{type: string, value: string}} */ v) => (v.type === "string" ? JSON.stringify(v.value) : v.value));
+  const escaped = (/** @type {string} */ text) => (pattern ? text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&") : text);
+  return tagValues.flatMap((/** @type {{type: string, value: string}} */ v) => {
+    if (v.type === "string" || pattern) return [JSON.stringify(escaped(v.value))];
+    return /^-?[\w.]+$/.test(v.value) && !/nan|inf/i.test(v.value) ? [v.value] : [];
+  });
 }
 
 /**
@@ -52,16 +57,18 @@ async function values(field) {
  * @returns {Promise<{replaces: number, list: string[]}>}
  */
 export async function suggest(before) {
-  const value = /([\w.:\-/]+|[\w.]*"[^"]*")\s*(?:=~|!~|!=|<=|>=|=|<|>)\s*("(?:[^"\\]|\\.)*|[\w.\-]*)$/.exec(before);
+  if (before.length > longest) return { replaces: 0, list: [] };
+  const value = /([\w.:\-/]+|[\w.]*"[^"]*")\s*(=~|!~|!=|<=|>=|=|<|>)\s*("(?:[^"\\]|\\.)*|[\w.\-]*)$/.exec(before);
   if (value) {
-    const part = value[2];
-    const found = (await values(value[1])).filter((v) => v.toLowerCase().includes(part.replace(/^"/, "").toLowerCase()) && v !== part);
+    const part = value[3];
+    const found = (await values(value[1], value[2].endsWith("~"))).filter((v) => v.toLowerCase().includes(part.replace(/^"/, "").toLowerCase()) && v !== part);
     return { replaces: part.length, list: found };
   }
   const quoted = (before.match(/(?<!\\)"/g) ?? []).length % 2 === 1;
   const part = /[\w.:\-/]*$/.exec(before)?.[0] ?? "";
   if (quoted || before.trim() === "") return { replaces: 0, list: before.trim() === "" ? ["{ "] : [] };
-  const open = (before.match(/\{/g) ?? []).length > (before.match(/\}/g) ?? []).length;
+  const structure = before.replace(/"(?:[^"\\]|\\.)*"/g, '""');
+  const open = (structure.match(/\{/g) ?? []).length > (structure.match(/\}/g) ?? []).length;
   const afterOperand = /["\w)}]\s+$/.test(before) && !/(&&|\|\||[=<>!~+\-*/({|])\s*$/.test(before);
   const compared = /[=<>~]\s*("(?:[^"\\]|\\.)*"|[\w.\-]+)\s+$/.test(before);
   if (afterOperand && !open) return { replaces: 0, list: ["| ", "&& ", ">> "] };
@@ -84,6 +91,8 @@ export function complete(box) {
   for (const [name, value] of Object.entries({ role: "combobox", "aria-controls": "suggestions", "aria-autocomplete": "list", "aria-expanded": "false" })) box.setAttribute(name, value);
   let chosen = -1;
   let replaces = 0;
+  let value = ""; // and caret: what the list was made for
+  let caret = 0;
   let question = 0; // the latest, so that a late answer is not shown
 
   const hide = () => {
@@ -104,18 +113,18 @@ export function complete(box) {
   };
   /** @param {string} text */
   const take = (text) => {
-    const caret = box.selectionStart ?? box.value.length;
     box.setRangeText(text, caret - replaces, caret, "end");
     hide();
     box.focus();
     show();
   };
   async function show() {
+    hide();
     const mine = ++question;
-    const caret = box.selectionStart ?? box.value.length;
-    const found = await suggest(box.value.slice(0, caret));
+    const [text, at] = [box.value, box.selectionStart ?? box.value.length];
+    const found = await suggest(text.slice(0, at));
     if (mine !== question || document.activeElement !== box) return;
-    replaces = found.replaces;
+    [replaces, value, caret] = [found.replaces, text, at];
     list.replaceChildren(...found.list.slice(0, most).map((text, i) => el("li", {
       role: "option", id: `suggestion-${i}`, "aria-selected": "false",
       mousedown: (/** @type {MouseEvent} */ e) => {
@@ -132,6 +141,7 @@ export function complete(box) {
   box.addEventListener("blur", hide);
   box.addEventListener("keydown", (e) => {
     const n = list.children.length;
+    if (!list.hidden && (box.value !== value || box.selectionStart !== caret)) hide();
     if (e.key === "ArrowDown" && list.hidden) show();
     else if (list.hidden) return;
     else if (e.key === "ArrowDown") choose((chosen + 1) % n);

@@ -10,6 +10,7 @@ import { duration } from "./format.js";
  */
 
 const rowHeight = 22; // pixels, as in app.css
+const deepest = 300; // levels that are drawn
 const narrowest = 0.15; // percent: narrower frames are left out
 
 /**
@@ -83,15 +84,17 @@ export function flame(s, select) {
       out.push(frame);
     };
     const path = [];
-    for (let f = top.above; f; f = f.above) path.unshift(f);
+    for (let f = top.above; f && path.length < deepest; f = f.above) path.push(f);
+    path.reverse();
     for (const [depth, f] of path.entries()) add(f, 0, 100, depth);
     /** @type {[Frame, number, number, number][]} */
     const stack = [[top, 0, 100, path.length]];
-    let deepest = path.length;
+    let levels = path.length;
     for (let at = stack.pop(); at; at = stack.pop()) {
       const [f, left, width, depth] = at;
       add(f, left, width, depth);
-      deepest = Math.max(deepest, depth);
+      levels = Math.max(levels, depth);
+      if (depth >= path.length + deepest) continue;
       let x = left;
       const below = [...f.below.values()].sort((a, b) => b.total - a.total);
       for (const b of below) {
@@ -100,7 +103,7 @@ export function flame(s, select) {
         x += share;
       }
     }
-    graph.style.height = `${(deepest + 1) * rowHeight}px`;
+    graph.style.height = `${(levels + 1) * rowHeight}px`;
     graph.replaceChildren(...out);
     tell(top);
   };

@@ -76,7 +76,8 @@ function zoom() {
     const took = (/** @type {number} */ y) => Math.round(10 ** (Number(most) - y * (Number(most) - Number(least))));
     to.set("start", String(Math.floor(t0 + x0 * (t1 - t0))));
     to.set("end", String(Math.floor(t0 + x1 * (t1 - t0))));
-    to.set("minDuration", `${took(y1)}ns`);
+    if (took(y1) > 1) to.set("minDuration", `${took(y1)}ns`);
+    else to.delete("minDuration");
     to.set("maxDuration", `${took(y0)}ns`);
     location.search = String(to);
   });
