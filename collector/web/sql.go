@@ -22,8 +22,9 @@ type sqlPage struct {
 	frame
 	Windows, Orders []choice
 	Statements      []*statement
-	More            int // statements that are not shown
-	Traces          int // that were read
+	More            int    // statements that are not shown
+	Trace           string // the only one, if the page is about one
+	Traces          int    // that were read
 	Cut             bool
 	Problem         string
 }
@@ -54,13 +55,21 @@ const (
 // sql serves the page of statements.
 func (h *handler) sql(w http.ResponseWriter, r *http.Request) {
 	p := sqlPage{frame: h.frame(r.Context(), "./", "SQL")}
-	chosen := chosenOf(r.URL.Query(), map[string]string{"view": "sql", "since": "15m", "order": "time"})
+	chosen := chosenOf(r.URL.Query(), map[string]string{"view": "sql", "since": "15m", "order": "time", "trace": ""})
 	var since time.Duration
 	p.Windows, since = chosen.windows()
 	p.Orders = chosen.choices("order", "time", "Total time", "count", "Count", "p99", "p99", "errors", "Errors", "wait", "Pool wait", "repeats", "Repeats")
-	start := time.Now().Add(-since)
+	c := statementCounter{page: &p, start: time.Now().Add(-since), found: map[statementKey]*statement{}}
 	status := http.StatusOK
-	if err := h.statements(r.Context(), &p, start); err != nil {
+	if p.Trace = chosen["trace"]; p.Trace != "" {
+		t, s, err := h.lookUp(r, p.Trace)
+		if status = s; err != nil {
+			p.Problem = err.Error()
+		} else {
+			c.start = time.Unix(0, t.Start())
+			c.add(t)
+		}
+	} else if err := c.scan(r.Context(), h.store); err != nil {
 		status, p.Problem = http.StatusInternalServerError, err.Error()
 	}
 	by := map[string]func(s *statement) int64{
@@ -81,61 +90,78 @@ func (h *handler) sql(w http.ResponseWriter, r *http.Request) {
 	render(w, status, "sql.html", p)
 }
 
-// statements fills in the statements of the newest traces since start.
-func (h *handler) statements(ctx context.Context, p *sqlPage, start time.Time) error {
-	type key struct{ system, namespace, text string }
-	found := map[key]*statement{}
+// statementCounter fills in the statements of a page.
+type statementCounter struct {
+	page  *sqlPage
+	start time.Time // of the traces
+	found map[statementKey]*statement
+}
+
+type statementKey struct{ system, namespace, text string }
+
+// scan adds the newest traces.
+func (c *statementCounter) scan(ctx context.Context, store collector.Reader) error {
 	scan := collector.Scan{
-		TimeRange: collector.TimeRange{Start: start}, Hints: collector.Hints{Keys: []string{semconv.DBQueryText}},
+		TimeRange: collector.TimeRange{Start: c.start}, Hints: collector.Hints{Keys: []string{semconv.DBQueryText}},
 		Attributes: []string{semconv.DBSystemName, semconv.DBNamespace, semconv.DBQueryText}, Details: true,
 	}
+	spans := 0
+	return store.Scan(ctx, scan, func(t *collector.Trace) bool {
+		if !scan.Contains(t.Start()) {
+			return true
+		}
+		c.add(t)
+		spans += len(t.Spans)
+		more := c.page.Traces < traceql.MaxInspected && spans < inspectedStatements
+		c.page.Cut = c.page.Cut || !more
+		return more
+	})
+}
+
+// add counts the statements of t. It keeps nothing of t.
+func (c *statementCounter) add(t *collector.Trace) {
 	type loop struct {
 		parent dendro.SpanID
 		*statement
 	}
-	spans := 0
-	err := h.store.Scan(ctx, scan, func(t *collector.Trace) bool {
-		if !scan.Contains(t.Start()) {
-			return true
+	c.page.Traces++
+	repeats := map[loop]int{}
+	for i := range t.Spans {
+		s := &t.Spans[i]
+		k := statementKey{textAttribute(s.Attributes, semconv.DBSystemName), textAttribute(s.Attributes, semconv.DBNamespace), textAttribute(s.Attributes, semconv.DBQueryText)}
+		if k.text == "" {
+			continue
 		}
-		p.Traces++
-		repeats := map[loop]int{}
-		for i := range t.Spans {
-			s := &t.Spans[i]
-			k := key{textAttribute(s.Attributes, semconv.DBSystemName), textAttribute(s.Attributes, semconv.DBNamespace), textAttribute(s.Attributes, semconv.DBQueryText)}
-			if k.text == "" {
+		st := c.found[k]
+		if st == nil {
+			if len(c.found) == maxStatements {
+				c.page.Cut = true
 				continue
 			}
-			st := found[k]
-			if st == nil {
-				if len(found) == maxStatements {
-					p.Cut = true
-					continue
-				}
-				k = key{strings.Clone(k.system), strings.Clone(k.namespace), strings.Clone(k.text)}
-				st = &statement{System: short(k.system), Namespace: short(k.namespace), Text: short(strings.ToValidUTF8(k.text, "\uFFFD"))}
-				if len(k.text) <= maxShown { // a link must fit into a request
-					st.Query = "?" + url.Values{
-						"q": {fmt.Sprintf("{ span.%s = %s }", semconv.DBQueryText, strconv.Quote(k.text))}, "start": {strconv.FormatInt(start.Unix(), 10)},
-					}.Encode()
-				}
-				found[k] = st
-				p.Statements = append(p.Statements, st)
-			}
-			st.Count++
-			st.Errors += errorsOf(s)
-			st.Total += s.Duration()
-			st.Wait += time.Duration(waitIn(s, s.Start, s.End))
-			st.durations.Add(s.Duration(), 1)
-			in := loop{s.ParentID, st}
-			if repeats[in]++; repeats[in] > st.Repeats && s.ParentID.IsValid() {
-				st.Repeats, st.RepeatsIn = repeats[in], t.ID
-			}
+			st = c.statement(k)
 		}
-		spans += len(t.Spans)
-		more := p.Traces < traceql.MaxInspected && spans < inspectedStatements
-		p.Cut = p.Cut || !more
-		return more
-	})
-	return err
+		st.Count++
+		st.Errors += errorsOf(s)
+		st.Total += s.Duration()
+		st.Wait += time.Duration(waitIn(s, s.Start, s.End))
+		st.durations.Add(s.Duration(), 1)
+		in := loop{s.ParentID, st}
+		if repeats[in]++; repeats[in] > st.Repeats && s.ParentID.IsValid() {
+			st.Repeats, st.RepeatsIn = repeats[in], t.ID
+		}
+	}
+}
+
+// statement makes a new statement.
+func (c *statementCounter) statement(k statementKey) *statement {
+	k = statementKey{strings.Clone(k.system), strings.Clone(k.namespace), strings.Clone(k.text)}
+	st := &statement{System: short(k.system), Namespace: short(k.namespace), Text: short(strings.ToValidUTF8(k.text, "\uFFFD"))}
+	if len(k.text) <= maxShown { // a link must fit into a request
+		st.Query = "?" + url.Values{
+			"q": {fmt.Sprintf("{ span.%s = %s }", semconv.DBQueryText, strconv.Quote(k.text))}, "start": {strconv.FormatInt(c.start.Unix(), 10)},
+		}.Encode()
+	}
+	c.found[k] = st
+	c.page.Statements = append(c.page.Statements, st)
+	return st
 }

@@ -44,6 +44,12 @@ func TestSQL(t *testing.T) {
 			t.Errorf("by %s: the first statement is not about %s", order, first)
 		}
 	}
+	one := followed(t, server.URL+"/?view=sql&trace=2000000000000000000000000000000").body
+	has(t, one, "Of one <a href=\"trace/2000000000000000000000000000000\">trace</a>", users)
+	if strings.Contains(one, "items") {
+		t.Error("the page of one trace has statements of another one")
+	}
+	testkit.Equal(t, "no such trace", followed(t, server.URL+"/?view=sql&trace=99").status, 404)
 	found := followed(t, server.URL+"/?q="+url.QueryEscape(`{ span.db.query.text = "`+items+`" }`))
 	has(t, found.body, `href="trace/01000000000000000000000000000000"`)
 	has(t, body, "?q="+strings.ReplaceAll(url.QueryEscape(`{ span.db.query.text = "`+users+`" }`), "+", "&#43;"))
