@@ -208,21 +208,12 @@ func (sh *Shard) leave(c *call) {
 
 // edge adds a call to an edge.
 func (sh *Shard) edge(e edge, at int64, d time.Duration, failed bool, weight float64) {
-	if c := sh.lastEdge; c != nil && c.minute == at && c.key == e {
-		sh.addCall(c, d, failed, weight)
-		return
-	}
 	slot := &sh.recentEdges[(maphash.String(seed, e.server.Name)+uint64(len(e.client.Name)))%recentEdges]
 	c := *slot
 	if c == nil || c.minute != at || c.key != e {
 		c = sh.edgeCell(e, at)
 		*slot = c
 	}
-	sh.lastEdge = c
-	sh.addCall(c, d, failed, weight)
-}
-
-func (sh *Shard) addCall(c *cell[edge], d time.Duration, failed bool, weight float64) {
 	c.Spans += weight
 	if failed {
 		c.Errors += weight

@@ -47,7 +47,7 @@ func appendPoint(data []byte, minute int64, c *collector.Counts) []byte {
 	if !whole {
 		unit, flag = fraction, 1
 	}
-	number := func(n float64) uint64 { return uint64(math.Round(max(0, n) * unit)) }
+	number := func(n float64) uint64 { return uint64(math.Round(n * unit)) }
 	data = append(data, byte(minute%60))
 	data = binary.AppendUvarint(data, number(c.Spans)<<1|flag)
 	data = binary.AppendUvarint(data, number(c.Errors))

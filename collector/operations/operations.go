@@ -84,8 +84,8 @@ func New(o Options) *Table {
 		t.maxBytes = defaultMaxBytes
 	}
 	t.maxSeries = int(t.maxBytes / bytesPerSeries)
-	t.operations.init(false)
-	t.edges.init(true)
+	t.operations.init()
+	t.edges.init()
 	for i := range t.shards {
 		t.shards[i].init(t, int(t.maxBytes)/cellShare/len(t.shards), int(t.maxBytes)/waitingShare/callBytes/len(t.shards))
 	}
@@ -97,14 +97,13 @@ func (t *Table) Shard(i int) *Shard { return &t.shards[i] }
 
 // set is the series of operations or of edges.
 type set[K comparable] struct {
-	isEdges bool
-	series  map[K]*series[K]
-	other   *series[K]
+	series map[K]*series[K]
+	other  *series[K]
 }
 
-func (s *set[K]) init(isEdges bool) {
-	s.isEdges, s.series = isEdges, map[K]*series[K]{}
-	s.other = &series[K]{history: history{isEdge: isEdges}}
+func (s *set[K]) init() {
+	s.series = map[K]*series[K]{}
+	s.other = new(series[K])
 }
 
 // series is the counts of one operation or edge.
@@ -136,9 +135,8 @@ func shortened(s string) string {
 
 // history is what all series have.
 type history struct {
-	isEdge bool
-	cells  atomic.Int32 // that are not sealed
-	hours  []hour       // by number
+	cells atomic.Int32 // that are not sealed
+	hours []hour       // by number
 }
 
 // of returns the series of a key, or the other one if there are too many. own makes a copy of
@@ -149,7 +147,7 @@ func (s *set[K]) of(t *Table, key K, own func(K) (K, int)) *series[K] {
 	found := s.series[key]
 	if found == nil && len(s.series) < t.maxSeries {
 		key, size := own(key)
-		found = &series[K]{key: key, bytes: seriesBytes + int64(size), history: history{isEdge: s.isEdges}}
+		found = &series[K]{key: key, bytes: seriesBytes + int64(size)}
 		t.others.Add(found.bytes)
 		s.series[found.key] = found
 	}

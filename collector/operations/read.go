@@ -71,55 +71,52 @@ func snapshot[K comparable](t *Table, s collector.OperationScan, of *set[K], in 
 			recent[h] = append(recent[h], point{minute, collector.Counts{Spans: c.Spans, Errors: c.Errors, Durations: c.Durations.Clone()}})
 		}
 	}
-	selected := of.selected(t, selects)
 	now := t.now().UnixNano()
-	for i := range t.shards {
+	for i := range t.shards { // which may make new series
 		sh := &t.shards[i]
 		sh.mu.Lock()
 		sh.expire(now)
+		sh.mu.Unlock()
+	}
+	selected := of.selected(t, selects)
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.Lock()
 		for _, c := range in(sh) {
-			if selects(c.key) {
+			if selected[&c.history] != nil {
 				add(&c.history, c.minute, &c.Counts)
 			}
 		}
 		for _, c := range sh.sealing {
-			if c.of.isEdge == of.isEdges && selected[c.of] {
+			if selected[c.of] != nil {
 				add(c.of, c.minute, c.Counts)
 			}
 		}
 		sh.mu.Unlock()
 	}
-	t.names.Lock()
-	defer t.names.Unlock()
-	each := func(one *series[K]) {
-		from, _ := one.hour(start / 60)
-		to, _ := one.hour((end + 59) / 60)
-		if p := (past[K]{one, slices.Clone(one.hours[from:to]), recent[&one.history]}); len(p.sealed)+len(p.recent) > 0 {
+	for h, one := range selected {
+		from, _ := h.hour(start / 60)
+		to, _ := h.hour((end + 59) / 60)
+		if p := (past[K]{one, slices.Clone(h.hours[from:to]), recent[h]}); len(p.sealed)+len(p.recent) > 0 {
 			out = append(out, p)
 		}
-	}
-	for _, one := range of.series {
-		if selects(one.key) {
-			each(one)
-		}
-	}
-	if selects(of.other.key) {
-		each(of.other)
 	}
 	return out
 }
 
-// selected returns the histories of the selected series.
-func (s *set[K]) selected(t *Table, selects func(K) bool) map[*history]bool {
+// selected returns the selected series by their histories.
+func (s *set[K]) selected(t *Table, selects func(K) bool) map[*history]*series[K] {
 	t.names.Lock()
 	defer t.names.Unlock()
-	out := map[*history]bool{}
+	out := map[*history]*series[K]{}
 	for _, one := range s.series {
 		if selects(one.key) {
-			out[&one.history] = true
+			out[&one.history] = one
 		}
 	}
-	out[&s.other.history] = selects(s.other.key)
+	if selects(s.other.key) {
+		out[&s.other.history] = s.other
+	}
 	return out
 }
 

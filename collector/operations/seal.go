@@ -54,7 +54,7 @@ func (t *Table) seal(s sealing) {
 		t.newest = number
 		t.sweep()
 	}
-	if number < max(t.complete, t.newest-keep/60) || s.Spans == 0 && s.Durations.Count() == 0 {
+	if number < max(t.complete, t.newest-keep/60) {
 		return
 	}
 	at, found := s.of.hour(number)

@@ -24,7 +24,6 @@ type Shard struct {
 	// Of the cells, those that were used last, by hash.
 	recentOperations [recentOperations]*cell[operation]
 	recentEdges      [recentEdges]*cell[edge]
-	lastEdge         *cell[edge]
 	sealing          []sealing // cells of minutes that are over
 	bytes            int       // of all cells
 	rolled           bool      // since Count found its cell
@@ -175,7 +174,6 @@ func (sh *Shard) roll() {
 	clear(sh.edges)
 	clear(sh.recentOperations[:])
 	clear(sh.recentEdges[:])
-	sh.lastEdge = nil
 }
 
 // operation returns the cell of the operation of s in a minute.
