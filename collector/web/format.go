@@ -91,7 +91,12 @@ func percent(part, whole time.Duration) string {
 	if whole <= 0 {
 		return "0%"
 	}
-	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 2, 64) + "%"
+	return formatPercent(float64(part), float64(whole))
+}
+
+// formatPercent is percent for numbers. whole is not zero.
+func formatPercent(part, whole float64) string {
+	return strconv.FormatFloat(100*part/whole, 'f', 2, 64) + "%"
 }
 
 // clock and moment format Unix nanoseconds, for people whose browser runs no scripts

@@ -49,28 +49,23 @@ func newScatter(traces []traceql.Result) *scatter {
 		s.Least, s.Most = min(s.Least, took(t)), max(s.Most, took(t))
 	}
 	s.Least, s.Most = s.Least-.1, s.Most+.1
+	place := func(part, whole float64) string {
+		if whole <= 0 {
+			return "50%"
+		}
+		return formatPercent(part, whole)
+	}
 	s.From, s.To = time.Unix(0, s.Start), time.Unix(0, s.End)
 	for i := range traces {
 		t := &traces[i]
 		s.Points = append(s.Points, dot{
-			X: formatPercent(float64(t.Start-s.Start), float64(s.End-s.Start)), Y: formatPercent(s.Most-took(t), s.Most-s.Least),
+			X: place(float64(t.Start-s.Start), float64(s.End-s.Start)), Y: place(s.Most-took(t), s.Most-s.Least),
 			TraceID: t.TraceID, Colour: colourOf(t.RootService), Failed: t.Errors > 0,
 			Title: fmt.Sprintf("%s %s, %s", short(t.RootService), cmp.Or(short(t.RootName), "unnamed span"), formatDuration(t.Duration)),
 		})
 	}
-	for d := time.Microsecond; d <= time.Hour; d *= 10 {
-		if y := math.Log10(float64(d)); y > s.Least && y < s.Most {
-			s.Ticks = append(s.Ticks, tick{d.String(), formatPercent(s.Most-y, s.Most-s.Least)})
-		}
-	}
+	s.Ticks = ticksOf(func(d time.Duration) float64 { return (s.Most - math.Log10(float64(d))) / (s.Most - s.Least) })
 	return s
-}
-
-func formatPercent(part, whole float64) string {
-	if whole <= 0 {
-		return "50%"
-	}
-	return strconv.FormatFloat(100*part/whole, 'f', 2, 64) + "%"
 }
 
 // facet is a property of the traces of a list, with links that add it to the conditions.

@@ -28,7 +28,6 @@ type overviewPage struct {
 
 	Operations []operationRow
 	More       int // operations that are not shown
-	Before     bool
 	Heatmap    *heatmap
 	Map        *serviceMap
 	Errors     []errorKind
@@ -85,13 +84,8 @@ func (c chosen) choices(key string, pairs ...string) (out []choice) {
 // windows returns the links of the parameter since and its value, which is the shortest window
 // if it is none of these.
 func (c chosen) windows() ([]choice, time.Duration) {
-	since := 15 * time.Minute
-	for text, d := range map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "24h": 24 * time.Hour} {
-		if c["since"] == text {
-			since = d
-		}
-	}
-	return c.choices("since", "15m", "15 min", "1h", "1 h", "6h", "6 h", "24h", "24 h"), since
+	since := map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "24h": 24 * time.Hour}[c["since"]]
+	return c.choices("since", "15m", "15 min", "1h", "1 h", "6h", "6 h", "24h", "24 h"), cmp.Or(since, 15*time.Minute)
 }
 
 const (
@@ -175,7 +169,6 @@ func (h *handler) countOperations(ctx context.Context, p *overviewPage, now time
 	if err != nil {
 		return err
 	}
-	p.Before = len(earlier) > 0
 	scan = collector.OperationScan{Start: p.Start, End: now, Step: step}
 	first, step, n := scan.Points()
 	all := make([]collector.Histogram, n)
@@ -346,10 +339,19 @@ func newHeatmap(start time.Time, step time.Duration, points []collector.Histogra
 	for i := range levels {
 		h.Levels = append(h.Levels, levels[i].String())
 	}
+	h.Ticks = ticksOf(func(d time.Duration) float64 {
+		return (float64(high+1) - float64(collector.BucketOf(d))/bucketsPerRow) / float64(h.Height)
+	})
+	return h
+}
+
+// ticksOf returns ticks for the powers of ten whose place, as a share of the height from the top, is
+// inside.
+func ticksOf(place func(time.Duration) float64) (out []tick) {
 	for d := time.Microsecond; d <= time.Hour; d *= 10 {
-		if y := float64(collector.BucketOf(d)) / bucketsPerRow; y > float64(low) && y < float64(high) {
-			h.Ticks = append(h.Ticks, tick{d.String(), strconv.FormatFloat(100*(float64(high+1)-y)/float64(h.Height), 'f', 1, 64) + "%"})
+		if y := place(d); y > 0 && y < 1 {
+			out = append(out, tick{d.String(), formatPercent(y, 1)})
 		}
 	}
-	return h
+	return out
 }
