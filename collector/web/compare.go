@@ -89,21 +89,20 @@ func (h *handler) compare(w http.ResponseWriter, r *http.Request) {
 	p.Chosen = form.Get("typical") == "true"
 	p.A.ID, p.B.ID = strings.TrimSpace(form.Get("a")), strings.TrimSpace(form.Get("b"))
 	status := http.StatusOK
-	fail := func(s int, err error) {
-		if p.Problem == "" {
-			status, p.Problem = s, err.Error()
+	fail := func(s int, err error) { status, p.Problem = s, err.Error() }
+	find := func(id string) *collector.Trace {
+		if id == "" || p.Problem != "" {
+			return nil
 		}
-	}
-	traces := [2]*collector.Trace{}
-	if p.A.ID != "" {
-		var s int
-		var err error
-		if traces[0], s, err = h.lookUp(r, p.A.ID); err != nil {
+		t, s, err := h.lookUp(r, id)
+		if err != nil {
 			fail(s, err)
 		}
+		return t
 	}
-	if traces[0] != nil && p.B.ID == "" {
-		id, err := h.typical(r, traces[0])
+	a := find(p.A.ID)
+	if a != nil && p.B.ID == "" {
+		id, err := h.typical(r, a)
 		if err != nil {
 			fail(http.StatusInternalServerError, err)
 		}
@@ -113,16 +112,9 @@ func (h *handler) compare(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if p.B.ID != "" && p.Problem == "" {
-		var s int
-		var err error
-		if traces[1], s, err = h.lookUp(r, p.B.ID); err != nil {
-			fail(s, err)
-		}
-	}
-	if traces[0] != nil && traces[1] != nil {
-		p.A.Summary, p.B.Summary = traces[0].Summary(), traces[1].Summary()
-		p.Rows = compareTraces(traces[0], traces[1], max(p.A.Duration, p.B.Duration))
+	if b := find(p.B.ID); a != nil && b != nil {
+		p.A.Summary, p.B.Summary = a.Summary(), b.Summary()
+		p.Rows = compareTraces(a, b, max(p.A.Duration, p.B.Duration))
 		if n := len(p.Rows); n > maxComparedRows {
 			p.Rows, p.More = p.Rows[:maxComparedRows], n-maxComparedRows
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -64,10 +65,7 @@ func traceEvents(t *collector.Trace) []traceEvent {
 			lanes[process][thread].fits(s.Start, s.End)
 		}
 		took := float64(s.Duration()) / micro
-		about := map[string]string{}
-		for _, a := range attributesOf(s.Attributes) {
-			about[a.Key] = a.Value
-		}
+		about := argsOf(s.Attributes)
 		about["span_id"] = s.SpanID.String()
 		if s.ParentID.IsValid() {
 			about["parent_span_id"] = s.ParentID.String()
@@ -80,14 +78,18 @@ func traceEvents(t *collector.Trace) []traceEvent {
 			Process: process, Thread: thread, Args: about,
 		})
 		for _, e := range s.Events {
-			of := map[string]string{}
-			for _, a := range attributesOf(e.Attributes) {
-				of[a.Key] = a.Value
-			}
-			out = append(out, traceEvent{Phase: "i", Name: strings.ToValidUTF8(e.Name, "\uFFFD"), Time: float64(e.Time-first) / micro, Process: process, Thread: thread, Scope: "t", Args: of})
+			out = append(out, traceEvent{Phase: "i", Name: strings.ToValidUTF8(e.Name, "\uFFFD"), Time: float64(e.Time-first) / micro, Process: process, Thread: thread, Scope: "t", Args: argsOf(e.Attributes)})
 		}
 	}
 	return out
+}
+
+func argsOf(attrs []slog.Attr) map[string]string {
+	args := map[string]string{}
+	for _, a := range attributesOf(attrs) {
+		args[a.Key] = a.Value
+	}
+	return args
 }
 
 // maxLanes bounds how many threads of a service are looked through for one with room. There may

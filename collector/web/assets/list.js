@@ -1,15 +1,12 @@
 // @ts-check
 import { brush, brushing } from "./brush.js";
 import { complete } from "./complete.js";
-import { again, tell } from "./refresh.js";
+import { again, isNew, tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
 
 const period = 2000; // milliseconds between two looks
 const live = /** @type {HTMLButtonElement} */ (document.getElementById("live"));
 const remembered = "dendro.live";
-
-/** @type {Map<string, string>} what was fetched last, by the id of the element */
-const fetched = new Map();
 
 /**
  * Changes the page to look like next. It keeps the elements that did not change, so
@@ -25,8 +22,7 @@ function update(next) {
     const rows = want.querySelector("tbody");
     if (body && rows) {
       merge(body, rows);
-    } else if (fetched.get(id) !== want.innerHTML && !(id === "about" && (brushing || have.matches(":hover, :focus-within")))) {
-      fetched.set(id, want.innerHTML);
+    } else if (!(id === "about" && (brushing || have.matches(":hover, :focus-within"))) && isNew(want)) {
       have.replaceChildren(...want.childNodes);
       if (id === "about") zoom();
       if (id === "strip") themeSwitch();

@@ -1,6 +1,6 @@
 // @ts-check
 import { brush, brushing } from "./brush.js";
-import { again, tell } from "./refresh.js";
+import { again, isNew, tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
 
 const period = 10_000; // milliseconds between two looks
@@ -34,9 +34,6 @@ function zoom() {
   });
 }
 
-/** @type {Map<string, string>} what was fetched last, by the id of the element */
-const fetched = new Map();
-
 /** Whether the reader has selected text in an element. */
 function selecting(/** @type {Element} */ e) {
   const selection = getSelection();
@@ -67,9 +64,7 @@ async function look() {
         const have = document.getElementById(id);
         const want = next.getElementById(id);
         if (!have || !want || brushing || selecting(have)) continue;
-        const text = want.innerHTML;
-        if (fetched.get(id) === text) continue;
-        fetched.set(id, text);
+        if (!isNew(want)) continue;
         replace(have, want);
         if (id === "results") zoom();
         else themeSwitch();

@@ -27,3 +27,18 @@ export function again() {
     r.send();
   });
 }
+
+/** @type {Map<string, string>} what was fetched last, by the id of the element */
+const fetched = new Map();
+
+/**
+ * Reports whether a fetched element differs from the one fetched before. What is on the page
+ * differs anyway, because its times are told.
+ * @param {Element} want
+ */
+export function isNew(want) {
+  const html = want.innerHTML;
+  const before = fetched.get(want.id);
+  fetched.set(want.id, html);
+  return html !== before;
+}
