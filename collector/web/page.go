@@ -188,7 +188,22 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 		p.Name, p.Service = p.Trace.root()
 		p.Title = short(p.Name)
 	}
-	render(w, status, "trace.html", p)
+	page, err := execute("trace.html", p)
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err)
+		return
+	}
+	if p.Trace == nil {
+		writePage(w, status, page)
+		return
+	}
+	// The last script of the page holds the rows. The browser shows what is above before
+	// they are ready.
+	end := bytes.LastIndex(page, []byte("</script>"))
+	writePage(w, status, page[:end])
+	_ = http.NewResponseController(w).Flush() // only faster if w can do it
+	w.Write(p.Trace.json())
+	w.Write(page[end:])
 }
 
 // Busiest returns the services, ordered by their number of spans, largest first.
@@ -197,14 +212,24 @@ func (s *skeleton) Busiest() []service {
 }
 
 func render(w http.ResponseWriter, status int, name string, data any) {
-	var buf bytes.Buffer
-	if err := pages.ExecuteTemplate(&buf, name, data); err != nil {
+	page, err := execute(name, data)
+	if err != nil {
 		fail(w, http.StatusInternalServerError, err)
 		return
 	}
+	writePage(w, status, page)
+}
+
+func execute(name string, data any) ([]byte, error) {
+	var buf bytes.Buffer
+	err := pages.ExecuteTemplate(&buf, name, data)
+	return buf.Bytes(), err
+}
+
+func writePage(w http.ResponseWriter, status int, page []byte) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(buf.Bytes())
+	w.Write(page)
 }
 
 // Kept returns the query parameters that have no field in the form.

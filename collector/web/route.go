@@ -34,7 +34,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "tail"}, (*handler).tail},
 	{[]string{"api", "dendro", "operations"}, (*handler).operations},
 	{[]string{"api", "dendro", "graph"}, (*handler).graph},
-	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},
+	{[]string{"api", "dendro", "traces", "{}", "size"}, (*handler).size},
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
 	{[]string{"api", "dendro", "traces", "{}", "perfetto"}, (*handler).perfetto},
 }

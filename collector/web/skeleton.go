@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"hash/fnv"
 	"net/http"
 	"slices"
@@ -199,11 +200,17 @@ func (s *skeleton) root() (name, service string) {
 	return s.Names[s.Name[row]], s.Services[s.Service[row]].Name
 }
 
-// rows serves api/dendro/traces/{id}.
-func (h *handler) rows(w http.ResponseWriter, r *http.Request, args []string) {
+// size serves api/dendro/traces/{id}/size, by which the page sees that a trace has grown.
+func (h *handler) size(w http.ResponseWriter, r *http.Request, args []string) {
 	if t := h.find(w, r, args[0]); t != nil {
-		writeJSON(w, newSkeleton(t))
+		writeJSON(w, map[string]int{"spans": len(t.Spans)})
 	}
+}
+
+// json returns the data for a script in the page: it has no "<".
+func (s *skeleton) json() []byte {
+	data, _ := json.Marshal(s) // marshaling numbers and strings cannot fail
+	return data
 }
 
 // Took returns Duration for the page.

@@ -20,7 +20,7 @@
 //	/api/status/buildinfo               version
 //	/api/dendro/tail                    new traces as they come
 //	/api/dendro/operations, …/graph     counts of operations and who calls whom
-//	/api/dendro/traces/{id}             rows of the trace page
+//	/api/dendro/traces/{id}/size        how many spans a trace has
 //	/api/dendro/traces/{id}/spans/{id}  details of a span
 //	/api/dendro/traces/{id}/perfetto    a trace for Perfetto
 //

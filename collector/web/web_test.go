@@ -100,7 +100,7 @@ func TestMounting(t *testing.T) {
 				}
 				for path, want := range map[string]int{
 					"/api/echo": 200, "/api/search?limit=1": 200, "/api/search/tags": 200, "/api/v2/search/tag/.name/values": 200,
-					"/api/status/buildinfo": 200, "/api/dendro/traces/1": 200, "/api/dendro/traces/1/spans/0000000000000001": 200,
+					"/api/status/buildinfo": 200, "/api/dendro/traces/1/size": 200, "/api/dendro/traces/1/spans/0000000000000001": 200,
 					"/api/metrics/query_exemplars?q={}": 404, "/trace/abc": 404, "/trace/xyz": 400,
 				} {
 					if got := followed(t, root+path); got.status != want {
@@ -378,7 +378,7 @@ func TestTempoTrace(t *testing.T) {
 	for path, want := range map[string]int{
 		"/api/traces/2": 404, "/api/traces/0": 400, "/api/traces/xyz": 400, "/api/traces/" + strings.Repeat("1", 33): 400,
 		"/api/v2/traces/" + strings.ToUpper("abc"): 404, "/api/v2/traces/%2e%2e": 400,
-		"/api/dendro/traces/2": 404, "/api/dendro/traces/1/spans/1": 400, "/api/dendro/traces/1/spans/00000000000000ff": 404,
+		"/api/dendro/traces/2/size": 404, "/api/dendro/traces/xyz/size": 400, "/api/dendro/traces/1/spans/1": 400, "/api/dendro/traces/1/spans/00000000000000ff": 404,
 	} {
 		got := followed(t, server.URL+path)
 		testkit.Equal(t, path, []any{got.status, got.header.Get("Content-Type")}, []any{want, "text/plain; charset=utf-8"})
@@ -392,6 +392,40 @@ func countSpans(batches []*dendro.Batch) (n int) {
 	return n
 }
 
+// rowsOf returns the rows in the page of a trace.
+func rowsOf(t testing.TB, p page) string {
+	t.Helper()
+	_, script, _ := strings.Cut(p.body, `<script type="application/json" id="rows">`)
+	rows, end, _ := strings.Cut(script, "</script>")
+	testkit.Equal(t, "after the rows", strings.Join(strings.Fields(end), ""), "</body></html>")
+	return rows
+}
+
+// flushes records what was written before the first flush.
+type flushes struct {
+	*httptest.ResponseRecorder
+	first string
+}
+
+func (f *flushes) Flush() {
+	if f.first == "" {
+		f.first = f.Body.String()
+	}
+}
+
+// The browser shows the head of a trace before the rows are ready.
+func TestTraceIsFlushed(t *testing.T) {
+	store := &fakeStore{}
+	store.add(threeCalls(1)...)
+	w := &flushes{ResponseRecorder: httptest.NewRecorder()}
+	r := httptest.NewRequest(http.MethodGet, "/trace/1", nil)
+	web.New(store, web.Options{Authorize: func(*http.Request) bool { return true }}).ServeHTTP(w, r)
+	has(t, w.first, "640 ms", "</footer>", `id="rows">`)
+	if strings.Contains(w.first, "service1\"") || !strings.Contains(w.Body.String(), `"name":"service1"`) {
+		t.Errorf("flushed %s", w.first)
+	}
+}
+
 func TestSkeleton(t *testing.T) {
 	store := &fakeStore{}
 	child := span(1, 2, 1, "db", "SELECT", 1, 4)
@@ -399,7 +433,8 @@ func TestSkeleton(t *testing.T) {
 	child.Events = []dendro.Event{{Name: "wait", Time: child.Start + 5, Duration: 7}}
 	store.add(span(1, 1, 0, "shop", "GET /", 0, 10), child, span(1, 3, 9, "shop", "GET /", 6, 8))
 	server := serve(t, store, web.Options{})
-	equalJSON(t, followed(t, server.URL+"/api/dendro/traces/1").body, `{
+	equalJSON(t, followed(t, server.URL+"/api/dendro/traces/1/size").body, `{"spans":3}`)
+	equalJSON(t, rowsOf(t, followed(t, server.URL+"/trace/1")), `{
 		"traceId":"`+traceOne+`","start":"1700000000000000000","duration":10000000,"spans":3,"errors":1,"missing":1,
 		"services":[{"name":"shop","colour":5,"spans":2,"errors":0},{"name":"db","colour":7,"spans":1,"errors":1}],
 		"names":["GET /","SELECT","wait","parent span not received"],
@@ -513,7 +548,10 @@ func TestEscaping(t *testing.T) {
 			t.Errorf("%s: not escaped:\n%s", path, got.body)
 		}
 	}
-	for _, path := range []string{"/api/dendro/traces/1", "/api/dendro/traces/1/spans/0000000000000001", "/api/search"} {
+	if rows := rowsOf(t, followed(t, server.URL+"/trace/1")); strings.Contains(rows, "<") {
+		t.Errorf("not escaped: %s", rows)
+	}
+	for _, path := range []string{"/api/dendro/traces/1/spans/0000000000000001", "/api/search"} {
 		got := followed(t, server.URL+path)
 		if strings.Contains(got.body, "<") || !strings.HasPrefix(got.header.Get("Content-Type"), "application/json") {
 			t.Errorf("%s: %s %s", path, got.header.Get("Content-Type"), got.body)

@@ -297,9 +297,9 @@ func TestBrowserWalk(t *testing.T) {
 	b.wait(panel + `?.querySelector("h2").textContent === "INSERT orders"`)
 	b.do(chromedp.Click(`.detail .events a:not(.find)`))
 	b.wait(`location.pathname.endsWith("0002") && ` + ready + ` && ` + panel + `?.querySelector("h2").textContent === "send mail"`)
-	b.do(chromedp.Click(`.brand`))
+	b.click(".brand")
 	b.wait(`document.querySelector("#errors-title")`)
-	b.do(chromedp.Click(`.pages a:nth-child(2)`))
+	b.click(".pages a:nth-child(2)")
 	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
 }
 

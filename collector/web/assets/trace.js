@@ -56,8 +56,10 @@ async function start() {
   const showHelp = () => /** @type {HTMLDialogElement} */ (help).showModal();
   keys.addEventListener("click", showHelp);
 
+  const rows = /** @type {HTMLElement} */ (document.getElementById("rows"));
   /** @type {Skeleton} */
-  const skeleton = await get(api);
+  const skeleton = JSON.parse(rows.textContent ?? "");
+  rows.remove();
   const panel = el("aside", { class: "detail", "aria-label": "Span", tabindex: "-1" });
   panel.hidden = true;
   const waterfall = new Waterfall(skeleton, { open, close });
@@ -155,7 +157,7 @@ const young = 60_000; // milliseconds in which late spans are looked for
 
 /**
  * Offers to show spans that arrive after the page was loaded, while the trace is new.
- * It checks less and less often, because loading a large trace is expensive.
+ * It checks less and less often.
  * @param {Skeleton} shown
  * @param {number} [wait] milliseconds
  */
@@ -163,7 +165,7 @@ function watch(shown, wait = 2000) {
   const end = Number(BigInt(shown.start) / 1_000_000n) + shown.duration / 1e6;
   setTimeout(async () => {
     if (Date.now() - end > young) return;
-    const spans = document.hidden ? 0 : (await get(api).catch(() => shown)).spans;
+    const spans = document.hidden ? 0 : (await get(`${api}/size`).catch(() => shown)).spans;
     if (spans <= shown.spans) {
       watch(shown, 2 * wait);
       return;
