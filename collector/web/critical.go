@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 )
 
@@ -23,22 +24,20 @@ func criticalPath(rows []row) (root int, path []segment) {
 	if len(rows) == 0 {
 		return -1, nil
 	}
-	children := make([][]int, len(rows))
 	root = -1
-	for i := range rows {
-		r := &rows[i]
-		switch above := spanAbove(rows, i); {
-		case r.fold != nil:
-		case above >= 0:
-			children[above] = append(children[above], i)
-		case root < 0 || r.end-r.start > rows[root].end-rows[root].start:
+	for i := range siblings(rows, 0, len(rows)) {
+		if root < 0 || rows[i].end-rows[i].start > rows[root].end-rows[root].start {
 			root = i
 		}
 	}
+	var kids []int
 	for stack := []segment{{root, rows[root].start, rows[root].end}}; len(stack) > 0; {
 		at := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		kids := children[at.row]
+		kids = kids[:0]
+		for i := range siblings(rows, at.row+1, at.row+rows[at.row].size) {
+			kids = append(kids, i)
+		}
 		slices.SortStableFunc(kids, func(a, b int) int { return cmp.Compare(rows[b].end, rows[a].end) })
 		until := at.to
 		for _, kid := range kids {
@@ -58,6 +57,23 @@ func criticalPath(rows []row) (root int, path []segment) {
 	}
 	slices.SortFunc(path, func(a, b segment) int { return cmp.Compare(a.from, b.from) })
 	return root, path
+}
+
+// siblings returns the first of rows from a row on, and its siblings before another one. It has
+// the spans of folds instead of the folds.
+func siblings(rows []row, from, to int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := from; i < to; {
+			switch {
+			case rows[i].fold != nil:
+				i++ // the spans follow
+				continue
+			case !yield(i):
+				return
+			}
+			i += rows[i].size
+		}
+	}
 }
 
 // spanAbove returns the parent of a row that is not a fold, or -1.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/dendrotrace/dendro/collector"
@@ -24,35 +25,63 @@ type fold struct {
 	caller string // the code that they come from, or "" if unknown
 }
 
-// work is what spans must have in common to be folded.
+// work is what spans with the same parent must have in common to be folded.
 type work struct {
-	parent  int
 	name    string
 	service string
 	kind    int
 	text    string // query text or URL
 }
 
+func workOf(s *collector.Span) work {
+	text := cmp.Or(textAttribute(s.Attributes, semconv.DBQueryText), textAttribute(s.Attributes, semconv.URLFull))
+	return work{s.Name, s.Resource.Service(), int(s.Kind), text}
+}
+
+func (w work) compare(o work) int {
+	if w.name != o.name { // most often
+		return cmp.Compare(w.name, o.name)
+	}
+	return cmp.Or(cmp.Compare(w.service, o.service), cmp.Compare(w.kind, o.kind), cmp.Compare(w.text, o.text))
+}
+
 // foldRepeats moves rows with repeated work below fold rows. A fold row takes the
 // place of its first span.
 func foldRepeats(rows []row) []row {
-	groups := map[work][]int{}
-	for i := range rows {
-		if r := &rows[i]; r.span != nil && r.size == 1 && !r.cycle {
-			w := workOf(r)
-			groups[w] = append(groups[w], i)
+	members := map[int][]int{} // by the index of the first member
+	folded := make([]bool, len(rows))
+	type leaf struct {
+		work
+		row int
+	}
+	var leaves []leaf
+	look := func(from, to int) {
+		leaves = leaves[:0]
+		for i := range siblings(rows, from, to) {
+			if r := &rows[i]; r.span != nil && r.size == 1 && !r.cycle {
+				leaves = append(leaves, leaf{workOf(r.span), i})
+			}
+		}
+		slices.SortStableFunc(leaves, func(a, b leaf) int { return a.compare(b.work) })
+		for len(leaves) >= minFold {
+			n := 1
+			for n < len(leaves) && leaves[n].work == leaves[0].work {
+				n++
+			}
+			if n >= minFold {
+				group := make([]int, n)
+				for i := range group {
+					group[i] = leaves[i].row
+					folded[leaves[i].row] = true
+				}
+				members[group[0]] = group
+			}
+			leaves = leaves[n:]
 		}
 	}
-	members := map[int][]int{} // by the index of the first member
-	folded := map[int]bool{}
-	for _, group := range groups {
-		if len(group) < minFold {
-			continue
-		}
-		members[group[0]] = group
-		for _, i := range group {
-			folded[i] = true
-		}
+	look(0, len(rows))
+	for i := range rows {
+		look(i+1, i+rows[i].size)
 	}
 	if len(members) == 0 {
 		return rows
@@ -95,12 +124,6 @@ func foldRepeats(rows []row) []row {
 	}
 	setSizes(out)
 	return out
-}
-
-func workOf(r *row) work {
-	w := work{parent: r.parent, name: r.span.Name, service: r.span.Resource.Service(), kind: int(r.span.Kind)}
-	w.text = cmp.Or(textAttribute(r.span.Attributes, semconv.DBQueryText), textAttribute(r.span.Attributes, semconv.URLFull))
-	return w
 }
 
 // newFold returns the fold row for a group of rows. parent is the index of its parent.

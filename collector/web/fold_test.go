@@ -15,20 +15,14 @@ import (
 // tree formats a skeleton as an indented tree of names and folds.
 func tree(s *skeleton) string {
 	var b strings.Builder
-	for i := range s.ID {
-		b.WriteString(strings.Repeat("  ", s.Depth[i]))
-		for f, row := range s.FoldRow {
-			if row == i {
-				fmt.Fprintf(&b, "%d x ", s.FoldSpans[f])
-			}
+	for i, r := range s.rows {
+		b.WriteString(strings.Repeat("  ", r.depth))
+		if f := r.fold; f != nil {
+			fmt.Fprintf(&b, "%d x %s %d-%d, total %d, %d errors, from %q", f.spans, s.rows[i+1].span.Name, r.start, r.end, f.total, f.errors, f.caller)
+		} else {
+			fmt.Fprintf(&b, "%s %d-%d", r.span.Name, r.start, r.end)
 		}
-		fmt.Fprintf(&b, "%s %d-%d", s.Names[s.Name[i]], s.Offset[i], s.Offset[i]+s.Length[i])
-		for f, row := range s.FoldRow {
-			if row == i {
-				fmt.Fprintf(&b, ", total %d, %d errors, from %q", s.FoldTotal[f], s.FoldErrors[f], s.FoldCaller[f])
-			}
-		}
-		fmt.Fprintf(&b, ", size %d\n", s.Size[i])
+		fmt.Fprintf(&b, ", size %d\n", r.size)
 	}
 	return b.String()
 }
@@ -107,7 +101,7 @@ func TestFoldRepeats(t *testing.T) {
 	testkit.Equal(t, "errors", s.Errors, 1)
 	testkit.Equal(t, "missing parents", s.Missing, 0)
 	testkit.Equal(t, "spans of the service", s.Services[0].Spans, len(spans))
-	testkit.Equal(t, "self time of the root is what no span covers", s.Self[0], int64(1000-10-6*3-4-6-5*9))
+	testkit.Equal(t, "self time of the root is what no span covers", s.rows[0].self, int64(1000-10-6*3-4-6-5*9))
 }
 
 // A trace whose root has not arrived is shown as "root missing" after a while.

@@ -185,7 +185,8 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 	} else {
 		p.Trace = newSkeleton(t)
 		p.Trace.explain(h.median(r.Context()))
-		p.Name, p.Service = p.Trace.root()
+		root := p.Trace.root()
+		p.Name, p.Service = strings.ToValidUTF8(root.Name, "\uFFFD"), root.Resource.Service()
 		p.Title = short(p.Name)
 	}
 	page, err := execute("trace.html", p)
@@ -202,13 +203,8 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 	end := bytes.LastIndex(page, []byte("</script>"))
 	writePage(w, status, page[:end])
 	_ = http.NewResponseController(w).Flush() // only faster if w can do it
-	w.Write(p.Trace.json())
+	w.Write(p.Trace.appendJSON(nil))
 	w.Write(page[end:])
-}
-
-// Busiest returns the services, ordered by their number of spans, largest first.
-func (s *skeleton) Busiest() []service {
-	return slices.SortedStableFunc(slices.Values(s.Services), func(a, b service) int { return b.Spans - a.Spans })
 }
 
 func render(w http.ResponseWriter, status int, name string, data any) {

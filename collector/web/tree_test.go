@@ -175,7 +175,13 @@ func TestHugeTraces(t *testing.T) {
 	} {
 		began := time.Now()
 		s := newSkeleton(manySpans(n, parent))
-		testkit.Equal(t, name+": rows", len(s.ID)-len(s.FoldRow), n)
+		spans := 0
+		for i := range s.rows {
+			if s.rows[i].span != nil {
+				spans++
+			}
+		}
+		testkit.Equal(t, name+": spans", spans, n)
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("%s: took %v", name, took)
 		}
