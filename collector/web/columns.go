@@ -34,16 +34,11 @@ func (s *skeleton) appendJSON(b []byte) []byte {
 	}
 	var names, services indices // services as in s.Services, since the order is the same
 	name, of := make([]int, n), make([]int, n)
-	var folds, detached []int
 	var events []event
 	for i := range rows {
 		span := rows[i].span
 		if rows[i].fold != nil {
-			folds = append(folds, i)
 			span = rows[i+1].span
-		}
-		if rows[i].cycle {
-			detached = append(detached, i)
 		}
 		if span == nil {
 			name[i], of[i] = names.index(missingParent), -1
@@ -84,10 +79,22 @@ func (s *skeleton) appendJSON(b []byte) []byte {
 		}
 		return int(rows[i].span.Status.Code)
 	})
-	numbers(&o, "detached", len(detached), func(i int) int { return detached[i] }) // rows where a cycle of parents was cut
+	where := func(is func(i int) bool) (found []int) {
+		for i := range rows {
+			if is(i) {
+				found = append(found, i)
+			}
+		}
+		return found
+	}
+	list := func(name string, found []int) { numbers(&o, name, len(found), func(i int) int { return found[i] }) }
+	list("detached", where(func(i int) bool { return rows[i].cycle })) // rows where a cycle of parents was cut
+	list("late", where(func(i int) bool { return isLate(rows, i) }))
+	list("twice", where(func(i int) bool { return rows[i].twice }))
 
+	folds := where(func(i int) bool { return rows[i].fold != nil })
 	fold := func(i int) *fold { return rows[folds[i]].fold }
-	numbers(&o, "foldRow", len(folds), func(i int) int { return folds[i] })
+	list("foldRow", folds)
 	numbers(&o, "foldSpans", len(folds), func(i int) int { return fold(i).spans })
 	numbers(&o, "foldErrors", len(folds), func(i int) int { return fold(i).errors })
 	numbers(&o, "foldTotal", len(folds), func(i int) int64 { return fold(i).total })

@@ -59,8 +59,8 @@ func criticalPath(rows []row) (root int, path []segment) {
 	return root, path
 }
 
-// siblings returns the first of rows from a row on, and its siblings before another one. It has
-// the spans of folds instead of the folds.
+// siblings returns the rows from, its next sibling and so on, as far as they are before to. For a
+// fold, it returns the spans in it.
 func siblings(rows []row, from, to int) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for i := from; i < to; {
@@ -74,13 +74,4 @@ func siblings(rows []row, from, to int) iter.Seq[int] {
 			i += rows[i].size
 		}
 	}
-}
-
-// spanAbove returns the parent of a row that is not a fold, or -1.
-func spanAbove(rows []row, i int) int {
-	above := rows[i].parent
-	if above >= 0 && rows[above].fold != nil {
-		above = rows[above].parent
-	}
-	return above
 }

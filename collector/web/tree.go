@@ -25,6 +25,8 @@ type row struct {
 	self int64
 	// cycle is set if the parent was ignored because it is below this span.
 	cycle bool
+	// twice is set if other spans have the same id.
+	twice bool
 }
 
 // layOut arranges the spans of a trace as rows: each span below its parent, and
@@ -33,8 +35,11 @@ type row struct {
 func layOut(spans []collector.Span) []row {
 	n := len(spans)
 	byID := make(map[dendro.SpanID]int, n)
+	var again []int // spans with an id that an earlier one has
 	for i := range spans {
-		if _, twice := byID[spans[i].SpanID]; !twice {
+		if _, twice := byID[spans[i].SpanID]; twice {
+			again = append(again, i)
+		} else {
 			byID[spans[i].SpanID] = i
 		}
 	}
@@ -72,6 +77,9 @@ func layOut(spans []collector.Span) []row {
 		if p >= n {
 			nodes[p].end = max(nodes[p].end, nodes[i].end)
 		}
+	}
+	for _, i := range again {
+		nodes[i].twice, nodes[byID[spans[i].SpanID]].twice = true, true
 	}
 	slices.SortStableFunc(roots, func(a, b int) int { return cmp.Compare(nodes[a].start, nodes[b].start) })
 
@@ -161,4 +169,19 @@ func setSizes(rows []row) {
 			rows[p].size += rows[i].size
 		}
 	}
+}
+
+// isLate reports whether a row is a span that begins after its parent has ended.
+func isLate(rows []row, i int) bool {
+	above := spanAbove(rows, i)
+	return rows[i].span != nil && above >= 0 && rows[above].span != nil && rows[i].start > rows[above].end
+}
+
+// spanAbove returns the parent of a row that is not a fold, or -1.
+func spanAbove(rows []row, i int) int {
+	above := rows[i].parent
+	if above >= 0 && rows[above].fold != nil {
+		above = rows[above].parent
+	}
+	return above
 }

@@ -30,13 +30,19 @@ func spansOf(t testing.TB, text string) []collector.Span {
 // draw formats rows as an indented tree: id, start-end, self time, size.
 func draw(rows []row) string {
 	var b strings.Builder
-	for _, r := range rows {
+	for i, r := range rows {
 		fmt.Fprintf(&b, "%s%d %d-%d self %d size %d", strings.Repeat("  ", r.depth), r.id[7], r.start, r.end, r.self, r.size)
 		if r.span == nil {
 			b.WriteString(" missing")
 		}
 		if r.cycle {
 			b.WriteString(" cycle")
+		}
+		if r.twice {
+			b.WriteString(" twice")
+		}
+		if isLate(rows, i) {
+			b.WriteString(" late")
 		}
 		b.WriteString("\n")
 	}
@@ -76,7 +82,7 @@ func TestLayOut(t *testing.T) {
 1 10-50 self 25 size 4
   2 0-20 self 20 size 1
   3 45-90 self 45 size 1
-  4 60-95 self 35 size 1
+  4 60-95 self 35 size 1 late
 `},
 		{"several roots", `
 1 0 0 10
@@ -124,9 +130,23 @@ func TestLayOut(t *testing.T) {
 3 2 2 3
 `, `
 1 0-10 self 4 size 4
-  2 1-5 self 3 size 2
+  2 1-5 self 3 size 2 twice
     3 2-3 self 1 size 1
-  2 6-8 self 2 size 1
+  2 6-8 self 2 size 1 twice
+`},
+		{"children that begin after their parent has ended", `
+1 0 0 10
+2 1 10 20
+3 1 11 12
+4 9 50 60
+5 4 61 62
+`, `
+1 0-10 self 10 size 3
+  2 10-20 self 10 size 1
+  3 11-12 self 1 size 1 late
+9 50-60 self 0 size 3 missing
+  4 50-60 self 10 size 2
+    5 61-62 self 1 size 1 late
 `},
 		{"a span that ends before it begins takes no time", `
 1 0 10 5

@@ -441,7 +441,7 @@ func TestSkeleton(t *testing.T) {
 		"id":["0000000000000001","0000000000000002","0000000000000009","0000000000000003"],
 		"parent":[-1,0,-1,2],"depth":[0,1,0,1],"size":[2,1,2,1],
 		"offset":[0,1000000,6000000,6000000],"length":[10000000,3000000,2000000,2000000],"self":[7000000,3000000,0,2000000],
-		"name":[0,1,3,0],"service":[0,1,-1,0],"kind":[0,2,0,0],"status":[0,2,0,0],"detached":[],
+		"name":[0,1,3,0],"service":[0,1,-1,0],"kind":[0,2,0,0],"status":[0,2,0,0],"detached":[],"late":[],"twice":[],
 		"foldRow":[],"foldSpans":[],"foldErrors":[],"foldTotal":[],"foldCaller":[],
 		"eventRow":[1],"eventName":[2],"eventOffset":[1000005],"eventLength":[7],
 		"criticalRow":[0,1,0],"criticalOffset":[0,1000000,4000000],"criticalLength":[1000000,3000000,6000000]}`)
