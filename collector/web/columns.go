@@ -27,6 +27,7 @@ func (s *skeleton) appendJSON(b []byte) []byte {
 	o.value("errors", s.Errors)
 	o.value("missing", s.Missing) // number of parents that have not arrived
 	o.value("services", s.Services)
+	o.value("straight", s.Straight)
 
 	type event struct {
 		row, name int
@@ -91,6 +92,10 @@ func (s *skeleton) appendJSON(b []byte) []byte {
 	list("detached", where(func(i int) bool { return rows[i].cycle })) // rows where a cycle of parents was cut
 	list("late", where(func(i int) bool { return isLate(rows, i) }))
 	list("twice", where(func(i int) bool { return rows[i].twice }))
+
+	skewed := where(func(i int) bool { return rows[i].span != nil && s.skew[rows[i].span] != 0 })
+	list("skewRow", skewed)
+	numbers(&o, "skewShift", len(skewed), func(i int) int64 { return s.skew[rows[skewed[i]].span] }) // added, or to be added, to the row and what is below
 
 	folds := where(func(i int) bool { return rows[i].fold != nil })
 	fold := func(i int) *fold { return rows[folds[i]].fold }

@@ -37,7 +37,7 @@ func TestColumns(t *testing.T) {
 	for i := range 5 { // of which one is not late
 		spans = append(spans, spanBelow(1, 10+i%4, "SELECT", int64(10+i), int64(20+i), "", ""))
 	}
-	c := columnsOf(t, newSkeleton(&collector.Trace{Spans: spans}))
+	c := columnsOf(t, newSkeleton(&collector.Trace{Spans: spans}, false))
 	testkit.Equal(t, "names", c.Names, []string{evil, "SELECT"})
 	testkit.Equal(t, "ids", fmt.Sprint(c.ID), "[0000000000000001 000000000000000a 000000000000000a 000000000000000b 000000000000000c 000000000000000d 000000000000000a]")
 	testkit.Equal(t, "sizes", c.Size, []int{7, 6, 1, 1, 1, 1, 1})

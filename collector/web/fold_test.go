@@ -67,7 +67,7 @@ func TestFoldRepeats(t *testing.T) {
 		spans = append(spans, spanBelow(1, 40+n, "render", 100+i, 109+i, "", ""), spanBelow(40+n, 50+n, "part", 101+i, 102+i, "", ""))
 	}
 	trace := &collector.Trace{ID: root.TraceID, Spans: spans}
-	s := newSkeleton(trace)
+	s := newSkeleton(trace, false)
 	testkit.Equal(t, "tree", tree(s), `GET /orders 0-1000, size 29
   SELECT orders 10-20, size 1
   6 x SELECT items 20-73, total 18, 1 errors, from "orders.(*store).list, store.go:88", size 7

@@ -174,20 +174,30 @@ type tracePage struct {
 	Trace   *skeleton
 	Name    string
 	Service string
+	Clocks  string // address of the page with the other choice of clocks
 }
 
 // trace serves trace/{id}.
 func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 	t, status, err := h.lookUp(r, args[0])
+	straight, bad := wantsStraight(r)
+	if bad != nil {
+		status, err = http.StatusBadRequest, bad
+	}
 	p := tracePage{frame: h.frame(r.Context(), "../", "Trace")}
 	if err != nil {
 		p.Problem = err.Error()
 	} else {
-		p.Trace = newSkeleton(t)
+		p.Trace = newSkeleton(t, straight)
 		p.Trace.explain(h.median(r.Context()))
 		root := p.Trace.root()
 		p.Name, p.Service = strings.ToValidUTF8(root.Name, "\uFFFD"), root.Resource.Service()
 		p.Title = short(p.Name)
+		other := r.URL.Query()
+		if other.Del("clocks"); !straight {
+			other.Set("clocks", "straight")
+		}
+		p.Clocks = t.ID.String() + "?" + other.Encode()
 	}
 	page, err := execute("trace.html", p)
 	if err != nil {

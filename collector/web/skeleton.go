@@ -20,12 +20,15 @@ type skeleton struct {
 	Errors   int
 	Missing  int // number of parents that have not arrived
 	Services []service
+	// Straight is set if the times are not as recorded, but straightened.
+	Straight bool
 	// Why explains the duration. It is made by explain.
 	Why why
 
 	rows []row
 	top  int // row that the critical path explains
 	path []segment
+	skew skew
 }
 
 // explain sets Why.
@@ -50,16 +53,22 @@ func colourOf(service string) int {
 }
 
 // newSkeleton returns the skeleton of t, which must have a span.
-func newSkeleton(t *collector.Trace) *skeleton {
-	s := &skeleton{TraceID: t.ID, Spans: len(t.Spans)}
+func newSkeleton(t *collector.Trace, straight bool) *skeleton {
+	s := &skeleton{TraceID: t.ID, Spans: len(t.Spans), Straight: straight}
+	rows := layOut(t.Spans)
+	s.skew = skewOf(rows)
+	if straight && len(s.skew) > 0 {
+		t, s.skew = s.skew.straighten(t.ID, rows)
+		rows = layOut(t.Spans)
+	}
+	s.rows = foldRepeats(rows)
+	s.top, s.path = criticalPath(s.rows)
 	first, last := t.Spans[0].Start, t.Spans[0].End
 	for i := range t.Spans {
 		first = min(first, t.Spans[i].Start)
 		last = max(last, t.Spans[i].Start, t.Spans[i].End)
 	}
 	s.Start, s.Duration = first, last-first
-	s.rows = foldRepeats(layOut(t.Spans))
-	s.top, s.path = criticalPath(s.rows)
 	var services indices
 	for i := range s.rows {
 		switch r := &s.rows[i]; {
@@ -96,6 +105,9 @@ func (s *skeleton) root() *collector.Span {
 	}
 	return s.rows[at].span
 }
+
+// Skew returns by how much two clocks differ at most.
+func (s *skeleton) Skew() time.Duration { return s.skew.most() }
 
 // Took returns Duration for the page.
 func (s *skeleton) Took() time.Duration { return time.Duration(s.Duration) }

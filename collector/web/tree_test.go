@@ -194,7 +194,7 @@ func TestHugeTraces(t *testing.T) {
 		"tree":   func(i int) int { return (i+9)/10 - 1 },
 	} {
 		began := time.Now()
-		s := newSkeleton(manySpans(n, parent))
+		s := newSkeleton(manySpans(n, parent), false)
 		spans := 0
 		for i := range s.rows {
 			if s.rows[i].span != nil {
@@ -211,6 +211,6 @@ func TestHugeTraces(t *testing.T) {
 func BenchmarkSkeleton(b *testing.B) {
 	t := manySpans(100_000, func(i int) int { return (i+9)/10 - 1 })
 	for b.Loop() {
-		newSkeleton(t)
+		newSkeleton(t, false)
 	}
 }

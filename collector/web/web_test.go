@@ -441,7 +441,7 @@ func TestSkeleton(t *testing.T) {
 		"id":["0000000000000001","0000000000000002","0000000000000009","0000000000000003"],
 		"parent":[-1,0,-1,2],"depth":[0,1,0,1],"size":[2,1,2,1],
 		"offset":[0,1000000,6000000,6000000],"length":[10000000,3000000,2000000,2000000],"self":[7000000,3000000,0,2000000],
-		"name":[0,1,3,0],"service":[0,1,-1,0],"kind":[0,2,0,0],"status":[0,2,0,0],"detached":[],"late":[],"twice":[],
+		"name":[0,1,3,0],"service":[0,1,-1,0],"kind":[0,2,0,0],"status":[0,2,0,0],"detached":[],"late":[],"twice":[],"skewRow":[],"skewShift":[],"straight":false,
 		"foldRow":[],"foldSpans":[],"foldErrors":[],"foldTotal":[],"foldCaller":[],
 		"eventRow":[1],"eventName":[2],"eventOffset":[1000005],"eventLength":[7],
 		"criticalRow":[0,1,0],"criticalOffset":[0,1000000,4000000],"criticalLength":[1000000,3000000,6000000]}`)
@@ -668,4 +668,26 @@ func TestDrilldown(t *testing.T) {
 			testkit.Equal(t, path+" "+q, []any{got.status, got.header.Get("Content-Type")}, []any{200, "application/json"})
 		}
 	}
+}
+
+// The page says that clocks differ, and shows straight times if asked.
+func TestClocks(t *testing.T) {
+	store := &fakeStore{}
+	client, server := span(1, 1, 0, "shop", "GET", 0, 100), span(1, 2, 1, "stock", "GET /stock", -30, 30)
+	client.Kind, server.Kind = dendro.KindClient, dendro.KindServer
+	store.add(client, server)
+	store.add(span(2, 1, 0, "shop", "GET", 0, 100))
+	at := serve(t, store, web.Options{}).URL
+	recorded := followed(t, at+"/trace/1?start=1&clocks=")
+	has(t, recorded.body, "differ by up to 50.0 ms", `<a href="`+traceOne+`?clocks=straight&amp;start=1">straighten</a>`, "<dd>130 ms</dd>", `"skewRow":[1],"skewShift":[50000000]`, `"straight":false`, `"offset":[30000000,0]`)
+	straight := followed(t, at+"/trace/1?start=1&clocks=straight")
+	has(t, straight.body, "straightened by up to 50.0 ms", `<a href="`+traceOne+`?start=1">as recorded</a>`, "<dd>100 ms</dd>", `"skewRow":[1],"skewShift":[50000000]`, `"straight":true`, `"offset":[0,20000000]`)
+	for _, body := range []string{followed(t, at+"/trace/2").body, followed(t, at+"/trace/2?clocks=straight").body} {
+		if strings.Contains(body, "Clocks") {
+			t.Errorf("one clock cannot differ: %s", body)
+		}
+	}
+	wrong := followed(t, at+"/trace/1?clocks=round")
+	testkit.Equal(t, "status", wrong.status, 400)
+	has(t, wrong.body, "use straight")
 }
