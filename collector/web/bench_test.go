@@ -2,8 +2,10 @@ package web_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 
 	"github.com/dendrotrace/dendro"
@@ -36,6 +38,21 @@ func BenchmarkTracePage(b *testing.B) {
 	store := memory.New(memory.Options{})
 	testkit.NoError(b, store.Collect(&dendro.Batch{Resource: resource("shop"), Spans: manySpans(100_000)}))
 	benchmarkGet(b, store, "/trace/"+traceOne)
+}
+
+// BenchmarkMatch looks for spans in a trace of 100,000 with attributes.
+func BenchmarkMatch(b *testing.B) {
+	store := memory.New(memory.Options{})
+	spans := manySpans(100_000)
+	for i, s := range spans {
+		s.Attributes = []slog.Attr{slog.String("db.query.text", "SELECT * FROM items WHERE id = ?"), slog.String("db.system.name", "postgresql"), slog.Int("row", i)}
+	}
+	testkit.NoError(b, store.Collect(&dendro.Batch{Resource: resource("shop"), Spans: spans}))
+	for name, q := range map[string]string{"text": "Span 777", "query": `{ name =~ "span 777.*" }`} {
+		b.Run(name, func(b *testing.B) {
+			benchmarkGet(b, store, "/api/dendro/traces/1/match?q="+url.QueryEscape(q))
+		})
+	}
 }
 
 // discarded counts what is written.

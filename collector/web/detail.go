@@ -150,8 +150,8 @@ func detailOf(s *collector.Span) detail {
 	if s.ParentID.IsValid() {
 		d.ParentID = s.ParentID.String()
 	}
-	for _, e := range s.Events {
-		d.Events = append(d.Events, event{e.Name, e.Time - s.Start, int64(e.Duration), attributesOf(e.Attributes), e.DroppedAttributes})
+	for i := range s.Events {
+		d.Events = append(d.Events, eventOf(&s.Events[i], s.Start))
 	}
 	for _, l := range s.Links {
 		d.Links = append(d.Links, link{l.TraceID, l.SpanID, attributesOf(l.Attributes), l.DroppedAttributes})
@@ -163,6 +163,11 @@ func detailOf(s *collector.Span) detail {
 		d.Scope = scope{s.Scope.Name, s.Scope.Version, attributesOf(s.Scope.Attributes)}
 	}
 	return d
+}
+
+// eventOf returns an event with the time since start.
+func eventOf(e *dendro.Event, start int64) event {
+	return event{e.Name, e.Time - start, int64(e.Duration), attributesOf(e.Attributes), e.DroppedAttributes}
 }
 
 func attributesOf(attrs []slog.Attr) []attribute {

@@ -35,6 +35,8 @@ var routes = []route{
 	{[]string{"api", "dendro", "operations"}, (*handler).operations},
 	{[]string{"api", "dendro", "graph"}, (*handler).graph},
 	{[]string{"api", "dendro", "traces", "{}", "size"}, (*handler).size},
+	{[]string{"api", "dendro", "traces", "{}", "match"}, (*handler).match},
+	{[]string{"api", "dendro", "traces", "{}", "events"}, (*handler).events},
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
 	{[]string{"api", "dendro", "traces", "{}", "perfetto"}, (*handler).perfetto},
 }

@@ -21,6 +21,8 @@
 //	/api/dendro/tail                    new traces as they come
 //	/api/dendro/operations, …/graph     counts of operations and who calls whom
 //	/api/dendro/traces/{id}/size        how many spans a trace has
+//	/api/dendro/traces/{id}/match       which spans a text or a query selects
+//	/api/dendro/traces/{id}/events      events of all spans
 //	/api/dendro/traces/{id}/spans/{id}  details of a span
 //	/api/dendro/traces/{id}/perfetto    a trace for Perfetto
 //
