@@ -55,6 +55,21 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
+// BenchmarkLinks looks through two million spans, of which none has a link.
+func BenchmarkLinks(b *testing.B) {
+	store := memory.New(memory.Options{MaxBytes: 1 << 30})
+	for i := range 400_000 {
+		spans := manySpans(5)
+		for _, s := range spans {
+			s.Start, s.End = s.Start+int64(i)*1e6, s.End+int64(i)*1e6
+			s.TraceID = dendro.TraceID{12: byte(i >> 16), 13: byte(i >> 8), 14: byte(i), 15: 1}
+			s.Attributes = []slog.Attr{slog.String("db.query.text", "SELECT * FROM items WHERE id = ?"), slog.String("db.system.name", "postgresql"), slog.Int("row", i)}
+		}
+		testkit.NoError(b, store.Collect(&dendro.Batch{Resource: resource("shop"), Spans: spans}))
+	}
+	benchmarkGet(b, store, "/api/dendro/traces/1/spans/0000000000000001/links")
+}
+
 // discarded counts what is written.
 type discarded struct {
 	header http.Header

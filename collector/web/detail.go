@@ -81,35 +81,47 @@ const maxSameID = 100
 // span serves api/dendro/traces/{id}/spans/{id}. It returns all spans with that id, as
 // two programs may use the same one. Only the first has a rank.
 func (h *handler) span(w http.ResponseWriter, r *http.Request, args []string) {
-	id, err := dendro.ParseSpanID(strings.ToLower(args[1]))
-	if err != nil {
-		fail(w, http.StatusBadRequest, fmt.Errorf("%q is not a span id: 16 hexadecimal digits", args[1]))
+	_, spans := h.findSpans(w, r, args)
+	if spans == nil {
 		return
 	}
-	t := h.find(w, r, args[0])
-	if t == nil {
-		return
+	out := make([]detail, len(spans))
+	for i, s := range spans {
+		out[i] = detailOf(s)
 	}
-	spans := []detail{}
-	for i := range t.Spans {
-		if t.Spans[i].SpanID == id && len(spans) < maxSameID {
-			d := detailOf(&t.Spans[i])
-			if len(spans) == 0 {
-				if d.Rank, err = h.rank(r.Context(), &t.Spans[i]); err != nil {
-					fail(w, http.StatusInternalServerError, err)
-					return
-				}
-			}
-			spans = append(spans, d)
-		}
-	}
-	if len(spans) == 0 {
-		fail(w, http.StatusNotFound, fmt.Errorf("trace %s has no span %s", t.ID, id))
+	var err error
+	if out[0].Rank, err = h.rank(r.Context(), spans[0]); err != nil {
+		fail(w, http.StatusInternalServerError, err)
 		return
 	}
 	writeJSON(w, struct {
 		Spans []detail `json:"spans"`
-	}{spans})
+	}{out})
+}
+
+// findSpans returns a trace and its spans with an id. If there is none, it sends an error response
+// and returns nil.
+func (h *handler) findSpans(w http.ResponseWriter, r *http.Request, args []string) (*collector.Trace, []*collector.Span) {
+	id, err := dendro.ParseSpanID(strings.ToLower(args[1]))
+	if err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("%q is not a span id: 16 hexadecimal digits", args[1]))
+		return nil, nil
+	}
+	t := h.find(w, r, args[0])
+	if t == nil {
+		return nil, nil
+	}
+	var spans []*collector.Span
+	for i := range t.Spans {
+		if t.Spans[i].SpanID == id && len(spans) < maxSameID {
+			spans = append(spans, &t.Spans[i])
+		}
+	}
+	if spans == nil {
+		fail(w, http.StatusNotFound, fmt.Errorf("trace %s has no span %s", t.ID, id))
+		return nil, nil
+	}
+	return t, spans
 }
 
 // leastRanked is the number of spans below which a rank says nothing.

@@ -38,6 +38,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "traces", "{}", "match"}, (*handler).match},
 	{[]string{"api", "dendro", "traces", "{}", "events"}, (*handler).events},
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
+	{[]string{"api", "dendro", "traces", "{}", "spans", "{}", "links"}, (*handler).links},
 	{[]string{"api", "dendro", "traces", "{}", "perfetto"}, (*handler).perfetto},
 }
 

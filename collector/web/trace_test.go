@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -89,4 +90,38 @@ func TestEvents(t *testing.T) {
 	testkit.Equal(t, "bounded", []any{len(got.Events), got.Events[0].Name, got.Events[4999].Name, got.More}, []any{5000, "5002", "3", 3})
 	testkit.Equal(t, "no such choice", events("1/events?clocks=x").status, 400)
 	testkit.Equal(t, "no trace", events("4/events").status, 404)
+}
+
+func TestLinkedBy(t *testing.T) {
+	store := &fakeStore{}
+	linking := func(trace, id byte, toTrace, toSpan byte) collector.Span {
+		s := span(trace, id, 0, "mail", "send", 5, 7)
+		s.Links = []dendro.Link{{}, {SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{15: toTrace}, SpanID: dendro.SpanID{7: toSpan}}}}
+		return s
+	}
+	store.add(linking(2, 1, 1, 1), linking(2, 2, 9, 1), linking(2, 3, 1, 9))
+	store.add(span(1, 1, 0, "shop", "GET /", 0, 10), linking(1, 2, 1, 1))
+	var many []collector.Span
+	for i := range byte(30) {
+		many = append(many, linking(3, i+1, 3, 1))
+	}
+	store.add(many...)
+	server := serve(t, store, web.Options{})
+	links := func(path string) page { return followed(t, server.URL+"/api/dendro/traces/"+path+"/links") }
+
+	const about = `"name":"send","service":"mail","start":"1700000000005000000"}`
+	equalJSON(t, links("1/spans/0000000000000001").body, `{"more":false,"linkedBy":[
+		{"traceId":"`+traceOne+`","spanId":"0000000000000002",`+about+`,
+		{"traceId":"00000000000000000000000000000002","spanId":"0000000000000001",`+about+`]}`)
+	testkit.Equal(t, "the store is asked", store.asked.Hints.EndsAfter.UnixNano(), base-60e9)
+	equalJSON(t, links("1/spans/0000000000000002").body, `{"more":false,"linkedBy":[]}`)
+	var got struct {
+		LinkedBy []struct{ SpanID string }
+		More     bool
+	}
+	testkit.NoError(t, json.Unmarshal([]byte(links("3/spans/0000000000000001").body), &got))
+	testkit.Equal(t, "bounded", []any{len(got.LinkedBy), got.LinkedBy[0].SpanID, got.More}, []any{20, "0000000000000001", true})
+	for path, want := range map[string]int{"1/spans/x": 400, "1/spans/00000000000000ff": 404, "7/spans/0000000000000001": 404} {
+		testkit.Equal(t, path, links(path).status, want)
+	}
 }

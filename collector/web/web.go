@@ -6,25 +6,26 @@
 // all its links are relative. In an app that traces its requests, the spans of
 // requests for the page are discarded, see [dendro.Span.Discard].
 //
-//	/                                   overview: operations, latency, services, errors
-//	/?view=sql                          statements of databases
-//	/?view=compare&a={id}&b={id}        two traces as one tree
-//	/?limit=50                          list of traces; any parameter of the list will do
-//	/trace/{id}                         a trace
-//	/api/echo                           health check of a data source
-//	/api/search                         Tempo search
-//	/api/search/tags, /api/v2/…         Tempo tag names
-//	/api/metrics/query_range, …/query   TraceQL metrics
-//	/api/search/tag/{tag}/values, …     Tempo tag values
-//	/api/traces/{id}, /api/v2/…         a trace as OTLP, in JSON or protobuf
-//	/api/status/buildinfo               version
-//	/api/dendro/tail                    new traces as they come
-//	/api/dendro/operations, …/graph     counts of operations and who calls whom
-//	/api/dendro/traces/{id}/size        how many spans a trace has
-//	/api/dendro/traces/{id}/match       which spans a text or a query selects
-//	/api/dendro/traces/{id}/events      events of all spans
-//	/api/dendro/traces/{id}/spans/{id}  details of a span
-//	/api/dendro/traces/{id}/perfetto    a trace for Perfetto
+//	/                                         overview: operations, latency, services, errors
+//	/?view=sql                                statements of databases
+//	/?view=compare&a={id}&b={id}              two traces as one tree
+//	/?limit=50                                list of traces; any parameter of the list will do
+//	/trace/{id}                               a trace
+//	/api/echo                                 health check of a data source
+//	/api/search                               Tempo search
+//	/api/search/tags, /api/v2/…               Tempo tag names
+//	/api/metrics/query_range, …/query         TraceQL metrics
+//	/api/search/tag/{tag}/values, …           Tempo tag values
+//	/api/traces/{id}, /api/v2/…               a trace as OTLP, in JSON or protobuf
+//	/api/status/buildinfo                     version
+//	/api/dendro/tail                          new traces as they come
+//	/api/dendro/operations, …/graph           counts of operations and who calls whom
+//	/api/dendro/traces/{id}/size              how many spans a trace has
+//	/api/dendro/traces/{id}/match             which spans a text or a query selects
+//	/api/dendro/traces/{id}/events            events of all spans
+//	/api/dendro/traces/{id}/spans/{id}        details of a span
+//	/api/dendro/traces/{id}/spans/{id}/links  which spans link to a span
+//	/api/dendro/traces/{id}/perfetto          a trace for Perfetto
 //
 // The API under /api/dendro belongs to the page and may change with it.
 package web
