@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/dendrotrace/dendro/collector"
@@ -38,45 +37,35 @@ func workOf(s *collector.Span) work {
 	return work{s.Name, s.Resource.Service(), int(s.Kind), text}
 }
 
-func (w work) compare(o work) int {
-	if w.name != o.name { // most often
-		return cmp.Compare(w.name, o.name)
-	}
-	return cmp.Or(cmp.Compare(w.service, o.service), cmp.Compare(w.kind, o.kind), cmp.Compare(w.text, o.text))
-}
-
 // foldRepeats moves rows with repeated work below fold rows. A fold row takes the
 // place of its first span.
 func foldRepeats(rows []row) []row {
 	members := map[int][]int{} // by the index of the first member
 	folded := make([]bool, len(rows))
-	type leaf struct {
-		work
-		row int
-	}
-	var leaves []leaf
+	var leaves []int
 	look := func(from, to int) {
 		leaves = leaves[:0]
 		for i := range siblings(rows, from, to) {
 			if r := &rows[i]; r.span != nil && r.size == 1 && !r.cycle {
-				leaves = append(leaves, leaf{workOf(r.span), i})
+				leaves = append(leaves, i)
 			}
 		}
-		slices.SortStableFunc(leaves, func(a, b leaf) int { return a.compare(b.work) })
-		for len(leaves) >= minFold {
-			n := 1
-			for n < len(leaves) && leaves[n].work == leaves[0].work {
-				n++
+		if len(leaves) < minFold {
+			return
+		}
+		groups := map[work][]int{}
+		for _, i := range leaves {
+			w := workOf(rows[i].span)
+			groups[w] = append(groups[w], i)
+		}
+		for _, group := range groups {
+			if len(group) < minFold {
+				continue
 			}
-			if n >= minFold {
-				group := make([]int, n)
-				for i := range group {
-					group[i] = leaves[i].row
-					folded[leaves[i].row] = true
-				}
-				members[group[0]] = group
+			members[group[0]] = group
+			for _, i := range group {
+				folded[i] = true
 			}
-			leaves = leaves[n:]
 		}
 	}
 	look(0, len(rows))
