@@ -17,7 +17,6 @@ import (
 
 // Attributes for which the OpenTelemetry conventions have no name.
 const (
-	affectedRowsKey  = "dendro.db.affected_rows"
 	firstRowKey      = "dendro.db.first_row_ns"
 	returnedBytesKey = "dendro.db.returned_bytes"
 	outcomeKey       = "dendro.db.transaction.outcome"
@@ -179,7 +178,7 @@ func (e *execution) endExec(res driver.Result, err error) {
 	if err != nil {
 		e.db.fail(e.span, err)
 	} else if n, ok := affectedRows(res); ok {
-		e.span.SetAttributes(slog.Int64(affectedRowsKey, n))
+		e.span.SetAttributes(slog.Int64(semconv.DBAffectedRows, n))
 	}
 	e.slow(time.Since(e.began))
 	e.span.End()

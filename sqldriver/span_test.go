@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/semconv"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -135,7 +136,7 @@ func TestExec(t *testing.T) {
 	testkit.NoError(t, err)
 	spans := end()
 	testkit.Equal(t, "tree", tree(spans), []string{"request > UPDATE orders"})
-	testkit.Equal(t, "rows", spans[1].Attr(affectedRowsKey), any(int64(3)))
+	testkit.Equal(t, "rows", spans[1].Attr(semconv.DBAffectedRows), any(int64(3)))
 	testkit.Equal(t, "raw text", spans[1].Attr("db.query.text"), any("UPDATE orders SET a = 'x'"))
 }
 

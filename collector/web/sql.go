@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,7 +34,8 @@ type sqlPage struct {
 type statement struct {
 	System, Namespace, Text string
 	Count, Errors           int
-	Total, Wait             time.Duration
+	Rows                    int64 // returned or changed
+	Total, Longest, Wait    time.Duration
 	Repeats                 int // most executions below one span
 	RepeatsIn               dendro.TraceID
 	Query                   string // of the list with its traces
@@ -55,28 +57,49 @@ const (
 // sql serves the page of statements.
 func (h *handler) sql(w http.ResponseWriter, r *http.Request) {
 	p := sqlPage{frame: h.frame(r.Context(), "./", "SQL")}
-	chosen := chosenOf(r.URL.Query(), map[string]string{"view": "sql", "since": "15m", "order": "time", "trace": ""})
+	order := "time"
+	if r.URL.Query().Get("trace") != "" {
+		order = "repeats"
+	}
+	chosen := chosenOf(r.URL.Query(), map[string]string{"view": "sql", "since": "15m", "order": order, "trace": ""})
 	var since time.Duration
 	p.Windows, since = chosen.windows()
 	p.Orders = chosen.choices("order", "time", "Total time", "count", "Count", "p99", "p99", "errors", "Errors", "wait", "Pool wait", "repeats", "Repeats")
-	c := statementCounter{page: &p, start: time.Now().Add(-since), found: map[statementKey]*statement{}}
 	status := http.StatusOK
 	if p.Trace = chosen["trace"]; p.Trace != "" {
 		t, s, err := h.lookUp(r, p.Trace)
 		if status = s; err != nil {
 			p.Problem = err.Error()
 		} else {
-			c.start = time.Unix(0, t.Start())
-			c.add(t)
+			p.count(time.Unix(0, t.Start())).add(t)
 		}
-	} else if err := c.scan(r.Context(), h.store); err != nil {
+	} else if err := p.count(time.Now().Add(-since)).scan(r.Context(), h.store); err != nil {
 		status, p.Problem = http.StatusInternalServerError, err.Error()
 	}
+	p.sort(chosen["order"])
+	render(w, status, "sql.html", p)
+}
+
+// statementsOf returns the statements of one trace.
+func statementsOf(t *collector.Trace) sqlPage {
+	p := sqlPage{Trace: t.ID.String()}
+	p.count(time.Unix(0, t.Start())).add(t)
+	p.sort("repeats")
+	return p
+}
+
+// count returns a counter that adds to p the statements of traces that began at start or later.
+func (p *sqlPage) count(start time.Time) *statementCounter {
+	return &statementCounter{page: p, start: start, found: map[statementKey]*statement{}}
+}
+
+// sort orders the statements and leaves out those of the end.
+func (p *sqlPage) sort(order string) {
 	by := map[string]func(s *statement) int64{
 		"count": func(s *statement) int64 { return int64(s.Count) }, "p99": func(s *statement) int64 { return int64(s.P99()) },
 		"errors": func(s *statement) int64 { return int64(s.Errors) }, "wait": func(s *statement) int64 { return int64(s.Wait) },
-		"repeats": func(s *statement) int64 { return int64(s.Repeats) },
-	}[chosen["order"]]
+		"repeats": func(s *statement) int64 { return int64(max(s.Repeats, minFold-1)) },
+	}[order]
 	slices.SortFunc(p.Statements, func(a, b *statement) int {
 		order := 0
 		if by != nil {
@@ -87,7 +110,6 @@ func (h *handler) sql(w http.ResponseWriter, r *http.Request) {
 	if n := len(p.Statements); n > shownStatements {
 		p.Statements, p.More = p.Statements[:shownStatements], n-shownStatements
 	}
-	render(w, status, "sql.html", p)
 }
 
 // statementCounter fills in the statements of a page.
@@ -103,7 +125,8 @@ type statementKey struct{ system, namespace, text string }
 func (c *statementCounter) scan(ctx context.Context, store collector.Reader) error {
 	scan := collector.Scan{
 		TimeRange: collector.TimeRange{Start: c.start}, Hints: collector.Hints{Keys: []string{semconv.DBQueryText}},
-		Attributes: []string{semconv.DBSystemName, semconv.DBNamespace, semconv.DBQueryText}, Details: true,
+		Details:    true,
+		Attributes: []string{semconv.DBSystemName, semconv.DBNamespace, semconv.DBQueryText, semconv.DBResponseReturnedRows, semconv.DBAffectedRows},
 	}
 	spans := 0
 	return store.Scan(ctx, scan, func(t *collector.Trace) bool {
@@ -142,7 +165,9 @@ func (c *statementCounter) add(t *collector.Trace) {
 		}
 		st.Count++
 		st.Errors += errorsOf(s)
+		st.Rows += rowsOf(s)
 		st.Total += s.Duration()
+		st.Longest = max(st.Longest, s.Duration())
 		st.Wait += time.Duration(waitIn(s, s.Start, s.End))
 		st.durations.Add(s.Duration(), 1)
 		in := loop{s.ParentID, st}
@@ -150,6 +175,16 @@ func (c *statementCounter) add(t *collector.Trace) {
 			st.Repeats, st.RepeatsIn = repeats[in], t.ID
 		}
 	}
+}
+
+// rowsOf returns how many rows a call returned or changed.
+func rowsOf(s *collector.Span) (n int64) {
+	for _, a := range s.Attributes {
+		if (a.Key == semconv.DBResponseReturnedRows || a.Key == semconv.DBAffectedRows) && a.Value.Kind() == slog.KindInt64 {
+			n += max(a.Value.Int64(), 0)
+		}
+	}
+	return n
 }
 
 // statement makes a new statement.

@@ -31,12 +31,13 @@ func TestSQL(t *testing.T) {
 		spans = append(spans, query(1, 10+i, 9, items, 10*time.Millisecond))
 	}
 	spans[1].Status.Code = dendro.StatusError
+	spans[1].Attributes = append(spans[1].Attributes, slog.Int("db.response.returned_rows", 40), slog.Int("dendro.db.affected_rows", 2))
 	spans[2].Events = []dendro.Event{{Name: "pool wait", Time: spans[2].Start, Duration: 4 * time.Millisecond}}
 	testkit.NoError(t, store.Collect(&dendro.Batch{Resource: &dendro.Resource{}, Spans: spans}))
 
 	page := func(order string) string { return followed(t, server.URL+"/?view=sql&order="+order).body }
 	body := page("time")
-	has(t, body, "SELECT &lt;b&gt; FROM items", "mysql shop", "70.0 ms", "1.00 s", "4.00 ms", "7 × in a trace",
+	has(t, body, "SELECT &lt;b&gt; FROM items", "mysql shop", "70.0 ms", "1.00 s", "4.00 ms", "7 × in a trace", `<td class="num wide">42</td>`,
 		`href="trace/01000000000000000000000000000000"`, "Of 2 traces that are held")
 	for order, first := range map[string]string{"time": "users", "count": "items", "p99": "users", "errors": "items", "wait": "items", "repeats": "items", "nonsense": "users"} {
 		body := page(order)

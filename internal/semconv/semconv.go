@@ -69,6 +69,8 @@ const (
 	DBResponseStatusCode = "db.response.status_code"
 	// DBResponseReturnedRows is the number of rows read.
 	DBResponseReturnedRows = "db.response.returned_rows"
+	// DBAffectedRows is the number of rows changed, for which OpenTelemetry has no name.
+	DBAffectedRows = "dendro.db.affected_rows"
 )
 
 // Databases, in the names before version 1.30, and peers and messaging, which other senders have.
