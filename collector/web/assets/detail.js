@@ -1,10 +1,12 @@
 // @ts-check
 import { copyButton, el } from "./dom.js";
 import { duration, exact, offset } from "./format.js";
-import { errors, kinds } from "./waterfall.js";
+import { errors, kinds } from "./columns.js";
+import { isFile } from "./source.js";
+import { framesOf } from "./stack.js";
 
-/** @typedef {import("./waterfall.js").Skeleton} Skeleton */
-/** @typedef {import("./waterfall.js").Fold} Fold */
+/** @typedef {import("./columns.js").Skeleton} Skeleton */
+/** @typedef {import("./columns.js").Fold} Fold */
 /** @typedef {{key: string, type: string, value: string}} Attribute */
 /**
  * A span, as returned by detail.go.
@@ -31,9 +33,10 @@ import { errors, kinds } from "./waterfall.js";
  * @property {number} [droppedLinks]
  * @property {{spans: number, slower: number}} [rank]
  */
+/** @typedef {{traceId: string, spanId: string, name: string, service: string, start: string}} Linked a span that links to another */
 
 /** Attributes whose value gets lines of its own. */
-const blocks = new Set(["db.query.text", "db.statement", "exception.stacktrace"]);
+const blocks = new Set(["db.query.text", "db.statement", "dendro.db.plan", "exception.stacktrace"]);
 
 /**
  * Returns what the panel shows about a row.
@@ -93,9 +96,14 @@ export function foldDetail(s, row, name, fold, first) {
  * @param {(row: number) => void} select
  */
 function one(s, row, d, select) {
-  const start = Number(BigInt(d.start) - BigInt(s.start));
+  const start = s.straight ? s.offset[row] : Number(BigInt(d.start) - BigInt(s.start));
   const above = s.parent[row];
   const parent = s.foldRow?.includes(above) ? s.parent[above] : above;
+  const values = section("Attributes", d.attributes.length, attributes(d.attributes, "span"), d.droppedAttributes);
+  const events = section("Events", d.events.length, el("ol", { class: "events" }, ...d.events.map((e) => el("li", {},
+      el("h4", {}, el("span", { class: "at" }, offset(e.offset)), " ", el("b", {}, e.name || "unnamed event"), e.duration > 0 && ` for ${duration(e.duration)}`),
+      e.attributes.length > 0 && attributes(e.attributes, "event"),
+      dropped(e.droppedAttributes)))), d.droppedEvents);
   return el("article", { class: `c${s.services[s.service[row]].colour}` },
     el("h2", {}, d.name || "unnamed span"),
     el("p", { class: "line" },
@@ -115,13 +123,9 @@ function one(s, row, d, select) {
       d.remote && ["Called from", "another process"],
       d.traceState && ["Trace state", el("code", {}, d.traceState)],
     ]),
-    section("Attributes", d.attributes.length, attributes(d.attributes, "span"), d.droppedAttributes),
-    section("Events", d.events.length, el("ol", { class: "events" }, ...d.events.map((e) => el("li", {},
-      el("h4", {}, el("span", { class: "at" }, offset(e.offset)), " ", el("b", {}, e.name || "unnamed event"), e.duration > 0 && ` for ${duration(e.duration)}`),
-      e.attributes.length > 0 && attributes(e.attributes, "event"),
-      dropped(e.droppedAttributes)))), d.droppedEvents),
+    ...(d.status === "error" ? [events, values] : [values, events]),
     section("Links", d.links.length, el("ol", { class: "events" }, ...d.links.map((l) => el("li", {},
-      el("a", { href: `${l.traceId}#span=${l.spanId}` }, l.traceId === d.traceId ? `span ${l.spanId} of this trace` : `trace ${l.traceId}`),
+      toSpan(l, d.traceId, l.traceId === d.traceId ? `span ${l.spanId} of this trace` : `trace ${l.traceId}`),
       l.attributes.length > 0 && attributes(l.attributes, "link"),
       dropped(l.droppedAttributes)))), d.droppedLinks),
     section("Resource", d.resource.length, attributes(d.resource, "resource")),
@@ -130,6 +134,28 @@ function one(s, row, d, select) {
       ...(d.scope.version ? [{ key: "version", type: "string", value: d.scope.version }] : []),
       ...d.scope.attributes,
     ])));
+}
+
+/**
+ * Returns a link to a span.
+ * @param {{traceId: string, spanId: string}} to
+ * @param {string} trace the id of the trace on this page
+ * @param {string} text
+ */
+function toSpan(to, trace, text) {
+  if (to.traceId === trace) return el("a", { href: `#span=${to.spanId}` }, text);
+  return isFile ? el("code", {}, text) : el("a", { href: `${to.traceId}#span=${to.spanId}` }, text);
+}
+
+/**
+ * Returns the spans that link to a span.
+ * @param {Linked[]} spans
+ * @param {string} trace the id of the trace on this page
+ */
+export function linkedBy(spans, trace) {
+  return el("section", {}, el("h3", {}, "Linked from"), el("ol", { class: "events" }, ...spans.map((l) => el("li", {},
+    toSpan(l, trace, l.name || "unnamed span"),
+    ` of ${l.service || "unnamed service"}${l.traceId === trace ? ", in this trace" : ""}`))));
 }
 
 /** @param {string} text */
@@ -194,15 +220,30 @@ function queryFor(scope, a) {
  */
 function attributes(list, scope) {
   const find = (/** @type {Attribute} */ a) => {
-    const query = scope ? queryFor(scope, a) : "";
+    const query = scope && !isFile ? queryFor(scope, a) : "";
     return query !== "" && el("a", { class: "find", href: `../?q=${encodeURIComponent(query)}`, title: "Traces with this value" }, "find");
   };
   const block = (/** @type {Attribute} */ a) => blocks.has(a.key) || a.value.includes("\n");
   return el("div", { class: "attributes" },
     el("table", {}, el("tbody", {}, ...list.filter((a) => !block(a)).map((a) => el("tr", {},
       el("th", { scope: "row" }, ...key(a.key)),
-      el("td", { class: a.type }, a.value === "" ? el("i", {}, "empty") : a.value, find(a)))))),
+      el("td", { class: a.type }, a.value === "" ? el("i", {}, "empty") : el("span", {}, a.value), " ", el("span", { class: "actions" }, find(a), copyButton(() => a.value))))))),
     ...list.filter(block).map((a) => el("figure", {},
       el("figcaption", {}, a.key, " ", copyButton(() => a.value), " ", find(a)),
-      el("pre", {}, el("code", {}, a.value)))));
+      ...(a.key === "exception.stacktrace" ? stack(a.value) : [el("pre", {}, el("code", {}, a.value))]))));
+}
+
+/**
+ * Returns the program's own calls of a stack trace, and all of it below them.
+ * @param {string} text
+ */
+function stack(text) {
+  const whole = el("pre", {}, el("code", {}, text));
+  const frames = framesOf(text);
+  const own = frames.filter((f) => f.own);
+  if (own.length === 0) return [whole];
+  return [
+    el("ol", { class: "stack" }, ...own.map((f) => el("li", {}, el("code", {}, f.call), el("small", {}, f.place)))),
+    el("details", {}, el("summary", {}, frames.length === 1 ? "The whole stack" : `The whole stack of ${frames.length} calls`), whole),
+  ];
 }

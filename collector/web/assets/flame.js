@@ -2,7 +2,7 @@
 import { el } from "./dom.js";
 import { duration } from "./format.js";
 
-/** @typedef {import("./waterfall.js").Skeleton} Skeleton */
+/** @typedef {import("./columns.js").Skeleton} Skeleton */
 
 /**
  * Spans of one service and name below the same such spans. Times are nanoseconds.

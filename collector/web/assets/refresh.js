@@ -13,13 +13,14 @@ export function tell() {
 }
 
 /**
- * Loads this page again and parses it.
+ * Loads a page and parses it.
+ * @param {string} address
  * @returns {Promise<Document>}
  */
-export function again() {
+export function load(address) {
   return new Promise((resolve, reject) => {
     const r = new XMLHttpRequest(); // unlike DOMParser it needs no HTML string
-    r.open("GET", location.href);
+    r.open("GET", address);
     r.responseType = "document";
     r.timeout = 10_000;
     r.onload = () => (r.status === 200 && r.response ? resolve(r.response) : reject(new Error(`status ${r.status}`)));
@@ -27,6 +28,9 @@ export function again() {
     r.send();
   });
 }
+
+/** Loads this page again. */
+export const again = () => load(location.href);
 
 /** @type {Map<string, string>} what was fetched last, by the id of the element */
 const fetched = new Map();

@@ -38,6 +38,7 @@ export function themeSwitch() {
       // then it is not remembered
     }
     show(next);
+    dispatchEvent(new Event("themechange")); // for what is drawn on a canvas
   });
   show(chosen());
   strip.append(button);

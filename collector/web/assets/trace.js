@@ -1,30 +1,36 @@
 // @ts-check
 import { copy, el } from "./dom.js";
-import { detail, foldDetail } from "./detail.js";
+import { detail, foldDetail, linkedBy } from "./detail.js";
+import { findBox } from "./find.js";
 import { flame } from "./flame.js";
 import { exact } from "./format.js";
+import { logs } from "./logs.js";
+import { again } from "./refresh.js";
+import { isFile, sourceOf } from "./source.js";
+import { statements } from "./statements.js";
 import { table } from "./table.js";
 import { themeSwitch } from "./theme.js";
 import { Waterfall } from "./waterfall.js";
 
-/** @typedef {import("./waterfall.js").Skeleton} Skeleton */
+/** @typedef {import("./columns.js").Skeleton} Skeleton */
 
 const main = /** @type {HTMLElement} */ (document.getElementById("trace"));
-const api = `../api/dendro/traces/${main.dataset.trace}`;
-
-/**
- * Loads JSON. It throws the error message of the server.
- * @param {string} url
- */
-async function get(url) {
-  const r = await fetch(url, { headers: { Accept: "application/json" } });
-  if (!r.ok) throw new Error((await r.text()).trim() || `status ${r.status}`);
-  return r.json();
-}
 
 /** @param {unknown} e */
 function problem(e) {
   return el("p", { class: "problem", role: "alert" }, e instanceof Error ? e.message : String(e));
+}
+
+/**
+ * Returns the rows of a page, which are its last element, and removes them.
+ * @param {Document} page
+ * @returns {Skeleton}
+ */
+function rowsOf(page) {
+  const data = page.getElementById("rows");
+  const rows = JSON.parse(data?.textContent ?? "");
+  data?.remove();
+  return rows;
 }
 
 const help = el("dialog", { class: "help", "aria-label": "Keys" },
@@ -35,91 +41,146 @@ const help = el("dialog", { class: "help", "aria-label": "Keys" },
     ["Home End", "first, last row"],
     ["Enter", "details of the span"],
     ["e", "next error"],
-    ["t", "next view: timeline, flame graph, spans by name"],
+    ["/", "find spans"],
+    ["n N", "next, previous span that was found"],
+    ["+ -", "zoom in, zoom out"],
+    ["z 0", "zoom to the span, see all"],
+    ["Shift+→ Shift+←", "later, earlier"],
+    ["t", "next view"],
     ["Esc", "close the details"],
     ["?", "this help"],
   ].flatMap(([keys, what]) => [el("dt", {}, ...keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what)])),
   el("form", { method: "dialog" }, el("button", {}, "Close")));
 
-async function start() {
-  themeSwitch();
-  for (const t of document.querySelectorAll("time")) {
-    const then = new Date(t.dateTime);
-    t.textContent = exact(then);
-  }
+/** Formats what the server has rendered for the reader, and makes its button work. */
+function tellFacts() {
+  for (const t of document.querySelectorAll("time")) t.textContent = exact(new Date(t.dateTime));
   const copyID = /** @type {HTMLElement} */ (document.getElementById("copy-id"));
   copyID.hidden = false;
   copyID.addEventListener("click", () => copy(copyID, main.dataset.trace ?? ""));
+}
+
+function start() {
+  themeSwitch();
+  tellFacts();
   document.body.append(help);
   const keys = /** @type {HTMLElement} */ (document.getElementById("keys"));
   keys.hidden = false;
   const showHelp = () => /** @type {HTMLDialogElement} */ (help).showModal();
   keys.addEventListener("click", showHelp);
 
-  const rows = /** @type {HTMLElement} */ (document.getElementById("rows"));
-  /** @type {Skeleton} */
-  const skeleton = JSON.parse(rows.textContent ?? "");
-  rows.remove();
+  let skeleton = rowsOf(document);
+  const source = sourceOf(skeleton);
   const panel = el("aside", { class: "detail", "aria-label": "Span", tabindex: "-1" });
   panel.hidden = true;
-  const waterfall = new Waterfall(skeleton, { open, close });
+  /** @type {number} the row that the panel shows, or -1 */
+  let opened = -1;
+  let query = "";
+  const find = findBox(() => waterfall, source.match, (q) => {
+    query = q;
+    remember();
+  });
+  const newWaterfall = () => new Waterfall(skeleton, { open, close, zoomed: remember }, find.element);
+  let waterfall = newWaterfall();
+
   /** @typedef {{key: string, title: string, make: () => HTMLElement, element?: HTMLElement, tab?: HTMLElement}} View */
   /** @param {number} row */
-  const find = (row) => {
+  const show = (row) => {
     view(0);
     select(row);
   };
   /** @type {View[]} */
   const views = [
     { key: "", title: "Timeline", make: () => waterfall.element },
-    { key: "flame", title: "Flame", make: () => flame(skeleton, find) },
-    { key: "names", title: "By name", make: () => table(skeleton, find) },
+    { key: "flame", title: "Flame", make: () => flame(skeleton, show) },
+    { key: "names", title: "By name", make: () => table(skeleton, show) },
+    { key: "sql", title: "SQL", make: () => statements(skeleton.traceId) },
+    { key: "logs", title: "Logs", make: () => logs(skeleton, source.events, show) },
   ];
   let viewed = 0;
   /** @param {number} n */
   function view(n) {
-    if (n !== viewed) history.replaceState(null, "", n > 0 ? `#view=${views[n].key}` : location.pathname + location.search);
     viewed = n;
     const element = (views[n].element ??= views[n].make());
     main.replaceChildren(element, panel);
     for (const v of views) v.tab?.setAttribute("aria-pressed", String(v === views[n]));
-    if (n === 0) waterfall.render();
-    element.focus({ preventScroll: true });
+    if (n > 0) element.focus({ preventScroll: true });
+    else {
+      waterfall.render();
+      waterfall.focus();
+    }
+    remember();
   }
   for (const [n, v] of views.entries()) v.tab = el("button", { type: "button", click: () => view(n) }, v.title);
+  document.querySelector('.raw a[href*="view=sql"]')?.remove(); // there is a view of it
   document.querySelector(".raw")?.prepend(el("span", { class: "views", role: "group", "aria-label": "View" }, ...views.map((v) => v.tab ?? null)));
-  view(0);
 
-  let asked = 0; // the latest question, so that a late answer is not shown
+  /** Keeps in the address what the reader sees. */
+  function remember() {
+    if (following) return;
+    const to = new URLSearchParams();
+    if (viewed > 0) to.set("view", views[viewed].key);
+    if (opened >= 0) to.set(waterfall.folds.has(opened) ? "fold" : "span", skeleton.id[opened]);
+    if (!waterfall.whole) {
+      to.set("from", String(Math.round(waterfall.range.from)));
+      to.set("to", String(Math.round(waterfall.range.to)));
+    }
+    if (query !== "") to.set("q", query);
+    history.replaceState(null, "", to.size > 0 ? `#${to}` : location.pathname + location.search);
+  }
+
+  let following = false;
+  /** Shows what the address asks for. */
+  function follow() {
+    following = true;
+    const asked = new URLSearchParams(location.hash.slice(1));
+    view(Math.max(0, views.findIndex((v) => v.key === asked.get("view"))));
+    const [from, to] = [Number(asked.get("from") ?? NaN), Number(asked.get("to") ?? NaN)];
+    waterfall.zoom(from < to ? { from, to } : waterfall.all);
+    find.find(asked.get("q") ?? "");
+    const fold = asked.has("fold");
+    const id = asked.get(fold ? "fold" : "span");
+    const row = id ? skeleton.id.findIndex((other, i) => other === id && waterfall.folds.has(i) === fold) : -1;
+    if (row >= 0) select(row);
+    else close();
+    following = false;
+  }
+
+  let question = 0; // the latest one, so that a late answer is not shown
 
   /** @param {number} row */
   async function open(row) {
-    const question = ++asked;
+    const asked = ++question;
     const fold = waterfall.folds.get(row);
-    history.replaceState(null, "", `#${fold ? "fold" : "span"}=${skeleton.id[row]}`);
+    opened = row;
+    remember();
     panel.hidden = false;
     main.classList.add("open");
     const shut = el("button", { type: "button", class: "close", "aria-label": "Close details", click: () => { close(); waterfall.focus(); } }, "×");
     let content;
     try {
-      content = skeleton.service[row] < 0 ? [] : (await get(`${api}/spans/${skeleton.id[row]}`)).spans;
+      content = skeleton.service[row] < 0 ? [] : await source.spans(skeleton.id[row]);
     } catch (e) {
       content = e;
     }
-    if (question !== asked) return;
+    if (asked !== question) return;
     if (!Array.isArray(content)) panel.replaceChildren(shut, problem(content));
     else if (fold) panel.replaceChildren(shut, foldDetail(skeleton, row, waterfall.nameOf(row), fold, content[0]));
     else panel.replaceChildren(shut, ...detail(skeleton, row, content, select));
     panel.scrollTop = 0;
     waterfall.reveal();
+    if (fold || skeleton.service[row] < 0) return;
+    const linked = await source.linkedBy(skeleton.id[row]).catch(() => []);
+    if (asked === question && linked.length > 0) panel.append(linkedBy(linked, skeleton.traceId));
   }
 
   function close() {
     if (panel.hidden) return false;
-    asked++;
+    question++;
+    opened = -1;
     panel.hidden = true;
     main.classList.remove("open");
-    history.replaceState(null, "", location.pathname + location.search);
+    remember();
     return true;
   }
 
@@ -129,51 +190,81 @@ async function start() {
     open(row);
   }
 
-  function followHash() {
-    const asked = new URLSearchParams(location.hash.slice(1));
-    if (asked.size > 0) view(Math.max(0, views.findIndex((v) => v.key === asked.get("view"))));
-    const fold = asked.has("fold");
-    const id = asked.get(fold ? "fold" : "span");
-    const row = skeleton.id.findIndex((other, i) => other === id && waterfall.folds.has(i) === fold);
-    if (row >= 0) select(row);
+  /**
+   * Shows the trace as it is on a newer page.
+   * @param {Document} page
+   */
+  function grow(page) {
+    skeleton = rowsOf(page);
+    for (const part of [".title", ".facts", ".why"]) {
+      const [have, want] = [document.querySelector(part), page.querySelector(part)];
+      if (have && want) have.replaceWith(document.importNode(want, true));
+    }
+    tellFacts();
+    const before = waterfall;
+    const { scrollTop } = before.tree;
+    const focused = before.tree === document.activeElement;
+    waterfall = newWaterfall();
+    waterfall.like(before);
+    if (opened >= 0) opened = waterfall.selected;
+    for (const v of views) v.element = undefined;
+    const input = document.activeElement;
+    views[viewed].element = views[viewed].make();
+    main.replaceChildren(/** @type {HTMLElement} */ (views[viewed].element), panel);
+    waterfall.tree.scrollTop = scrollTop;
+    waterfall.render();
+    if (focused) waterfall.focus();
+    else if (input instanceof HTMLElement && input.isConnected) input.focus({ preventScroll: true });
+    if (query !== "") find.again();
   }
 
   document.addEventListener("keydown", (e) => {
-    if (e.ctrlKey || e.metaKey || e.altKey || /** @type {HTMLDialogElement} */ (help).open) return;
+    if (e.ctrlKey || e.metaKey || e.altKey || /** @type {HTMLDialogElement} */ (help).open || e.target instanceof HTMLInputElement) return;
     if (e.key === "?") showHelp();
     else if (e.key === "t") view((viewed + 1) % views.length);
-    else if (e.key === "Escape" && close()) waterfall.focus();
+    else if (e.key === "/") {
+      if (viewed > 0) view(0);
+      find.element.querySelector("input")?.focus();
+    } else if (e.key === "Escape" && close()) waterfall.focus();
     else return;
     e.preventDefault();
   });
-  addEventListener("hashchange", followHash);
-  waterfall.focus();
-  followHash();
-  watch(skeleton);
+  addEventListener("hashchange", follow);
+  follow();
+  if (!isFile) watch(() => skeleton, source.size, grow);
   main.dataset.ready = "true";
 }
 
 const young = 60_000; // milliseconds in which late spans are looked for
 
 /**
- * Offers to show spans that arrive after the page was loaded, while the trace is new.
- * It checks less and less often.
- * @param {Skeleton} shown
+ * Shows spans that arrive after the page was loaded, while the trace is new. It looks less and
+ * less often, because a large trace is expensive to load.
+ * @param {() => Skeleton} shown
+ * @param {() => Promise<number>} size
+ * @param {(page: Document) => void} grow
  * @param {number} [wait] milliseconds
  */
-function watch(shown, wait = 2000) {
-  const end = Number(BigInt(shown.start) / 1_000_000n) + shown.duration / 1e6;
+function watch(shown, size, grow, wait = 1000) {
   setTimeout(async () => {
+    const s = shown();
+    const end = Number(BigInt(s.start) / 1_000_000n) + s.duration / 1e6;
     if (Date.now() - end > young) return;
-    const spans = document.hidden ? 0 : (await get(`${api}/size`).catch(() => shown)).spans;
-    if (spans <= shown.spans) {
-      watch(shown, 2 * wait);
-      return;
+    try {
+      if (!document.hidden && (await size()) > s.spans) {
+        grow(await again());
+        wait = 1000;
+      }
+    } catch {
+      // it looks again
     }
-    const more = spans - shown.spans;
-    document.querySelector(".facts dl")?.append(el("button", { type: "button", id: "more", click: () => location.reload() },
-      `Show ${more} new ${more === 1 ? "span" : "spans"}`));
+    watch(shown, size, grow, 2 * wait);
   }, wait);
 }
 
-start().catch((e) => main.replaceChildren(problem(e)));
+try {
+  start();
+} catch (e) {
+  main.replaceChildren(problem(e));
+  throw e;
+}

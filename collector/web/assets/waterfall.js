@@ -1,76 +1,44 @@
 // @ts-check
+import { errors, foldsOf, kinds, statusError } from "./columns.js";
 import { el } from "./dom.js";
 import { duration, offset } from "./format.js";
+import { Minimap } from "./minimap.js";
+import { Timeline, rowHeight, ticksOf } from "./timeline.js";
 
-/**
- * A trace with one column per property, as returned by skeleton.go. Times are
- * nanoseconds since its start. Rows are in the order of the tree: a subtree is a row
- * and the size-1 rows after it.
- * @typedef {object} Skeleton
- * @property {string} traceId
- * @property {string} start
- * @property {number} duration
- * @property {number} spans
- * @property {{name: string, colour: number}[]} services
- * @property {string[]} names
- * @property {string[]} id
- * @property {number[]} parent
- * @property {number[]} depth
- * @property {number[]} size
- * @property {number[]} offset
- * @property {number[]} length
- * @property {number[]} self
- * @property {number[]} name
- * @property {number[]} service
- * @property {number[]} kind
- * @property {number[]} status
- * @property {number[] | null} detached
- * @property {number[] | null} foldRow
- * @property {number[] | null} foldSpans
- * @property {number[] | null} foldErrors
- * @property {number[] | null} foldTotal
- * @property {string[] | null} foldCaller
- * @property {number[] | null} eventRow
- * @property {number[] | null} eventName
- * @property {number[] | null} eventOffset
- * @property {number[] | null} eventLength
- * @property {number[] | null} criticalRow
- * @property {number[] | null} criticalOffset
- * @property {number[] | null} criticalLength
- */
+/** @typedef {import("./columns.js").Skeleton} Skeleton */
+/** @typedef {import("./columns.js").Fold} Fold */
+/** @typedef {import("./timeline.js").Range} Range */
 
-/**
- * A row that represents the rows below it, which do the same work.
- * @typedef {{spans: number, errors: number, total: number, caller: string}} Fold
- */
-
-export const kinds = ["internal", "server", "client", "producer", "consumer", "unspecified"];
-export const statusError = 2;
-
-const rowHeight = 26; // pixels, as in app.css
-const margin = 12; // rows drawn beyond the edges
+const margin = 6; // rows drawn beyond the edges
 const maxIndent = 24; // levels
-const finest = 0.1; // percent of the width: what is closer together is one bar
+const finest = 100; // nanoseconds: the shortest range that is shown
 
-/** The tree of spans. Only the visible rows are in the document. */
+/**
+ * The tree of spans. Only the visible rows are in the document; their bars are on a canvas.
+ */
 export class Waterfall {
   /**
    * @param {Skeleton} skeleton
-   * @param {{open: (row: number) => void, close: () => boolean}} actions
+   * @param {{open: (row: number) => void, close: () => boolean, zoomed: () => void}} actions
+   * @param {HTMLElement} above what is above the names, beside the minimap
    */
-  constructor(skeleton, actions) {
+  constructor(skeleton, actions, above) {
     this.s = skeleton;
     this.actions = actions;
     this.total = skeleton.id.length;
-    this.scale = 100 / Math.max(1, skeleton.duration); // percent per nanosecond
     this.selected = 0;
+    /** @type {Range} */
+    this.range = { from: 0, to: Math.max(1, skeleton.duration) };
+    /** @type {Set<number> | null} the rows that a search found */
+    this.found = null;
     /** @type {Set<number>} */
     this.collapsed = new Set();
     this.shown = new Int32Array(this.total); // the rows that no collapsed row hides
     this.count = 0;
-    /** @type {Map<number, HTMLElement>} */
+    /** @type {Map<number, Line>} */
     this.drawn = new Map();
-    this.detached = new Set(skeleton.detached ?? []);
+    /** @type {Map<number, string[][]>} what is wrong with rows: a text and an explanation */
+    this.marks = marksOf(skeleton);
     /** @type {Map<number, Fold>} */
     this.folds = foldsOf(skeleton);
     /** @type {Map<number, number[]>} */
@@ -78,43 +46,28 @@ export class Waterfall {
     for (const row of this.folds.keys()) {
       this.collapsed.add(row);
       const parent = skeleton.parent[row];
-      this.foldsBelow.set(parent, [...(this.foldsBelow.get(parent) ?? []), row]);
+      const folds = this.foldsBelow.get(parent);
+      if (folds) folds.push(row);
+      else this.foldsBelow.set(parent, [row]);
     }
-    this.eventsOf = firstEvents(skeleton);
-    /** @type {Map<number, number[]>} parts of the critical path, by row */
-    this.critical = new Map();
-    for (const [n, row] of (skeleton.criticalRow ?? []).entries()) {
-      const parent = skeleton.parent[row];
-      for (const of of this.folds.has(parent) ? [row, parent] : [row]) {
-        const parts = this.critical.get(of);
-        if (parts) parts.push(n);
-        else this.critical.set(of, [n]);
-      }
-    }
+    this.timeline = new Timeline(skeleton, this.folds);
+    this.minimap = new Minimap(skeleton, (range) => this.zoom(range));
 
-    const ticks = ticksOf(skeleton.duration);
-    this.lines = el("div", { class: "lines", "aria-hidden": "true" });
-    const axis = el("div", { role: "columnheader", class: "time axis" });
-    for (const ns of ticks) {
-      const line = el("i");
-      line.style.left = `${ns * this.scale}%`;
-      this.lines.append(line);
-      if (ns > 0.92 * skeleton.duration) continue; // no room for its label
-      const label = el("span", {}, ns === 0 ? "0" : duration(ns).replace(/\.0+ /, " "));
-      label.style.left = line.style.left;
-      axis.append(label);
-    }
+    this.axis = el("div", { role: "columnheader", class: "time axis", title: "Drag to zoom, double-click to see all" });
     this.head = el("div", { role: "row", class: "row head", "aria-rowindex": 1 },
       el("div", { role: "columnheader", class: "name" }, "Span"),
       el("div", { role: "columnheader", class: "num start" }, "Start"),
       el("div", { role: "columnheader", class: "num self" }, "Self"),
-      axis);
-    this.body = el("div", { role: "rowgroup", class: "rows" }, this.lines);
-    this.element = el("div", {
+      this.axis);
+    this.body = el("div", { role: "rowgroup", class: "rows" }, this.timeline.canvas);
+    this.tree = el("div", {
       class: "waterfall", role: "treegrid", tabindex: 0,
       "aria-label": "Spans of the trace", "aria-rowcount": this.total + 1,
-      keydown: (e) => this.key(e), click: (e) => this.click(e),
+      keydown: (e) => this.key(e), click: (e) => this.click(e), dblclick: (e) => this.zoomTo(this.rowAt(e)), mousemove: (e) => this.hover(e),
     }, el("div", { role: "rowgroup", class: "heads" }, this.head), this.body);
+    this.element = el("div", { class: "timeline" },
+      el("div", { class: "row over" }, above, el("div", { class: "time" }, this.minimap.element)), this.tree);
+    this.dragAxis();
 
     let due = false;
     const later = () => {
@@ -125,13 +78,25 @@ export class Waterfall {
         this.render();
       });
     };
-    this.element.addEventListener("scroll", later, { passive: true });
-    new ResizeObserver(later).observe(this.element);
+    this.tree.addEventListener("scroll", later, { passive: true });
+    this.tree.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
+    new ResizeObserver(() => {
+      this.minimap.draw();
+      later();
+    }).observe(this.tree);
+    const repaint = () => {
+      this.timeline.colours = null;
+      this.minimap.draw();
+      this.render();
+    };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+    addEventListener("themechange", repaint);
     this.arrange();
+    this.ticks();
   }
 
   focus() {
-    this.element.focus({ preventScroll: true });
+    this.tree.focus({ preventScroll: true });
   }
 
   /** Computes which rows are shown after one was collapsed or expanded. */
@@ -139,7 +104,7 @@ export class Waterfall {
     this.count = 0;
     for (let i = 0; i < this.total; i += this.collapsed.has(i) ? this.s.size[i] : 1) this.shown[this.count++] = i;
     this.body.style.height = `${this.count * rowHeight}px`;
-    for (const row of this.drawn.values()) row.remove();
+    for (const { row } of this.drawn.values()) row.remove();
     this.drawn.clear();
   }
 
@@ -159,78 +124,67 @@ export class Waterfall {
     return low;
   }
 
-  /** Draws the rows in view and removes the others. */
+  /** Draws the rows in view. What other rows were drawn on is used again. */
   render() {
-    const top = this.element.scrollTop;
+    const top = this.tree.scrollTop;
     const from = Math.max(0, Math.floor(top / rowHeight) - margin);
-    const to = Math.min(this.count, Math.ceil((top + this.element.clientHeight) / rowHeight) + margin);
+    const to = Math.min(this.count, Math.ceil((top + this.tree.clientHeight) / rowHeight) + margin);
     const wanted = new Set(this.shown.subarray(from, to));
-    for (const [i, row] of this.drawn) {
-      if (!wanted.has(i)) {
-        row.remove();
-        this.drawn.delete(i);
-      }
+    const free = [];
+    for (const [i, line] of this.drawn) {
+      if (wanted.has(i)) continue;
+      free.push(line);
+      this.drawn.delete(i);
     }
     for (let at = from; at < to; at++) {
       const i = this.shown[at];
       if (this.drawn.has(i)) continue;
-      const row = this.draw(i);
-      row.style.top = `${at * rowHeight}px`;
-      this.drawn.set(i, row);
-      this.body.append(row);
+      let line = free.pop();
+      if (!line) {
+        line = newLine();
+        this.body.append(line.row);
+      }
+      this.draw(i, line);
+      line.row.style.top = `${at * rowHeight}px`;
+      this.drawn.set(i, line);
     }
-    this.element.setAttribute("aria-activedescendant", `row-${this.selected}`);
+    for (const line of free) line.row.remove();
+    this.tree.setAttribute("aria-activedescendant", `row-${this.selected}`);
+    this.timeline.draw(this.shown, from, to, this.range, this.found);
   }
 
   /**
+   * Draws row i. Only its bar is drawn by the timeline.
    * @param {number} i
-   * @returns {HTMLElement}
+   * @param {Line} line
    */
-  draw(i) {
+  draw(i, { row, name, toggle, label, marks, of, kind, start, self, time }) {
     const s = this.s;
     const missing = s.service[i] < 0;
-    const failed = s.status[i] === statusError;
     const fold = this.folds.get(i);
-    const name = this.nameOf(i);
     const service = missing ? null : s.services[s.service[i]];
-    const took = duration(fold ? fold.total : s.length[i]);
-
-    const toggle = el("span", { class: "toggle", "aria-hidden": "true" });
-    if (s.size[i] > 1) toggle.textContent = this.collapsed.has(i) ? "▸" : "▾";
-    const label = el("div", { role: "gridcell", class: "name" }, toggle,
-      failed && el("span", { class: "mark", title: "error" }, "!"),
-      el("span", { class: "label", title: name }, name),
+    const collapsed = this.collapsed.has(i);
+    name.style.paddingInlineStart = `calc(var(--indent) * ${Math.min(s.depth[i], maxIndent)} + 4px)`;
+    toggle.textContent = s.size[i] < 2 ? "" : collapsed ? "▸" : "▾";
+    label.textContent = this.nameOf(i);
+    marks.replaceChildren(...[
       fold !== undefined && fold.errors > 0 && el("span", { class: "badge error" }, errors(fold.errors)),
       this.repeats(i),
-      fold?.caller ? el("span", { class: "of", title: fold.caller }, `called from ${fold.caller}`)
-        : service && el("span", { class: "of", title: service.name }, service.name || "unnamed service"),
-      s.kind[i] > 0 && s.kind[i] < 5 && el("span", { class: "kind" }, kinds[s.kind[i]] ?? "internal"),
-      this.collapsed.has(i) && !fold && el("span", { class: "hidden-rows" }, `+${s.size[i] - 1}`),
-      this.detached.has(i) && el("span", { class: "badge", title: "The parent of this span is below the span itself." }, "circular parent"));
-    label.style.paddingInlineStart = `calc(var(--indent) * ${Math.min(s.depth[i], maxIndent)} + 4px)`;
-
-    const left = clamp(s.offset[i] * this.scale);
-    const width = Math.min(100 - left, s.length[i] * this.scale);
-    const bars = fold ? this.barsOf(i) : [this.bar(left, width)];
-    if (!fold) this.drawEvents(i, bars[0]);
-    const tip = el("span", { class: "took" }, took);
-    if (left + width < 80) tip.style.left = `${left + width}%`;
-    else if (left > 20) tip.style.right = `${100 - left}%`;
-    else {
-      tip.classList.add("inside");
-      tip.style.right = `${100 - left - width}%`;
-    }
-
-    const row = el("div", {
-      role: "row", id: `row-${i}`, "data-row": i,
-      class: `row${service ? ` c${service.colour}` : " missing"}${failed ? " failed" : ""}${fold ? " fold" : ""}`,
-      "aria-level": s.depth[i] + 1, "aria-rowindex": i + 2, "aria-selected": String(i === this.selected),
-    }, label,
-    el("div", { role: "gridcell", class: "num start" }, offset(s.offset[i])),
-    el("div", { role: "gridcell", class: "num self" }, missing || fold ? "" : duration(s.self[i])),
-    el("div", { role: "gridcell", class: "time" }, ...bars, ...this.criticalOf(i), tip));
-    if (s.size[i] > 1) row.setAttribute("aria-expanded", String(!this.collapsed.has(i)));
-    return row;
+      ...(this.marks.get(i) ?? []).map(([text, why]) => el("span", { class: "badge warn", title: why }, text)),
+      collapsed && !fold && el("span", { class: "hidden-rows" }, `+${s.size[i] - 1}`),
+    ].filter((mark) => mark instanceof Node));
+    of.textContent = fold?.caller ? `called from ${fold.caller}` : service ? service.name || "unnamed service" : "";
+    kind.textContent = s.kind[i] > 0 && s.kind[i] < 5 ? kinds[s.kind[i]] : "";
+    start.textContent = offset(s.offset[i]);
+    self.textContent = missing || fold ? "" : duration(s.self[i]);
+    time.ariaLabel = duration(fold ? fold.total : s.length[i]);
+    row.id = `row-${i}`;
+    row.dataset.row = String(i);
+    row.className = `row${service ? ` c${service.colour}` : " missing"}${s.status[i] === statusError ? " failed" : ""}${fold ? " fold" : ""}${this.found?.has(i) ? " found" : ""}`;
+    row.ariaLevel = String(s.depth[i] + 1);
+    row.ariaRowIndex = String(i + 2);
+    row.ariaSelected = String(i === this.selected);
+    row.ariaExpanded = s.size[i] > 1 ? String(!collapsed) : null;
   }
 
   /** @param {number} i */
@@ -253,89 +207,6 @@ export class Waterfall {
   }
 
   /**
-   * @param {number} left percent
-   * @param {number} width percent
-   */
-  bar(left, width) {
-    const bar = el("div", { class: "bar" });
-    bar.style.left = `${left}%`;
-    bar.style.width = `${width}%`;
-    return bar;
-  }
-
-  /**
-   * Returns the bars of the rows of a fold, which are ordered by start.
-   * @param {number} fold
-   */
-  barsOf(fold) {
-    const s = this.s;
-    const out = [];
-    let from = -1;
-    let to = -1;
-    for (let i = fold + 1; i < fold + s.size[fold]; i++) {
-      const left = clamp(s.offset[i] * this.scale);
-      const right = clamp((s.offset[i] + s.length[i]) * this.scale);
-      if (from >= 0 && left > to + finest) {
-        out.push(this.bar(from, to - from));
-        from = -1;
-      }
-      if (from < 0) [from, to] = [left, right];
-      to = Math.max(to, right);
-    }
-    return [...out, this.bar(from, to - from)];
-  }
-
-  /**
-   * Returns the lines that mark what row i has of the critical path.
-   * @param {number} i
-   */
-  criticalOf(i) {
-    const { criticalOffset, criticalLength } = this.s;
-    /** @type {HTMLElement[]} */
-    const out = [];
-    let from = -1;
-    let to = -1;
-    const line = () => {
-      if (from < 0 || to - from < 2 * finest) return;
-      const part = el("b", { class: "critical", title: "On the critical path: the trace took as long as these parts together" });
-      part.style.left = `${from}%`;
-      part.style.width = `${to - from}%`;
-      out.push(part);
-    };
-    for (const n of this.critical.get(i) ?? []) {
-      const left = clamp((criticalOffset?.[n] ?? 0) * this.scale);
-      const right = clamp(((criticalOffset?.[n] ?? 0) + (criticalLength?.[n] ?? 0)) * this.scale);
-      if (from >= 0 && left > to + finest) {
-        line();
-        from = -1;
-      }
-      if (from < 0) from = left;
-      to = Math.max(to, right);
-    }
-    line();
-    return out;
-  }
-
-  /**
-   * @param {number} i
-   * @param {HTMLElement} bar
-   */
-  drawEvents(i, bar) {
-    const s = this.s;
-    const { eventRow, eventOffset, eventLength, eventName } = s;
-    if (!eventRow || !eventOffset || !eventLength || !eventName || s.length[i] <= 0) return;
-    const first = this.eventsOf.get(i);
-    if (first === undefined) return;
-    for (let e = first; eventRow[e] === i; e++) {
-      const tick = el("i", { title: `${s.names[eventName[e]]} ${offset(eventOffset[e] - s.offset[i])}` });
-      const left = clamp((100 * (eventOffset[e] - s.offset[i])) / s.length[i]);
-      tick.style.left = `${left}%`;
-      tick.style.width = `${Math.min(100 - left, (100 * eventLength[e]) / s.length[i])}%`;
-      bar.append(tick);
-    }
-  }
-
-  /**
    * Selects a row and expands the rows above it.
    * @param {number} row
    */
@@ -343,20 +214,201 @@ export class Waterfall {
     let hidden = false;
     for (let p = this.s.parent[row]; p >= 0; p = this.s.parent[p]) hidden = this.collapsed.delete(p) || hidden;
     if (hidden) this.arrange();
-    this.drawn.get(this.selected)?.setAttribute("aria-selected", "false");
+    for (const [i, line] of this.drawn) line.row.ariaSelected = String(i === row);
     this.selected = row;
-    this.drawn.get(row)?.setAttribute("aria-selected", "true");
     this.reveal();
   }
 
-  /** Scrolls to the selected row. */
+  /** Scrolls to the selected row, and moves the range if its bar is outside. */
   reveal() {
     const top = this.place(this.selected) * rowHeight;
-    const box = this.element;
+    const box = this.tree;
     const room = box.clientHeight - this.head.offsetHeight - rowHeight;
     if (top < box.scrollTop) box.scrollTop = top;
     else if (top > box.scrollTop + room) box.scrollTop = top - room;
+    const { from, to } = this.range;
+    const [start, end] = [this.s.offset[this.selected], this.s.offset[this.selected] + this.s.length[this.selected]];
+    if (start > to || end < from) this.zoom({ from: start - (to - from) / 10, to: start + ((to - from) * 9) / 10 });
+    else this.render();
+  }
+
+  /** The range of the whole trace. */
+  get all() {
+    return { from: 0, to: Math.max(1, this.s.duration) };
+  }
+
+  /** Whether the range is the whole trace. */
+  get whole() {
+    return this.range.from <= 0 && this.range.to >= this.all.to;
+  }
+
+  /**
+   * Shows a range of time.
+   * @param {Range} range
+   */
+  zoom(range) {
+    const all = this.all.to;
+    const length = Math.min(all, Math.max(finest, range.to - range.from));
+    const middle = (range.from + range.to) / 2;
+    const from = Math.max(0, Math.min(all - length, middle - length / 2));
+    this.range = { from, to: from + length };
+    this.ticks();
     this.render();
+    this.actions.zoomed();
+  }
+
+  /**
+   * Shows a part of the range, or more than it.
+   * @param {number} factor less than 1 to see less time
+   * @param {number} at the time that stays where it is
+   */
+  zoomBy(factor, at) {
+    const { from, to } = this.range;
+    const length = Math.min(this.all.to, Math.max(finest, (to - from) * factor));
+    const start = at - ((at - from) * length) / (to - from);
+    this.zoom({ from: start, to: start + length });
+  }
+
+  /**
+   * Moves the range.
+   * @param {number} share of its length
+   */
+  pan(share) {
+    const { from, to } = this.range;
+    const by = Math.max(-from, Math.min(this.all.to - to, share * (to - from)));
+    this.zoom({ from: from + by, to: to + by });
+  }
+
+  /**
+   * Shows a row as wide as there is room, with a little time around it.
+   * @param {number} row
+   */
+  zoomTo(row) {
+    if (row < 0) return;
+    const around = Math.max(this.s.length[row], finest) / 20;
+    this.zoom({ from: this.s.offset[row] - around, to: this.s.offset[row] + this.s.length[row] + around });
+  }
+
+  /** Labels the axis. */
+  ticks() {
+    const { from, to } = this.range;
+    this.axis.replaceChildren(...ticksOf(this.range).filter((t) => t.at < to - 0.08 * (to - from)).map((t) => {
+      const label = el("span", {}, t.text);
+      label.style.left = `${(100 * (t.at - from)) / (to - from)}%`;
+      return label;
+    }));
+    this.minimap.set(this.range);
+  }
+
+  /** Lets the reader drag over a part of the axis to see only that. */
+  dragAxis() {
+    const box = el("i", { class: "dragged" });
+    /** @type {number | null} */
+    let first = null;
+    let last = 0;
+    /** @param {PointerEvent} e */
+    const share = (e) => {
+      const r = this.axis.getBoundingClientRect();
+      return Math.max(0, Math.min(1, (e.clientX - r.left) / r.width));
+    };
+    this.axis.addEventListener("pointerdown", (e) => {
+      if (e.button !== 0) return;
+      first = last = share(e);
+      this.axis.setPointerCapture(e.pointerId);
+    });
+    this.axis.addEventListener("pointermove", (e) => {
+      if (first === null) return;
+      last = share(e);
+      box.style.left = `${100 * Math.min(first, last)}%`;
+      box.style.width = `${100 * Math.abs(first - last)}%`;
+      this.axis.append(box);
+    });
+    const end = () => {
+      box.remove();
+      first = null;
+    };
+    this.axis.addEventListener("pointercancel", end);
+    this.axis.addEventListener("pointerup", () => {
+      const { from, to } = this.range;
+      const [a, b] = [Math.min(first ?? 0, last), Math.max(first ?? 0, last)];
+      if (first !== null && (b - a) * this.axis.clientWidth > 4) this.zoom({ from: from + a * (to - from), to: from + b * (to - from) });
+      end();
+    });
+    this.axis.addEventListener("dblclick", () => this.zoom(this.all));
+  }
+
+  /**
+   * Zooms with Ctrl or Cmd, and moves the range sideways.
+   * @param {WheelEvent} e
+   */
+  wheel(e) {
+    const r = this.timeline.canvas.getBoundingClientRect();
+    const x = (e.clientX - r.left) / r.width;
+    const sideways = e.deltaX || (e.shiftKey ? e.deltaY : 0);
+    if (e.ctrlKey || e.metaKey) {
+      const { from, to } = this.range;
+      this.zoomBy(Math.exp(Math.max(-1, Math.min(1, e.deltaY / 200))), from + Math.max(0, Math.min(1, x)) * (to - from));
+    } else if (sideways && x >= 0 && !this.whole) {
+      this.pan(sideways / r.width);
+    } else return;
+    e.preventDefault();
+  }
+
+  /** @param {MouseEvent} e */
+  rowAt(e) {
+    return Number(/** @type {HTMLElement} */ (e.target).closest("[data-row]")?.getAttribute("data-row") ?? -1);
+  }
+
+  /**
+   * Says what is under the pointer.
+   * @param {MouseEvent} e
+   */
+  hover(e) {
+    const cell = /** @type {HTMLElement} */ (e.target);
+    const row = this.rowAt(e);
+    if (row < 0) return;
+    if (cell.classList.contains("time")) cell.title = this.timeline.tell(row, e.clientX - cell.getBoundingClientRect().left);
+    else if (cell.matches(".label, .of")) cell.title = cell.textContent ?? "";
+  }
+
+  /**
+   * Makes the rows that a search found stand out.
+   * @param {Set<number> | null} rows
+   */
+  find(rows) {
+    this.found = rows;
+    for (const [i, { row }] of this.drawn) row.classList.toggle("found", rows?.has(i) ?? false);
+    this.render();
+  }
+
+  /**
+   * Selects the next row that a search found.
+   * @param {1 | -1} by
+   */
+  next(by) {
+    const rows = [...(this.found ?? [])].filter((r) => !this.folds.has(r)).sort((a, b) => a - b);
+    if (rows.length === 0) return;
+    const after = by > 0 ? rows.find((r) => r > this.selected) ?? rows[0] : rows.findLast((r) => r < this.selected) ?? rows[rows.length - 1];
+    this.select(after);
+  }
+
+  /**
+   * Takes over what the reader did to another waterfall of the same trace, which has fewer spans.
+   * @param {Waterfall} before
+   */
+  like(before) {
+    const key = (/** @type {Waterfall} */ w, /** @type {number} */ i) => `${w.s.id[i]} ${w.folds.has(i)}`;
+    const rows = new Map(this.s.id.map((_, i) => [key(this, i), i]));
+    for (const [i] of before.folds) {
+      const row = rows.get(key(before, i));
+      if (row !== undefined && !before.collapsed.has(i)) this.collapsed.delete(row);
+    }
+    for (const i of before.collapsed) this.collapsed.add(rows.get(key(before, i)) ?? -1);
+    this.collapsed.delete(-1);
+    this.selected = rows.get(key(before, before.selected)) ?? 0;
+    if (!before.whole) this.range = before.range;
+    this.arrange();
+    this.ticks();
   }
 
   /**
@@ -375,7 +427,7 @@ export class Waterfall {
   /** @param {MouseEvent} e */
   click(e) {
     const target = /** @type {HTMLElement} */ (e.target);
-    const row = Number(target.closest("[data-row]")?.getAttribute("data-row") ?? -1);
+    const row = this.rowAt(e);
     if (row < 0) return;
     if (target.classList.contains("toggle") && this.s.size[row] > 1) {
       this.fold(row, !this.collapsed.has(row));
@@ -389,8 +441,11 @@ export class Waterfall {
   key(e) {
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     const s = this.s;
+    const { from, to } = this.range;
+    const seen = s.offset[this.selected] + s.length[this.selected] / 2;
+    const middle = seen > from && seen < to ? seen : (from + to) / 2;
     const row = this.selected;
-    const page = Math.max(1, Math.floor(this.element.clientHeight / rowHeight) - 2);
+    const page = Math.max(1, Math.floor(this.tree.clientHeight / rowHeight) - 2);
     /** @param {number} by */
     const move = (by) => this.select(this.shown[Math.max(0, Math.min(this.count - 1, this.place(row) + by))]);
     switch (e.key) {
@@ -400,12 +455,20 @@ export class Waterfall {
       case "PageUp": move(-page); break;
       case "Home": move(-this.count); break;
       case "End": move(this.count); break;
+      case "+": case "=": this.zoomBy(0.5, middle); break;
+      case "-": this.zoomBy(2, middle); break;
+      case "0": this.zoom(this.all); break;
+      case "z": this.zoomTo(row); break;
+      case "n": this.next(1); break;
+      case "N": this.next(-1); break;
       case "ArrowRight":
-        if (this.collapsed.has(row)) this.fold(row, false);
+        if (e.shiftKey) this.pan(0.25);
+        else if (this.collapsed.has(row)) this.fold(row, false);
         else if (s.size[row] > 1) this.select(row + 1);
         break;
       case "ArrowLeft":
-        if (s.size[row] > 1 && !this.collapsed.has(row)) this.fold(row, true);
+        if (e.shiftKey) this.pan(-0.25);
+        else if (s.size[row] > 1 && !this.collapsed.has(row)) this.fold(row, true);
         else if (s.parent[row] >= 0) this.select(s.parent[row]);
         break;
       case "Enter":
@@ -425,47 +488,37 @@ export class Waterfall {
   }
 }
 
-/** @param {number} n */
-export function errors(n) {
-  return `${n} ${n === 1 ? "error" : "errors"}`;
+/** @typedef {ReturnType<typeof newLine>} Line the elements of a row */
+
+/** Makes the elements of a row. Those that are empty are not shown. */
+function newLine() {
+  const toggle = el("span", { class: "toggle", "aria-hidden": "true" });
+  const label = el("span", { class: "label" });
+  const marks = el("span", { class: "marks" });
+  const of = el("span", { class: "of" });
+  const kind = el("span", { class: "kind" });
+  const name = el("div", { role: "gridcell", class: "name" }, toggle, el("span", { class: "mark", title: "error" }, "!"), label, marks, of, kind);
+  const start = el("div", { role: "gridcell", class: "num start" });
+  const self = el("div", { role: "gridcell", class: "num self" });
+  const time = el("div", { role: "gridcell", class: "time" });
+  return { row: el("div", { role: "row" }, name, start, self, time), name, toggle, label, marks, of, kind, start, self, time };
 }
 
 /**
+ * Returns what is wrong with rows.
  * @param {Skeleton} s
- * @returns {Map<number, Fold>}
  */
-function foldsOf(s) {
-  return new Map((s.foldRow ?? []).map((row, i) => [row, {
-    spans: s.foldSpans?.[i] ?? 0, errors: s.foldErrors?.[i] ?? 0, total: s.foldTotal?.[i] ?? 0, caller: s.foldCaller?.[i] ?? "",
-  }]));
-}
-
-/** @param {number} percent */
-function clamp(percent) {
-  return Math.max(0, Math.min(100, percent));
-}
-
-/**
- * Returns the first event of each row that has events. The events of a row are adjacent.
- * @param {Skeleton} s
- * @returns {Map<number, number>}
- */
-function firstEvents(s) {
-  const first = new Map();
-  const rows = s.eventRow ?? [];
-  for (let e = rows.length - 1; e >= 0; e--) first.set(rows[e], e);
-  return first;
-}
-
-/**
- * Returns about five round times within a duration.
- * @param {number} total nanoseconds
- */
-function ticksOf(total) {
-  if (total <= 0) return [0];
-  const power = 10 ** Math.floor(Math.log10(total / 4));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((t) => total / t <= 6) ?? 10 * power;
-  const ticks = [];
-  for (let t = 0; t < total; t += step) ticks.push(Math.round(t));
-  return ticks;
+function marksOf(s) {
+  /** @type {Map<number, string[][]>} */
+  const marks = new Map();
+  /** @param {number} row @param {string} text @param {string} why */
+  const mark = (row, text, why) => marks.set(row, [...(marks.get(row) ?? []), [text, why]]);
+  for (const row of s.detached ?? []) mark(row, "circular parent", "The parent of this span is below the span itself.");
+  for (const row of s.twice ?? []) mark(row, "id used twice", "Another span of this trace has the same id.");
+  for (const row of s.late ?? []) mark(row, "after its parent", "This span began after its parent had ended.");
+  for (const [n, row] of (s.skewRow ?? []).entries()) {
+    const shift = s.skewShift?.[n] ?? 0;
+    mark(row, `clock ${shift > 0 ? "+" : ""}${offset(shift).replace("+", "")}`, "The clock of this process differs from that of its caller at least by so much.");
+  }
+  return marks;
 }

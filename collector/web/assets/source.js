@@ -1,0 +1,78 @@
+// @ts-check
+
+/** @typedef {import("./columns.js").Skeleton} Skeleton */
+/** @typedef {import("./detail.js").Detail} Detail */
+/** @typedef {{spanId: string, offset: number, duration: number, name: string, attributes: import("./detail.js").Attribute[]}} LogEvent */
+
+/**
+ * What the page of a trace asks for after it was loaded.
+ * @typedef {object} Source
+ * @property {(id: string) => Promise<Detail[]>} spans the spans with an id
+ * @property {(id: string) => Promise<import("./detail.js").Linked[]>} linkedBy the spans whose links point at a span
+ * @property {(query: string) => Promise<string[]>} match the ids of spans with a text, or that a query matches
+ * @property {() => Promise<{events: LogEvent[], more: number}>} events the events of all spans, ordered by time
+ * @property {() => Promise<number>} size how many spans there are now
+ */
+
+/** The details of all spans, if this page is a file. */
+const data = document.getElementById("spans");
+
+/** Whether this page is a file, so that it has no other pages to lead to. */
+export const isFile = data !== null;
+
+/**
+ * Returns where the page of a trace gets its data from.
+ * @param {Skeleton} rows
+ * @returns {Source}
+ */
+export function sourceOf(rows) {
+  return data ? file(JSON.parse(data.textContent ?? ""), rows) : collector(`../api/dendro/traces/${rows.traceId}`);
+}
+
+/**
+ * Loads JSON. It throws the error message of the server.
+ * @param {string} url
+ */
+async function get(url) {
+  const r = await fetch(url, { headers: { Accept: "application/json" } });
+  if (!r.ok) throw new Error((await r.text()).trim() || `status ${r.status}`);
+  return r.json();
+}
+
+/**
+ * @param {string} api the address of the trace
+ * @returns {Source}
+ */
+function collector(api) {
+  return {
+    spans: async (id) => (await get(`${api}/spans/${id}`)).spans,
+    linkedBy: async (id) => (await get(`${api}/spans/${id}/links`)).linkedBy,
+    match: async (query) => (await get(`${api}/match?q=${encodeURIComponent(query)}`)).spans,
+    events: () => get(`${api}/events${location.search}`), // with the clocks that the page has
+    size: async () => (await get(`${api}/size`)).spans,
+  };
+}
+
+/**
+ * @param {Detail[]} all
+ * @param {Skeleton} rows
+ * @returns {Source}
+ */
+function file(all, rows) {
+  /** @param {unknown} v @param {string} text @returns {boolean} */
+  const has = (v, text) => (typeof v === "string" ? v.toLowerCase().includes(text) : typeof v === "object" && v !== null && Object.entries(v).some(([, of]) => has(of, text)));
+  return {
+    spans: async (id) => all.filter((d) => d.spanId === id),
+    linkedBy: async (id) => all.filter((d) => d.links.some((l) => l.traceId === d.traceId && l.spanId === id)),
+    match: async (query) => {
+      if (query.startsWith("{")) throw new Error("a file can only be searched for a text");
+      return all.filter((d) => has(d, query.toLowerCase())).map((d) => d.spanId);
+    },
+    events: async () => {
+      const starts = new Map(rows.id.map((id, i) => [id, rows.offset[i]])); // which may be straightened
+      const events = all.flatMap((d) => d.events.map((e) => ({ ...e, spanId: d.spanId, offset: (starts.get(d.spanId) ?? 0) + e.offset })));
+      return { events: events.sort((a, b) => a.offset - b.offset), more: 0 };
+    },
+    size: async () => 0,
+  };
+}
