@@ -174,30 +174,41 @@ type tracePage struct {
 	Trace   *skeleton
 	Name    string
 	Service string
-	Clocks  string // address of the page with the other choice of clocks
+	Clocks  string // address of the page with the other choice of clocks, or "" for a file
+}
+
+// tracePage returns the page of t. root is the relative path to the mount point, or "" if the page
+// is a file.
+func (h *handler) tracePage(r *http.Request, root string, t *collector.Trace, straight bool) tracePage {
+	p := tracePage{frame: h.frame(r.Context(), root, "Trace"), Trace: newSkeleton(t, straight)}
+	p.Trace.explain(h.median(r.Context()))
+	first := p.Trace.root()
+	p.Name, p.Service = strings.ToValidUTF8(first.Name, "\uFFFD"), first.Resource.Service()
+	p.Title = short(p.Name)
+	if root == "" {
+		return p
+	}
+	other := r.URL.Query()
+	if other.Del("clocks"); !straight {
+		other.Set("clocks", "straight")
+	}
+	p.Clocks = t.ID.String() + "?" + other.Encode()
+	return p
 }
 
 // trace serves trace/{id}.
 func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
+	const root = "../"
 	t, status, err := h.lookUp(r, args[0])
 	straight, bad := wantsStraight(r)
 	if bad != nil {
 		status, err = http.StatusBadRequest, bad
 	}
-	p := tracePage{frame: h.frame(r.Context(), "../", "Trace")}
+	var p tracePage
 	if err != nil {
-		p.Problem = err.Error()
+		p = tracePage{frame: h.frame(r.Context(), root, "Trace"), Problem: err.Error()}
 	} else {
-		p.Trace = newSkeleton(t, straight)
-		p.Trace.explain(h.median(r.Context()))
-		root := p.Trace.root()
-		p.Name, p.Service = strings.ToValidUTF8(root.Name, "\uFFFD"), root.Resource.Service()
-		p.Title = short(p.Name)
-		other := r.URL.Query()
-		if other.Del("clocks"); !straight {
-			other.Set("clocks", "straight")
-		}
-		p.Clocks = t.ID.String() + "?" + other.Encode()
+		p = h.tracePage(r, root, t, straight)
 	}
 	page, err := execute("trace.html", p)
 	if err != nil {

@@ -40,6 +40,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}", "links"}, (*handler).links},
 	{[]string{"api", "dendro", "traces", "{}", "perfetto"}, (*handler).perfetto},
+	{[]string{"api", "dendro", "traces", "{}", "html"}, (*handler).file},
 }
 
 // match finds the route by the end of path. A handler cannot know where it is mounted:

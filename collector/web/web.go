@@ -26,6 +26,7 @@
 //	/api/dendro/traces/{id}/spans/{id}        details of a span
 //	/api/dendro/traces/{id}/spans/{id}/links  which spans link to a span
 //	/api/dendro/traces/{id}/perfetto          a trace for Perfetto
+//	/api/dendro/traces/{id}/html              the page of a trace as one file
 //
 // The API under /api/dendro belongs to the page and may change with it.
 package web
