@@ -216,6 +216,28 @@ func (q *Query) And(other *Query) *Query {
 	return &Query{stages: []stage{spansetStage{combined{combinations["&&"], q.operand(), other.operand()}}}}
 }
 
+// Conjuncts returns the queries that && combines to q, in their order, or else q itself.
+func (q *Query) Conjuncts() (out []*Query) {
+	var split func(s spansets)
+	split = func(s spansets) {
+		if c, ok := s.(combined); ok && c.op.and {
+			split(c.x)
+			split(c.y)
+			return
+		}
+		stages := []stage{spansetStage{s}}
+		if n, ok := s.(nested); ok {
+			stages = n.stages
+		}
+		out = append(out, &Query{stages: stages})
+	}
+	if s, ok := q.stages[0].(spansetStage); ok && len(q.stages) == 1 && q.metrics == nil {
+		split(s.spansets)
+		return out
+	}
+	return []*Query{q}
+}
+
 // operand returns q as an operand of span sets.
 func (q *Query) operand() spansets {
 	if s, ok := q.stages[0].(spansetStage); ok && len(q.stages) == 1 {
