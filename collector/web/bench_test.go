@@ -1,12 +1,15 @@
 package web_test
 
 import (
+	"encoding/binary"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -55,19 +58,67 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// BenchmarkLinks looks through two million spans, of which none has a link.
-func BenchmarkLinks(b *testing.B) {
+var benchSpans = flag.Int("spans", 20_000, "number of spans in the store of the benchmarks of pages")
+
+// benchStore returns a store with traces of ten spans of two services, which ended within the last
+// ten minutes.
+func benchStore(b *testing.B) collector.Store {
+	const perTrace = 10
 	store := memory.New(memory.Options{MaxBytes: 1 << 30})
-	for i := range 400_000 {
-		spans := manySpans(5)
-		for _, s := range spans {
-			s.Start, s.End = s.Start+int64(i)*1e6, s.End+int64(i)*1e6
-			s.TraceID = dendro.TraceID{12: byte(i >> 16), 13: byte(i >> 8), 14: byte(i), 15: 1}
-			s.Attributes = []slog.Attr{slog.String("db.query.text", "SELECT * FROM items WHERE id = ?"), slog.String("db.system.name", "postgresql"), slog.Int("row", i)}
-		}
-		testkit.NoError(b, store.Collect(&dendro.Batch{Resource: resource("shop"), Spans: spans}))
+	origins := []*dendro.Resource{}
+	for _, name := range []string{"shop", "bank"} {
+		origins = append(origins, &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", name), slog.String("service.version", "1.4"), slog.String("host.name", name+"-1")}})
 	}
-	benchmarkGet(b, store, "/api/dendro/traces/1/spans/0000000000000001/links")
+	scope := &dendro.Scope{Name: "bench"}
+	traces := *benchSpans / perTrace
+	from, step := time.Now().Add(-10*time.Minute).UnixNano(), int64(10*time.Minute)/int64(traces)
+	for n := range traces {
+		start := from + int64(n)*step
+		var batches [2]dendro.Batch
+		for i := range perTrace {
+			s := &dendro.SpanData{Name: "SELECT orders", Kind: dendro.KindClient, Scope: scope, Start: start + int64(i)*1e6, End: start + int64(i)*1e6 + int64(1+n%50)*1e5,
+				Attributes: []slog.Attr{
+					slog.String("db.system.name", "postgresql"), slog.String("db.namespace", "shop"), slog.String("db.operation.name", "SELECT"),
+					slog.String("db.query.text", "SELECT id, state FROM orders WHERE id = ?"), slog.Int("db.response.returned_rows", n%20), slog.String("server.address", "db-1"),
+				}}
+			binary.BigEndian.PutUint64(s.TraceID[:], uint64(n+1)*0x9e3779b97f4a7c15)
+			s.SpanID, s.ParentID = dendro.SpanID{0: 1, 7: byte(i + 1)}, dendro.SpanID{0: 1, 7: 1}
+			if i%5 == 0 {
+				s.Name, s.Kind, s.End = fmt.Sprint("GET /", n%12), dendro.KindServer, start+int64(20+n%200)*1e6
+				s.Attributes = []slog.Attr{
+					slog.String("http.request.method", "GET"), slog.String("http.route", fmt.Sprint("/", n%12)), slog.String("url.path", fmt.Sprint("/", n)),
+					slog.Int("http.response.status_code", 200+n%40/39*300), slog.String("user.tier", []string{"free", "paid"}[n%3/2]),
+				}
+			}
+			if i == 0 {
+				s.ParentID = dendro.SpanID{}
+			}
+			if n%40 == 39 && i == 0 {
+				s.Status = dendro.Status{Code: dendro.StatusError, Message: "no"}
+			}
+			of := &batches[i/5]
+			of.Resource, of.Spans = origins[i/5], append(of.Spans, s)
+		}
+		for i := range batches {
+			batches[i].Fresh = true
+			testkit.NoError(b, store.Collect(&batches[i]))
+		}
+	}
+	return store
+}
+
+// The pages below are to take 100 ms or less at 2 million spans: use -spans 2000000.
+
+// BenchmarkListPage makes the page with 50 traces.
+func BenchmarkListPage(b *testing.B) { benchmarkGet(b, benchStore(b), "/?limit=50") }
+
+// BenchmarkOverviewPage makes the start page.
+func BenchmarkOverviewPage(b *testing.B) { benchmarkGet(b, benchStore(b), "/") }
+
+// BenchmarkLinks looks for links in a store where no span has one.
+func BenchmarkLinks(b *testing.B) {
+	const first = "9e3779b97f4a7c150000000000000000"
+	benchmarkGet(b, benchStore(b), "/api/dendro/traces/"+first+"/spans/0100000000000001/links")
 }
 
 // discarded counts what is written.

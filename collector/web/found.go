@@ -3,6 +3,8 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"math"
 	"net/url"
 	"slices"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/traceql"
+	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
 // scatter shows when the traces of a list began and how long they took, on a logarithmic scale.
@@ -70,8 +73,8 @@ func newScatter(traces []traceql.Result) *scatter {
 
 // facet is a property of the traces of a list, with links that add it to the conditions.
 type facet struct {
-	Title  string
-	Values []facetValue
+	Title, About string
+	Values       []facetValue
 }
 
 type facetValue struct {
@@ -81,11 +84,33 @@ type facetValue struct {
 	Colour int // of a service, or -1
 }
 
-const maxFacetValues = 8
+const (
+	maxFacetValues = 8
+	// Attributes are shown if they have no more than maxFacetSplit values.
+	maxFacetSplit      = 20
+	maxFacetAttributes = 5
+	shownFacetSplit    = 5
+)
 
-// facetsOf returns the services and operations that traces have. What the query in form asks for
-// already is left out.
-func facetsOf(traces []traceql.Result, form url.Values) (out []facet) {
+// facets makes the facets of a list.
+type facets struct {
+	traces []traceql.Result
+	form   url.Values
+	query  *traceql.Query // in form, or nil
+	asked  []string       // its conditions
+	out    []facet
+}
+
+// facetsOf returns what tells traces apart. counts has the attributes of those that were read. What the
+// query in form asks for already is left out.
+func facetsOf(traces []traceql.Result, counts *tally, form url.Values) []facet {
+	f := facets{traces: traces, form: form}
+	if q, err := traceql.Parse(form.Get("q")); err == nil {
+		f.query = q
+		for _, c := range q.Conjuncts() {
+			f.asked = append(f.asked, c.String())
+		}
+	}
 	services, names, errors := map[string]int{}, map[string]int{}, map[string]int{}
 	for i := range traces {
 		for _, s := range traces[i].Services {
@@ -98,41 +123,196 @@ func facetsOf(traces []traceql.Result, form url.Values) (out []facet) {
 			errors["with errors"]++
 		}
 	}
-	query := strings.TrimSpace(form.Get("q"))
 	// Each condition is about any span, as the counts are.
 	add := func(title string, counts map[string]int, condition func(value string) string) {
-		f := facet{Title: title}
+		var values []facetValue
 		for value, n := range counts {
-			set := "{ " + condition(value) + " }"
-			if value == "" || len(value) > maxShown || n == len(traces) || strings.Contains(query, set) {
-				continue
+			if value != "" && len(value) <= maxShown {
+				values = append(values, f.value(value, condition(value), n))
 			}
-			if query != "" {
-				set = "(" + query + ") && " + set
-			}
-			if _, err := traceql.Parse(set); err != nil {
-				continue
-			}
-			q := url.Values{}
-			for k, v := range form {
-				q[k] = v
-			}
-			q.Set("q", set)
-			v := facetValue{value, "?" + q.Encode(), n, -1}
-			if title == facetServices {
-				v.Colour = colourOf(value)
-			}
-			f.Values = append(f.Values, v)
 		}
-		slices.SortFunc(f.Values, func(a, b facetValue) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text)) })
-		if f.Values = f.Values[:min(len(f.Values), maxFacetValues)]; len(f.Values) > 0 {
-			out = append(out, f)
+		f.add(facet{title, "", values}, maxFacetValues)
+	}
+	add("Services", services, func(value string) string { return "{ resource.service.name = " + strconv.Quote(value) + " }" })
+	for i := range f.out {
+		for n := range f.out[i].Values {
+			f.out[i].Values[n].Colour = colourOf(f.out[i].Values[n].Text)
 		}
 	}
-	add(facetServices, services, func(value string) string { return "resource.service.name = " + strconv.Quote(value) })
-	add("Operations", names, func(value string) string { return "trace:rootName = " + strconv.Quote(value) })
-	add("Status", errors, func(string) string { return "status = error" })
-	return out
+	add("Operations", names, func(value string) string { return "{ trace:rootName = " + strconv.Quote(value) + " }" })
+	add("Status", errors, func(string) string { return "{ status = error }" })
+	f.durations()
+	f.attributes(counts)
+	return f.out
 }
 
-const facetServices = "Services"
+// value returns a value whose link adds condition, or has no link if that is impossible.
+func (f *facets) value(text, condition string, count int) facetValue {
+	v := facetValue{Text: text, Count: count, Colour: -1}
+	q, err := traceql.Parse(condition)
+	if err != nil || slices.Contains(f.asked, q.String()) {
+		return v
+	}
+	if f.query != nil {
+		q = f.query.And(q)
+	}
+	v.Query = changed(f.form, "q", q.String())
+	return v
+}
+
+// add adds the values of a facet that some of the traces have, the most frequent first.
+func (f *facets) add(of facet, most int) {
+	of.Values = slices.DeleteFunc(of.Values, func(v facetValue) bool { return v.Query == "" || v.Count == len(f.traces) })
+	slices.SortFunc(of.Values, func(a, b facetValue) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text)) })
+	if of.Values = of.Values[:min(len(of.Values), most)]; len(of.Values) > 0 {
+		f.out = append(f.out, of)
+	}
+}
+
+// leastTenth is the number of traces that have a slowest tenth.
+const leastTenth = 10
+
+// durations adds the powers of ten that part the traces, and the slowest tenth. Of several durations
+// with the same traces, the longest is shown.
+func (f *facets) durations() {
+	of := facet{Title: "Duration"}
+	add := func(text string, d time.Duration) {
+		n := 0
+		for i := range f.traces {
+			if f.traces[i].Duration >= d {
+				n++
+			}
+		}
+		if n == 0 || n == len(f.traces) {
+			return
+		}
+		if last := len(of.Values) - 1; last >= 0 && of.Values[last].Count == n {
+			of.Values = of.Values[:last]
+		}
+		of.Values = append(of.Values, facetValue{text + d.String(), changed(f.form, "minDuration", d.String()), n, -1})
+	}
+	for d := time.Millisecond; d <= 10*time.Second; d *= 10 {
+		add("≥ ", d)
+	}
+	if len(f.traces) >= leastTenth {
+		add("slowest tenth: ≥ ", slowest(f.traces))
+	}
+	if len(of.Values) > 0 {
+		f.out = append(f.out, of)
+	}
+}
+
+// slowest returns the least duration of the slowest tenth of traces, and at least of one, rounded
+// down to three digits.
+func slowest(traces []traceql.Result) time.Duration {
+	sorted := slices.SortedFunc(slices.Values(traces), func(a, b traceql.Result) int { return cmp.Compare(b.Duration, a.Duration) })
+	d := sorted[max(len(sorted)/10-1, 0)].Duration
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d - d%unit
+}
+
+// noFacets are attributes that are shown otherwise, or that are numbers without a meaning.
+var noFacets = map[string]bool{semconv.ServiceName: true, semconv.NetworkPeerPort: true, "client.port": true, "thread.id": true}
+
+// attributes adds the attributes whose values tell the traces apart. Those come first of which a value
+// parts the traces best, which is into halves. Of several that part them in the same way, the first is
+// shown. Values that are different for each trace, such as ids, are left out.
+func (f *facets) attributes(counts *tally) {
+	type candidate struct {
+		*fieldTally
+		best int    // traces on the smaller side
+		way  uint64 // hash of the two sides
+	}
+	var everything uint64
+	for n := range f.traces {
+		everything ^= maphash.Comparable(tallySeed, n)
+	}
+	var all []candidate
+	for _, of := range counts.fields {
+		c, repeated := candidate{fieldTally: of}, false
+		for _, v := range of.values {
+			smaller, way := min(v.count[0], len(f.traces)-v.count[0]), min(v.set, v.set^everything)
+			if smaller > c.best || smaller == c.best && way < c.way {
+				c.best, c.way = smaller, way
+			}
+			repeated = repeated || smaller > 0 && v.count[0] > 1
+		}
+		if !of.cut && len(of.values) > 1 && repeated && !noFacets[of.Key] {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.best, a.best), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Scope, b.Scope))
+	})
+	known := map[uint64]bool{}
+	for _, c := range all {
+		if known[c.way] || len(known) == maxFacetAttributes {
+			continue
+		}
+		known[c.way] = true
+		var values []facetValue
+		for _, v := range c.values {
+			values = append(values, f.value(v.Text(), condition(c.Field, v.Value), v.count[0]))
+		}
+		f.add(facet{c.Key, c.Field.String(), values}, shownFacetSplit)
+	}
+}
+
+// changed returns the query part of the address of the list with another value for key, or without it.
+func changed(form url.Values, key, value string) string {
+	q := maps.Clone(form)
+	if q == nil {
+		q = url.Values{}
+	}
+	if q.Set(key, value); value == "" {
+		q.Del(key)
+	}
+	if len(q) == 0 { // an empty query is the overview
+		q.Set("limit", strconv.Itoa(pageLimit))
+	}
+	return "?" + q.Encode()
+}
+
+// chosenCondition is a condition of the list, with a link to the list without it.
+type chosenCondition struct {
+	Text    string
+	At      time.Time // if it is about a time
+	Without string
+}
+
+// conditionsOf returns the conditions in form that have no field of their own.
+func conditionsOf(form url.Values, s search) (out []chosenCondition) {
+	if q, err := traceql.Parse(form.Get("q")); err == nil {
+		all := q.Conjuncts()
+		for i, c := range all {
+			var rest *traceql.Query
+			for n, other := range all {
+				switch {
+				case n == i:
+				case rest == nil:
+					rest = other
+				default:
+					rest = rest.And(other)
+				}
+			}
+			text := ""
+			if rest != nil {
+				text = rest.String()
+			}
+			out = append(out, chosenCondition{Text: short(c.String()), Without: changed(form, "q", text)})
+		}
+	}
+	if !s.Start.IsZero() {
+		out = append(out, chosenCondition{"from", s.Start, changed(form, "start", "")})
+	}
+	if form.Get("end") != "" {
+		out = append(out, chosenCondition{"to", s.End, changed(form, "end", "")})
+	}
+	if d := strings.TrimSpace(form.Get("maxDuration")); d != "" {
+		out = append(out, chosenCondition{Text: "≤ " + d, Without: changed(form, "maxDuration", "")})
+	}
+	return out
+}

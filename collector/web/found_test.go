@@ -2,7 +2,9 @@ package web
 
 import (
 	"fmt"
+	"log/slog"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,25 +42,111 @@ func TestScatter(t *testing.T) {
 	testkit.Equal(t, "all the same", fmt.Sprint(newScatter(same).Points[2].X, newScatter(same).Points[2].Y), "50%50.00%")
 }
 
-func TestFacets(t *testing.T) {
-	text := func(form url.Values) (out string) {
-		for _, f := range facetsOf(foundTraces(), form) {
-			out += f.Title + ":"
-			for _, v := range f.Values {
-				q, err := url.ParseQuery(v.Query[1:])
-				testkit.NoError(t, err)
-				testkit.Equal(t, "limit", q.Get("limit"), form.Get("limit"))
-				out += fmt.Sprintf(" %s %d %s", v.Text, v.Count, q.Get("q"))
+// facetText returns facets as text, with what their links change.
+func facetText(t *testing.T, facets []facet) string {
+	t.Helper()
+	var out strings.Builder
+	for _, f := range facets {
+		out.WriteString(f.Title + ":")
+		for _, v := range f.Values {
+			q, err := url.ParseQuery(v.Query[1:])
+			testkit.NoError(t, err)
+			changed := q.Get("q")
+			if f.Title == "Duration" {
+				changed = q.Get("minDuration")
 			}
-			out += "\n"
+			fmt.Fprintf(&out, " %s %d %s", v.Text, v.Count, changed)
 		}
-		return out
+		out.WriteString("\n")
 	}
+	return out.String()
+}
+
+func TestFacets(t *testing.T) {
+	text := func(form url.Values) string { return facetText(t, facetsOf(foundTraces(), newTally(1), form)) }
+	const durations = "Duration: ≥ 1ms 3 1ms ≥ 1s 2 1s ≥ 10s 1 10s\n"
 	testkit.Equal(t, "all", text(url.Values{"limit": {"50"}}), "Services: bank 1 { resource.service.name = \"bank\" }\n"+
-		"Operations: GET /0 3 { trace:rootName = \"GET /0\" } GET /1 2 { trace:rootName = \"GET /1\" }\n"+
-		"Status: with errors 1 { status = error }\n")
-	testkit.Equal(t, "added to a query", text(url.Values{"q": {`{ resource.service.name = "bank" } && { status = error }`}}),
-		"Operations: GET /0 3 ({ resource.service.name = \"bank\" } && { status = error }) && { trace:rootName = \"GET /0\" } GET /1 2 ({ resource.service.name = \"bank\" } && { status = error }) && { trace:rootName = \"GET /1\" }\n")
-	testkit.Equal(t, "with a pipeline", len(facetsOf(foundTraces(), url.Values{"q": {"{ } | count() > 1"}})), 3)
-	testkit.Equal(t, "none", len(facetsOf(nil, nil)), 0)
+		"Operations: GET /0 3 { rootName = \"GET /0\" } GET /1 2 { rootName = \"GET /1\" }\n"+
+		"Status: with errors 1 { status = error }\n"+durations)
+	// The conditions of the query, however they are written, are left out.
+	const query = `{ resource.service.name = "bank" } && { status = error } && `
+	testkit.Equal(t, "added to a query", text(url.Values{"q": {`({resource.service.name="bank"}) && { status = error }`}}),
+		"Operations: GET /0 3 "+query+"{ rootName = \"GET /0\" } GET /1 2 "+query+"{ rootName = \"GET /1\" }\n"+durations)
+	testkit.Equal(t, "with a pipeline", strings.Contains(text(url.Values{"q": {"{ } | count() > 1"}}), "({ } | count() > 1) && { status = error }"), true)
+	testkit.Equal(t, "none", len(facetsOf(nil, newTally(1), nil)), 0)
+}
+
+func TestSlowest(t *testing.T) {
+	var traces []traceql.Result
+	for i := range 25 {
+		traces = append(traces, traceql.Result{Summary: collector.Summary{Duration: time.Duration(i) * 123_456_789}})
+	}
+	testkit.Equal(t, "of 25", slowest(traces), 2830*time.Millisecond) // 23 × 123.456789 ms
+	testkit.Equal(t, "of one", slowest(traces[1:2]), 123*time.Millisecond)
+	testkit.Equal(t, "of nothing", slowest(traces[:1]), time.Duration(0))
+}
+
+// Of the attributes, those that tell traces apart become facets.
+func TestFacetsOfAttributes(t *testing.T) {
+	const traces = 12
+	var found []traceql.Result
+	counts := newTally(maxFacetSplit)
+	for n := range traces {
+		found = append(found, traceql.Result{})
+		s := &collector.Span{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", fmt.Sprint("service", n%2)), slog.String("region", []string{"eu", "us"}[n/6])}}}
+		s.Attributes = []slog.Attr{
+			slog.String("same", "everywhere"), slog.Int("id", n), slog.Int("tenth", n/10), slog.Bool("uneven", n%2 > 0), slog.Bool("odd", n%2 > 0),
+			slog.String("long", fmt.Sprint(n%3, strings.Repeat("x", maxTallyText))), slog.Any("list", []string{"a"}), slog.String("odd key", `a"b`),
+		}
+		if n > 8 {
+			s.Attributes = s.Attributes[:7]
+		}
+		for range 3 { // a trace counts once
+			counts.attributes(s, 0, n)
+		}
+	}
+	testkit.Equal(t, "facets", facetText(t, facetsOf(found, counts, nil)),
+		"odd: false 6 { span.odd = false } true 6 { span.odd = true }\n"+
+			"region: eu 6 { resource.region = \"eu\" } us 6 { resource.region = \"us\" }\n"+
+			"tenth: 0 10 { span.tenth = 0 } 1 2 { span.tenth = 1 }\n")
+}
+
+// However many keys and values there are, little is kept.
+func TestTallyBounds(t *testing.T) {
+	counts := newTally(1000)
+	for n := range 200_000 {
+		s := &collector.Span{Resource: &dendro.Resource{}}
+		s.Attributes = []slog.Attr{slog.Int(fmt.Sprint("key ", n%1000), n), slog.String(strings.Repeat("k", n%500), "v")}
+		counts.attributes(s, 0, n)
+	}
+	kept := 0
+	for _, f := range counts.fields {
+		kept += len(f.values)
+	}
+	testkit.Equal(t, "fields", len(counts.fields), maxTallyFields)
+	testkit.Equal(t, "counted", kept, counts.values)
+	if kept > maxTallyValues || !counts.cut {
+		t.Errorf("%d values are kept", kept)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	form := url.Values{"q": {`{ .a = 1 } && { .b = 2 } && { .c = 3 }`}, "end": {"1700000000"}, "maxDuration": {"5ms"}}
+	s, err := parseSearch(form)
+	testkit.NoError(t, err)
+	var got []string
+	for _, c := range conditionsOf(form, s) {
+		q, err := url.ParseQuery(c.Without[1:])
+		testkit.NoError(t, err)
+		got = append(got, c.Text+" | "+q.Get("q")+" "+q.Get("end")+" "+q.Get("maxDuration"))
+	}
+	const all = "{ .a = 1 } && { .b = 2 } && { .c = 3 }"
+	testkit.Equal(t, "conditions", strings.Join(got, "\n"), "{ .a = 1 } | { .b = 2 } && { .c = 3 } 1700000000 5ms\n"+
+		"{ .b = 2 } | { .a = 1 } && { .c = 3 } 1700000000 5ms\n"+
+		"{ .c = 3 } | { .a = 1 } && { .b = 2 } 1700000000 5ms\n"+
+		"to | "+all+"  5ms\n≤ 5ms | "+all+" 1700000000 ")
+	one := url.Values{"q": {"{ .a = 1 }"}}
+	s, err = parseSearch(one)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "without the last one it is still the list", conditionsOf(one, s)[0].Without, "?limit=50")
 }

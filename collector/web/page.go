@@ -68,7 +68,9 @@ type listPage struct {
 	Services []string
 	Traces   []traceql.Result
 	Longest  time.Duration
+	Drawn    map[dendro.TraceID][]bars
 	Scatter  *scatter
+	Chosen   []chosenCondition
 	Facets   []facet
 	Now      time.Time
 	Wrong    *wrong // the query, if it cannot be parsed
@@ -122,7 +124,11 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	for _, t := range p.Traces {
 		p.Longest = max(p.Longest, t.Duration)
 	}
-	p.Scatter, p.Facets = newScatter(p.Traces), facetsOf(p.Traces, form)
+	if err == nil {
+		var counts *tally
+		p.Drawn, counts = h.readSpans(r.Context(), p.Traces)
+		p.Scatter, p.Facets, p.Chosen = newScatter(p.Traces), facetsOf(p.Traces, counts, form), conditionsOf(form, q)
+	}
 	p.Services = h.services(r.Context())
 	render(w, status, "list.html", p)
 }

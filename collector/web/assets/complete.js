@@ -1,7 +1,6 @@
 // @ts-check
 import { el } from "./dom.js";
-
-/** @typedef {{text: string, insert: string}} Suggestion */
+import { forget, remember, used } from "./history.js";
 
 const most = 12; // suggestions
 const fresh = 10_000; // milliseconds for which an answer is used again
@@ -80,15 +79,20 @@ export async function suggest(before) {
   return { replaces: part.length, list: found };
 }
 
+const clear = "Clear these queries";
+
 /**
- * Suggests what may come next in the box for TraceQL (ARIA Authoring Practices, "Combobox").
+ * Suggests what may come next in a box for TraceQL (ARIA Authoring Practices, "Combobox"), and in an
+ * empty one the queries that were used last. A query that the page could use is remembered.
  * @param {HTMLInputElement} box
  */
 export function complete(box) {
-  const list = el("ul", { class: "suggestions", role: "listbox", id: "suggestions", "aria-label": "Suggestions" });
+  if (box.value.trim() && !document.querySelector(".problem")) remember(box.value.trim());
+  const id = `suggestions-${box.name}`;
+  const list = el("ul", { class: "suggestions", role: "listbox", id, "aria-label": "Suggestions" });
   list.hidden = true;
   box.after(list);
-  for (const [name, value] of Object.entries({ role: "combobox", "aria-controls": "suggestions", "aria-autocomplete": "list", "aria-expanded": "false" })) box.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ role: "combobox", "aria-controls": id, "aria-autocomplete": "list", "aria-expanded": "false" })) box.setAttribute(name, value);
   let chosen = -1;
   let replaces = 0;
   let value = ""; // and caret: what the list was made for
@@ -107,17 +111,26 @@ export function complete(box) {
     chosen = n;
     for (const [i, item] of [...list.children].entries()) item.setAttribute("aria-selected", String(i === n));
     if (n >= 0) {
-      box.setAttribute("aria-activedescendant", `suggestion-${n}`);
+      box.setAttribute("aria-activedescendant", `${id}-${n}`);
       list.children[n].scrollIntoView({ block: "nearest" });
     } else box.removeAttribute("aria-activedescendant");
   };
-  /** @param {string} text */
-  const take = (text) => {
-    box.setRangeText(text, caret - replaces, caret, "end");
+  /** @param {Element} item */
+  const take = (item) => {
+    if (item.className === "clear") forget();
+    else box.setRangeText(item.textContent ?? "", caret - replaces, caret, "end");
     hide();
     box.focus();
-    show();
+    if (item.className !== "used") show();
   };
+  /** @param {string} text @param {string} kind */
+  const option = (text, kind) => el("li", {
+    role: "option", "aria-selected": "false", class: kind,
+    mousedown: (/** @type {MouseEvent} */ e) => {
+      e.preventDefault(); // the box keeps the focus
+      take(/** @type {Element} */ (e.currentTarget));
+    },
+  }, text);
   async function show() {
     hide();
     const mine = ++question;
@@ -125,19 +138,19 @@ export function complete(box) {
     const found = await suggest(text.slice(0, at));
     if (mine !== question || document.activeElement !== box) return;
     [replaces, value, caret] = [found.replaces, text, at];
-    list.replaceChildren(...found.list.slice(0, most).map((text, i) => el("li", {
-      role: "option", id: `suggestion-${i}`, "aria-selected": "false",
-      mousedown: (/** @type {MouseEvent} */ e) => {
-        e.preventDefault(); // the box keeps the focus
-        take(text);
-      },
-    }, text)));
+    const before = text.trim() ? [] : used();
+    list.replaceChildren(...found.list.slice(0, most).map((text) => option(text, "next")), ...before.map((text) => option(text, "used")));
+    if (before.length > 0) list.append(option(clear, "clear"));
+    for (const [i, item] of [...list.children].entries()) item.id = `${id}-${i}`;
     chosen = -1;
-    list.hidden = found.list.length === 0;
+    list.hidden = list.children.length === 0;
     box.setAttribute("aria-expanded", String(!list.hidden));
   }
   box.addEventListener("input", show);
   box.addEventListener("click", show);
+  box.addEventListener("focus", () => {
+    if (!box.value && used().length > 0) show();
+  });
   box.addEventListener("blur", hide);
   box.addEventListener("keydown", (e) => {
     const n = list.children.length;
@@ -147,7 +160,7 @@ export function complete(box) {
     else if (e.key === "ArrowDown") choose((chosen + 1) % n);
     else if (e.key === "ArrowUp") choose(chosen <= 0 ? n - 1 : chosen - 1);
     else if (e.key === "Escape") hide();
-    else if ((e.key === "Enter" || e.key === "Tab") && chosen >= 0) take(list.children[chosen].textContent ?? "");
+    else if ((e.key === "Enter" || e.key === "Tab") && chosen >= 0) take(list.children[chosen]);
     else return;
     e.preventDefault();
   });
