@@ -110,10 +110,20 @@ func benchStore(b *testing.B) collector.Store {
 // The pages below are to take 100 ms or less at 2 million spans: use -spans 2000000.
 
 // BenchmarkListPage makes the page with 50 traces.
-func BenchmarkListPage(b *testing.B) { benchmarkGet(b, benchStore(b), "/?limit=50") }
+func BenchmarkListPage(b *testing.B) {
+	store := benchStore(b)
+	for name, query := range map[string]string{"all": "{ }", "errors": `{ status = error && span.http.route = "/3" }`, "none": `{ span.http.route = "/none" }`} {
+		b.Run(name, func(b *testing.B) { benchmarkGet(b, store, "/?limit=50&q="+url.QueryEscape(query)) })
+	}
+}
 
 // BenchmarkOverviewPage makes the start page.
 func BenchmarkOverviewPage(b *testing.B) { benchmarkGet(b, benchStore(b), "/") }
+
+// BenchmarkComparePage reads as many traces as the page reads at most.
+func BenchmarkComparePage(b *testing.B) {
+	benchmarkGet(b, benchStore(b), "/?view=compare&q="+url.QueryEscape("{ span:parentID = nil && status = error }")+"&against="+url.QueryEscape("{ span:parentID = nil }"))
+}
 
 // BenchmarkLinks looks for links in a store where no span has one.
 func BenchmarkLinks(b *testing.B) {

@@ -81,11 +81,15 @@ const (
 	typicalOf = 100
 )
 
-// compare serves the page that compares the traces a and b. Without b, it redirects to a typical
-// one with the same root as a.
+// compare serves the page that compares the traces a and b, or without both two groups of spans. Without
+// b, it redirects to a typical trace with the same root as a.
 func (h *handler) compare(w http.ResponseWriter, r *http.Request) {
-	p := comparePage{frame: h.frame(r.Context(), "./", "Compare")}
 	form := r.URL.Query()
+	if !form.Has("a") && !form.Has("b") {
+		h.groups(w, r)
+		return
+	}
+	p := comparePage{frame: h.frame(r.Context(), "./", "Compare")}
 	p.Chosen = form.Get("typical") == "true"
 	p.A.ID, p.B.ID = strings.TrimSpace(form.Get("a")), strings.TrimSpace(form.Get("b"))
 	status := http.StatusOK

@@ -195,7 +195,7 @@ func (f *facets) durations() {
 		add("≥ ", d)
 	}
 	if len(f.traces) >= leastTenth {
-		add("slowest tenth: ≥ ", slowest(f.traces))
+		add("slowest tenth ≥ ", slowest(f.traces))
 	}
 	if len(of.Values) > 0 {
 		f.out = append(f.out, of)
@@ -213,9 +213,6 @@ func slowest(traces []traceql.Result) time.Duration {
 	}
 	return d - d%unit
 }
-
-// noFacets are attributes that are shown otherwise, or that are numbers without a meaning.
-var noFacets = map[string]bool{semconv.ServiceName: true, semconv.NetworkPeerPort: true, "client.port": true, "thread.id": true}
 
 // attributes adds the attributes whose values tell the traces apart. Those come first of which a value
 // parts the traces best, which is into halves. Of several that part them in the same way, the first is
@@ -240,7 +237,7 @@ func (f *facets) attributes(counts *tally) {
 			}
 			repeated = repeated || smaller > 0 && v.count[0] > 1
 		}
-		if !of.cut && len(of.values) > 1 && repeated && !noFacets[of.Key] {
+		if !of.cut && len(of.values) > 1 && repeated && of.Key != semconv.ServiceName && !meaningless[of.Key] {
 			all = append(all, c)
 		}
 	}

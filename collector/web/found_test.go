@@ -96,10 +96,10 @@ func TestFacetsOfAttributes(t *testing.T) {
 		s := &collector.Span{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", fmt.Sprint("service", n%2)), slog.String("region", []string{"eu", "us"}[n/6])}}}
 		s.Attributes = []slog.Attr{
 			slog.String("same", "everywhere"), slog.Int("id", n), slog.Int("tenth", n/10), slog.Bool("uneven", n%2 > 0), slog.Bool("odd", n%2 > 0),
-			slog.String("long", fmt.Sprint(n%3, strings.Repeat("x", maxTallyText))), slog.Any("list", []string{"a"}), slog.String("odd key", `a"b`),
+			slog.String("long", fmt.Sprint(n%3, strings.Repeat("x", maxTallyText))), slog.Any("list", []string{"a"}), slog.String("partly long", fmt.Sprint(n%2, strings.Repeat("x", n/6*maxTallyText))), slog.String("odd key", `a"b`),
 		}
 		if n > 8 {
-			s.Attributes = s.Attributes[:7]
+			s.Attributes = s.Attributes[:8]
 		}
 		for range 3 { // a trace counts once
 			counts.attributes(s, 0, n)

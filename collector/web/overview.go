@@ -73,7 +73,9 @@ func (c chosen) choices(key string, pairs ...string) (out []choice) {
 	for i := 0; i < len(pairs); i += 2 {
 		other := url.Values{}
 		for k, v := range c {
-			other.Set(k, v)
+			if v != "" {
+				other.Set(k, v)
+			}
 		}
 		other.Set(key, pairs[i])
 		out = append(out, choice{pairs[i+1], "?" + other.Encode(), c[key] == pairs[i]})

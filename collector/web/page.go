@@ -72,6 +72,7 @@ type listPage struct {
 	Scatter  *scatter
 	Chosen   []chosenCondition
 	Facets   []facet
+	Presets  []choice // comparisons
 	Now      time.Time
 	Wrong    *wrong // the query, if it cannot be parsed
 }
@@ -128,6 +129,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		var counts *tally
 		p.Drawn, counts = h.readSpans(r.Context(), p.Traces)
 		p.Scatter, p.Facets, p.Chosen = newScatter(p.Traces), facetsOf(p.Traces, counts, form), conditionsOf(form, q)
+		p.Presets = presets(p.Traces, q, p.Now)
 	}
 	p.Services = h.services(r.Context())
 	render(w, status, "list.html", p)

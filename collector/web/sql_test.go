@@ -59,7 +59,7 @@ func TestSQL(t *testing.T) {
 func TestCompare(t *testing.T) {
 	store := memory.New(memory.Options{})
 	server := serve(t, store, web.Options{})
-	has(t, followed(t, server.URL+"/?view=compare").body, "Compare two traces")
+	has(t, followed(t, server.URL+"/?view=compare&a=").body, "Compare two traces")
 	give := func(id byte, name string, took time.Duration) string {
 		s := &dendro.SpanData{Name: name, Start: 1_700_000_000_000_000_000, End: 1_700_000_000_000_000_000 + int64(took)}
 		s.TraceID, s.SpanID = dendro.TraceID{id}, dendro.SpanID{1}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/traceql"
+	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
 // Bounds of a tally.
@@ -97,6 +98,9 @@ func (t *tally) add(f traceql.Field, v traceql.Value, group, number int) {
 		n.set ^= maphash.Comparable(tallySeed, number)
 	}
 }
+
+// meaningless are attributes whose values tell nothing.
+var meaningless = map[string]bool{semconv.NetworkPeerPort: true, "client.port": true, "thread.id": true}
 
 // condition returns the condition that f has the value v, or "" if TraceQL cannot say that.
 func condition(f traceql.Field, v traceql.Value) string {

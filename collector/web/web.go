@@ -8,6 +8,7 @@
 //
 //	/                                         overview: operations, latency, services, errors
 //	/?view=sql                                statements of databases
+//	/?view=compare&q={A}&against={B}          two groups of spans, by their attributes
 //	/?view=compare&a={id}&b={id}              two traces as one tree
 //	/?limit=50                                list of traces; any parameter of the list will do
 //	/trace/{id}                               a trace
