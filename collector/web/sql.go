@@ -38,7 +38,9 @@ type statement struct {
 	Total, Longest, Wait    time.Duration
 	Repeats                 int // most executions below one span
 	RepeatsIn               dendro.TraceID
-	Query                   string // of the list with its traces
+	LongestWait             time.Duration
+	WaitedIn                dendro.SpanContext // the span with LongestWait
+	Query                   string             // of the list with its traces
 
 	durations collector.Histogram
 }
@@ -168,7 +170,10 @@ func (c *statementCounter) add(t *collector.Trace) {
 		st.Rows += rowsOf(s)
 		st.Total += s.Duration()
 		st.Longest = max(st.Longest, s.Duration())
-		st.Wait += time.Duration(waitIn(s, s.Start, s.End))
+		wait := time.Duration(waitIn(s, s.Start, s.End))
+		if st.Wait += wait; wait > st.LongestWait {
+			st.LongestWait, st.WaitedIn = wait, dendro.SpanContext{TraceID: t.ID, SpanID: s.SpanID}
+		}
 		st.durations.Add(s.Duration(), 1)
 		in := loop{s.ParentID, st}
 		if repeats[in]++; repeats[in] > st.Repeats && s.ParentID.IsValid() {

@@ -17,14 +17,18 @@ const (
 	loadInterval = 20 * time.Millisecond // least time between the starts of two requests
 )
 
+// panicEvery is the number of requests of which one panics. There are few, because
+// Recoverer prints the stack of each.
+const panicEvery = 500
+
 // loadRequests are the requests of the load, which are repeated in this order.
-var loadRequests = []struct{ method, path, form string }{
+var loadRequests = []loadRequest{
 	{"GET", "/", ""},
 	{"GET", "/orders/1", ""},
 	{"POST", "/orders", "customer=ada&product=tea&quantity=2"},
+	{"GET", "/orders/7", ""}, // waits until the order before it is placed
 	{"GET", "/front", ""},
 	{"GET", "/orders", ""},
-	{"GET", "/orders/7", ""},
 	{"GET", "/slow?ms=40", ""},
 	{"POST", "/orders", "customer=grace&product=coffee&quantity=1"},
 	{"GET", "/orders/1000000", ""},
@@ -32,6 +36,8 @@ var loadRequests = []struct{ method, path, form string }{
 	{"GET", "/orders", ""},
 	{"GET", "/error", ""},
 }
+
+type loadRequest struct{ method, path, form string }
 
 // load is the result of the load so far.
 type load struct {
@@ -57,8 +63,8 @@ func makeLoad(ctx context.Context, a *app, lasts time.Duration, out io.Writer) {
 			}
 		})
 	}
-	fmt.Fprintf(out, "load for %v: at most %d requests a second, %d at a time; one in %d fails on purpose\n",
-		lasts, time.Second/loadInterval, loadWorkers, len(loadRequests))
+	fmt.Fprintf(out, "load for %v: at most %d requests a second, %d at a time; on purpose, one in %d fails and one in %d panics\n",
+		lasts, time.Second/loadInterval, loadWorkers, len(loadRequests), panicEvery)
 	began := time.Now()
 	pace(ctx, lasts, requests, func() {
 		l.report(out, fmt.Sprintf("load %.0fs", time.Since(began).Seconds()), a.stats().Ended)
@@ -95,6 +101,9 @@ func pace(ctx context.Context, lasts time.Duration, requests chan<- int, progres
 
 func (l *load) send(ctx context.Context, client *http.Client, url string, n int) {
 	what := loadRequests[n%len(loadRequests)]
+	if n%panicEvery == 0 {
+		what = loadRequest{"GET", "/panic", ""}
+	}
 	req, err := http.NewRequestWithContext(ctx, what.method, url+what.path, strings.NewReader(what.form))
 	if err != nil {
 		panic(err) // loadRequests is wrong

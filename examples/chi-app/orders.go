@@ -79,8 +79,9 @@ func (o orders) list(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, latest)
 }
 
-// paymentTime is how long it takes to charge the customer.
-const paymentTime = 15 * time.Millisecond
+// paymentTime is how long it takes to charge the customer. With -load, the next request comes
+// earlier.
+const paymentTime = 35 * time.Millisecond
 
 // Bounds of an order.
 const (

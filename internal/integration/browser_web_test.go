@@ -40,9 +40,17 @@ type browser struct {
 	problems []string // guarded by mu
 }
 
-// openBrowser starts Chromium with an empty tab. The test fails for everything it
-// logs, unless that contains expected.
+// openBrowser starts Chromium with an empty tab, for the page of store. The test fails for
+// everything it logs, unless that contains expected.
 func openBrowser(t *testing.T, store collector.Store, expected string) *browser {
+	t.Helper()
+	server := httptest.NewServer(web.New(store, web.Options{}))
+	t.Cleanup(server.Close)
+	return openBrowserAt(t, server.URL, expected)
+}
+
+// openBrowserAt is openBrowser for a page that is served at origin.
+func openBrowserAt(t *testing.T, origin, expected string) *browser {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -57,9 +65,6 @@ func openBrowser(t *testing.T, store collector.Store, expected string) *browser 
 		}
 		t.Skip("SKIPPED: Chromium is not installed, so the page is not tested in a browser")
 	}
-	server := httptest.NewServer(web.New(store, web.Options{}))
-	t.Cleanup(server.Close)
-
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 800))
 	if os.Getuid() == 0 {
@@ -69,7 +74,7 @@ func openBrowser(t *testing.T, store collector.Store, expected string) *browser 
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
-	b := &browser{t: t, origin: server.URL, expected: expected}
+	b := &browser{t: t, origin: origin, expected: expected}
 	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(b.listen))
 	t.Cleanup(cancel)
 	_, err := chromedp.Call(b.ctx, network.Enable, network.EnableParams{})

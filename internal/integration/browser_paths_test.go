@@ -1,0 +1,120 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// maxClicks is how many clicks a new user needs from the start page to a reason.
+const maxClicks = 3
+
+// TestBrowserPaths walks from the start page of "chi-app -load" to what is wrong with it.
+func TestBrowserPaths(t *testing.T) {
+	page := startShop(t)
+	b := openBrowserAt(t, page, "")
+	for _, test := range []struct {
+		what string
+		// has is what the start page shows, or the page that the first click leads to.
+		path, has string
+		clicks    []string // XPath expressions
+		shows     []string // in the details of the span
+	}{
+		{"the N+1 query", "/", ">GET /orders</a>", []string{
+			`//table//a[. = "GET /orders"]`,
+			`//table//a[. = "GET /orders"]`,
+			`//*[@class = "label"][. = "20 × SELECT shop_items"]`,
+		}, []string{"The same 20 times", "WHERE order_id = ?", "main.selectItems, database.go:"}},
+		{"the stack of a panic", "/", "somebody pulled the plug", []string{
+			`//*[@class = "errors"]//a[contains(., "somebody pulled the plug")]`,
+		}, []string{"GET /panic", "main.panics", "front.go:"}},
+		{"the wait for a connection", "/?view=sql", `class="waited"`, []string{
+			`//nav//a[. = "SQL"]`,
+			`//a[@class = "waited"]`,
+		}, []string{"pool wait"}},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			waitForText(t, page+test.path, test.has)
+			b.open("/", `document.body.dataset.ready`)
+			for _, link := range test.clicks {
+				b.do(chromedp.Click(link))
+			}
+			if n := len(test.clicks); n > maxClicks {
+				t.Errorf("it takes %d clicks", n)
+			}
+			b.wait(panel + `?.querySelector("article")`)
+			text := eval[string](b, panel+".innerText")
+			for _, want := range test.shows {
+				if !strings.Contains(text, want) {
+					t.Errorf("%q is not in the details:\n%s", want, text)
+				}
+			}
+		})
+	}
+}
+
+// startShop builds examples/chi-app, runs it with load until the test ends, and returns the
+// URL of its page.
+func startShop(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "chi-app")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = "../../examples/chi-app"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	const anyPort = "=127.0.0.1:0"
+	ctx, cancel := context.WithCancel(context.Background())
+	shop := exec.CommandContext(ctx, program, "-front"+anyPort, "-page"+anyPort, "-a"+anyPort, "-b"+anyPort, "-load=10m")
+	shop.Cancel = func() error { return shop.Process.Signal(os.Interrupt) }
+	shop.WaitDelay = 10 * time.Second
+	out, err := shop.StdoutPipe()
+	testkit.NoError(t, err)
+	testkit.NoError(t, shop.Start())
+	lines := bufio.NewScanner(out)
+	t.Cleanup(func() {
+		cancel()
+		io.Copy(io.Discard, out)
+		_ = shop.Wait() // it was interrupted
+	})
+	for lines.Scan() {
+		if m := regexp.MustCompile(`^Traces:\s+(\S+)/$`).FindStringSubmatch(lines.Text()); m != nil {
+			return m[1]
+		}
+	}
+	t.Fatalf("chi-app ended before it served the page: %v", lines.Err())
+	return ""
+}
+
+// waitForText waits until the page at url has text.
+func waitForText(t *testing.T, url, text string) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		res, err := http.Get(url)
+		testkit.NoError(t, err)
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		testkit.NoError(t, err)
+		if strings.Contains(string(body), text) {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("%s does not have %s:\n%s", url, text, body)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
