@@ -234,7 +234,7 @@ func TestBrowserWalk(t *testing.T) {
 	testkit.Equal(t, "times are told", eval[bool](b, `/now|ago/.test(document.querySelector("time").textContent)`), true)
 	for _, width := range []int64{360, 500, 770, 1010, 1600} {
 		b.do(chromedp.EmulateViewport(width, 800))
-		testkit.Equal(t, fmt.Sprint("something sticks out at ", width), eval[bool](b, `[...document.querySelectorAll(".top, .top h1, .filter, .filter label, .filter .buttons")].some(e => e.scrollWidth > e.clientWidth)`), false)
+		testkit.Equal(t, fmt.Sprint("something sticks out at ", width), eval[bool](b, `[...document.querySelectorAll(".top, .top h1:not(.sr), .filter, .filter label, .filter .buttons")].some(e => e.scrollWidth > e.clientWidth)`), false)
 	}
 	b.do(chromedp.EmulateViewport(1280, 800))
 	b.do(chromedp.Click(`a[href$="0001"]`))
@@ -632,14 +632,28 @@ func TestBrowserManySpans(t *testing.T) {
 	testkit.Equal(t, "all folded", eval[int](b, rows+".length"), 1)
 }
 
-// TestBrowserContrast measures the contrast of all text with its background. WCAG 2.1
-// AA requires 4.5.
-func TestBrowserContrast(t *testing.T) {
+// everyPage are the pages of storeOfAll, and conditions that hold when they are drawn.
+var everyPage = []struct{ path, condition string }{
+	{"/", `document.body.dataset.ready && document.querySelector("#map-title")`},
+	{"/?limit=50", `document.querySelector("tbody tr")`},
+	{"/?limit=x", `document.querySelector(".problem")`},
+	{"/?name=no", `document.querySelector(".empty")`},
+	{"/?view=sql", `document.querySelector("#sql-title")`},
+	{"/?view=compare&a=1&b=1", `document.querySelector(".comparison")`},
+	{"/trace/1#view=flame", `document.querySelector(".frame")`},
+	{"/trace/1#view=names", `document.querySelector(".groups")`},
+	{"/trace/1#span=0000000000000002", panel + `?.querySelector("article")`},
+	{"/trace/1#fold=000000000000000a", panel + `?.querySelector("article")`},
+}
+
+// storeOfAll returns a store with a bit of everything that pages show.
+func storeOfAll(t *testing.T) collector.Store {
 	store := memory.New(memory.Options{})
 	failed := spanAt(1, 2, 1, "failed", 2, 5)
 	failed.Kind, failed.Status = dendro.KindClient, dendro.Status{Code: dendro.StatusError, Message: "boom"}
 	failed.Attributes = []slog.Attr{slog.String("key", "value"), slog.String("db.query.text", "SELECT 1")}
 	failed.DroppedAttributes = 3
+	failed.Events = []dendro.Event{{Name: "exception", Time: failed.End, Attributes: []slog.Attr{slog.String("exception.stacktrace", strings.Repeat("main.go:1\n", 100))}}}
 	root := spanAt(1, 1, 0, "root", 0, 50)
 	root.Kind = dendro.KindServer
 	send(t, store, "shop", root, failed, spanAt(1, 3, 9, "orphan", 5, 20))
@@ -648,20 +662,30 @@ func TestBrowserContrast(t *testing.T) {
 		repeated.Kind, repeated.Attributes = dendro.KindClient, []slog.Attr{slog.String("db.system.name", "sqlite")}
 		send(t, store, "shop", repeated)
 	}
-	b := openBrowser(t, store, "status of 400")
+	return store
+}
+
+// refused is what the browser logs about the page of everyPage that is an error.
+const refused = "status of 400"
+
+// scheme lets the system prefer "light" or "dark".
+func (b *browser) scheme(scheme string) {
+	b.t.Helper()
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	testkit.NoError(b.t, err)
+}
+
+// TestBrowserContrast measures the contrast of all text with its background. WCAG 2.1
+// AA requires 4.5.
+func TestBrowserContrast(t *testing.T) {
+	b := openBrowser(t, storeOfAll(t), refused)
 	for _, scheme := range []string{"light", "dark"} {
-		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-		testkit.NoError(t, err)
-		for path, condition := range map[string]string{
-			"/": `document.body.dataset.ready && document.querySelector("#map-title")`, "/?limit=50": `document.querySelector("tbody tr")`, "/?limit=x": `document.querySelector(".problem")`, "/?name=no": `document.querySelector(".empty")`,
-			"/?view=sql": `document.querySelector("#sql-title")`, "/?view=compare&a=1&b=1": `document.querySelector(".comparison")`, "/trace/1#view=flame": `document.querySelector(".frame")`, "/trace/1#view=names": `document.querySelector(".groups")`,
-			"/trace/1#span=0000000000000002": panel + `?.querySelector("article")`,
-			"/trace/1#fold=000000000000000a": panel + `?.querySelector("article")`,
-		} {
-			b.open(path, condition)
+		b.scheme(scheme)
+		for _, page := range everyPage {
+			b.open(page.path, page.condition)
 			if low := eval[[]string](b, lowContrast); len(low) > 0 {
-				t.Errorf("%s, %s: %s", path, scheme, strings.Join(low, "; "))
+				t.Errorf("%s, %s: %s", page.path, scheme, strings.Join(low, "; "))
 			}
 		}
 	}

@@ -230,7 +230,7 @@ function attributes(list, scope) {
       el("td", { class: a.type }, a.value === "" ? el("i", {}, "empty") : el("span", {}, a.value), " ", el("span", { class: "actions" }, find(a), copyButton(() => a.value))))))),
     ...list.filter(block).map((a) => el("figure", {},
       el("figcaption", {}, a.key, " ", copyButton(() => a.value), " ", find(a)),
-      ...(a.key === "exception.stacktrace" ? stack(a.value) : [el("pre", {}, el("code", {}, a.value))]))));
+      ...(a.key === "exception.stacktrace" ? stack(a.value) : [el("pre", { tabindex: 0 }, el("code", {}, a.value))]))));
 }
 
 /**
@@ -238,7 +238,7 @@ function attributes(list, scope) {
  * @param {string} text
  */
 function stack(text) {
-  const whole = el("pre", {}, el("code", {}, text));
+  const whole = el("pre", { tabindex: 0 }, el("code", {}, text));
   const frames = framesOf(text);
   const own = frames.filter((f) => f.own);
   if (own.length === 0) return [whole];

@@ -1,0 +1,67 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// axe is what axe-core finds.
+type axe struct {
+	ID, Impact, Help string
+	Nodes            []struct{ HTML, FailureSummary string }
+}
+
+// runAxe returns what axe-core finds on a page, as an expression of JavaScript.
+const runAxe = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => (
+	{ID: v.id, Impact: v.impact, Help: v.help, Nodes: v.nodes.slice(0, 3).map(n => ({HTML: n.html.slice(0, 300), FailureSummary: n.failureSummary}))})))`
+
+// TestBrowserAxe lets axe-core look for barriers on each page. What is serious or critical
+// fails the test.
+func TestBrowserAxe(t *testing.T) {
+	const path = "../../collector/web/node_modules/axe-core/axe.min.js"
+	script, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+	case os.Getenv("DENDRO_REQUIRE_ALL") == "1":
+		t.Fatal(err)
+	default:
+		t.Skip("SKIPPED: axe-core is not installed (npm ci in collector/web), so the page is not tested for barriers")
+	}
+	for _, test := range []struct {
+		name  string
+		pages []struct{ path, condition string }
+		b     *browser
+	}{
+		{"full", everyPage, openBrowser(t, storeOfAll(t), refused)},
+		{"empty", []struct{ path, condition string }{{"/", `document.querySelector(".empty")`}}, openBrowser(t, memory.New(memory.Options{}), "")},
+	} {
+		for _, page := range test.pages {
+			test.b.open(page.path, page.condition)
+			_, err = chromedp.Run(test.b.ctx, chromedp.Evaluate[any](string(script)))
+			testkit.NoError(t, err)
+			for _, width := range []int64{360, 1280} {
+				for _, scheme := range []string{"light", "dark"} {
+					test.b.scheme(scheme)
+					test.b.do(chromedp.EmulateViewport(width, 800))
+					for _, v := range eval[[]axe](test.b, runAxe) {
+						where := fmt.Sprintf("%s %s, %d px, %s: %s: %s (%s)", test.name, page.path, width, scheme, v.Impact, v.Help, v.ID)
+						for _, n := range v.Nodes {
+							where += "\n" + n.HTML + "\n" + n.FailureSummary
+						}
+						if v.Impact == "serious" || v.Impact == "critical" {
+							t.Error(where)
+						} else {
+							t.Log(where)
+						}
+					}
+				}
+			}
+		}
+	}
+}
