@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -328,6 +329,44 @@ func TestBrowserWalk(t *testing.T) {
 	b.wait(`document.querySelector("#errors-title")`)
 	b.click(".pages a:nth-child(2)")
 	b.wait(`document.querySelectorAll("tbody tr").length === 2`)
+}
+
+// TestBrowserKeys goes from page to page and from row to row without a mouse.
+func TestBrowserKeys(t *testing.T) {
+	b := openBrowser(t, storeOfAll(t), "")
+	b.open("/?limit=50", `document.querySelector("[name=q]").role === "combobox"`)
+	focused := func() string { return eval[string](b, `document.activeElement.textContent`) }
+	listed := func() string {
+		return strings.Join(eval[[]string](b, `[...document.querySelectorAll("dialog[open] dt")].map(e => e.innerText.replace(/\s+/g, " "))`), ", ")
+	}
+	b.key("?")
+	testkit.Equal(t, "keys of the list", listed(), "l, j, k, /, g then o, g then t, g then s, ?")
+	b.key("j", kb.Escape)
+	b.wait(`!document.querySelector("dialog").open`)
+	// As a keyboard sends it. KeyEvent would also type it.
+	_, err := chromedp.Call(b.ctx, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Text: "/"})
+	testkit.NoError(t, err)
+	b.key("?", "j", "g", "s", kb.Escape)
+	testkit.Equal(t, "keys in the box are text", eval[string](b, `document.activeElement.value`), "?jgs")
+	b.open("/?limit=50", `document.querySelector("[name=q]").role === "combobox"`)
+	b.key("j", "j")
+	testkit.Equal(t, "the first and only row", focused(), "root")
+	b.key(kb.Enter)
+	b.wait(ready)
+	b.key("?")
+	if have := listed(); !strings.HasPrefix(have, "↑ ↓, → ←, ") {
+		t.Errorf("keys of a trace: %s", have)
+	}
+	b.key(kb.Escape, "g", "o")
+	b.wait(`document.body.dataset.ready && document.querySelector("#map-title")`)
+	b.do(chromedp.Click("#keys"))
+	testkit.Equal(t, "keys of the overview", listed(), "j, k, g then o, g then t, g then s, ?")
+	b.key(kb.Escape, "k")
+	testkit.Equal(t, "the first row", focused(), "root")
+	b.key("g", "s")
+	b.wait(`document.body.dataset.ready && document.querySelector("#sql-title")`)
+	b.key("j")
+	testkit.Equal(t, "the first statement", focused(), "SELECT 1")
 }
 
 // TestBrowserCompletion writes a query with the keyboard and what is suggested.

@@ -1,6 +1,7 @@
 // @ts-check
 import { brush, brushing } from "./brush.js";
 import { complete } from "./complete.js";
+import { keys } from "./keys.js";
 import { again, isNew, tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
 
@@ -122,6 +123,7 @@ function wasOn() {
 }
 
 themeSwitch();
+keys([["l", "live on, off", () => live.click()]]);
 tell();
 zoom();
 complete(/** @type {HTMLInputElement} */ (document.querySelector("[name=q]")));

@@ -1,5 +1,6 @@
 // @ts-check
 import { brush, brushing } from "./brush.js";
+import { keys } from "./keys.js";
 import { again, isNew, tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
 
@@ -78,6 +79,7 @@ async function look() {
 }
 
 themeSwitch();
+keys([]);
 tell();
 zoom();
 setInterval(tell, 1000);

@@ -4,6 +4,7 @@ import { detail, foldDetail, linkedBy } from "./detail.js";
 import { findBox } from "./find.js";
 import { flame } from "./flame.js";
 import { exact } from "./format.js";
+import { keys } from "./keys.js";
 import { logs } from "./logs.js";
 import { again } from "./refresh.js";
 import { isFile, sourceOf } from "./source.js";
@@ -33,25 +34,6 @@ function rowsOf(page) {
   return rows;
 }
 
-const help = el("dialog", { class: "help", "aria-label": "Keys" },
-  el("h2", {}, "Keys"),
-  el("dl", {}, ...[
-    ["↑ ↓", "previous, next row"],
-    ["→ ←", "open or go into, close or go out"],
-    ["Home End", "first, last row"],
-    ["Enter", "details of the span"],
-    ["e", "next error"],
-    ["/", "find spans"],
-    ["n N", "next, previous span that was found"],
-    ["+ -", "zoom in, zoom out"],
-    ["z 0", "zoom to the span, see all"],
-    ["Shift+→ Shift+←", "later, earlier"],
-    ["t", "next view"],
-    ["Esc", "close the details"],
-    ["?", "this help"],
-  ].flatMap(([keys, what]) => [el("dt", {}, ...keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what)])),
-  el("form", { method: "dialog" }, el("button", {}, "Close")));
-
 /** Formats what the server has rendered for the reader, and makes its button work. */
 function tellFacts() {
   for (const t of document.querySelectorAll("time")) t.textContent = exact(new Date(t.dateTime));
@@ -63,11 +45,6 @@ function tellFacts() {
 function start() {
   themeSwitch();
   tellFacts();
-  document.body.append(help);
-  const keys = /** @type {HTMLElement} */ (document.getElementById("keys"));
-  keys.hidden = false;
-  const showHelp = () => /** @type {HTMLDialogElement} */ (help).showModal();
-  keys.addEventListener("click", showHelp);
 
   let skeleton = rowsOf(document);
   const source = sourceOf(skeleton);
@@ -218,17 +195,23 @@ function start() {
     if (query !== "") find.again();
   }
 
-  document.addEventListener("keydown", (e) => {
-    if (e.ctrlKey || e.metaKey || e.altKey || /** @type {HTMLDialogElement} */ (help).open || e.target instanceof HTMLInputElement) return;
-    if (e.key === "?") showHelp();
-    else if (e.key === "t") view((viewed + 1) % views.length);
-    else if (e.key === "/") {
+  keys([
+    ["↑ ↓", "previous, next row"],
+    ["→ ←", "open or go into, close or go out"],
+    ["Home End", "first, last row"],
+    ["Enter", "details of the span"],
+    ["e", "next error"],
+    ["/", "find spans", () => {
       if (viewed > 0) view(0);
       find.element.querySelector("input")?.focus();
-    } else if (e.key === "Escape" && close()) waterfall.focus();
-    else return;
-    e.preventDefault();
-  });
+    }],
+    ["n N", "next, previous span that was found"],
+    ["+ -", "zoom in, zoom out"],
+    ["z 0", "zoom to the span, see all"],
+    ["Shift+→ Shift+←", "later, earlier"],
+    ["t", "next view", () => view((viewed + 1) % views.length)],
+    ["Esc", "close the details", () => close() && waterfall.focus()],
+  ]);
   addEventListener("hashchange", follow);
   follow();
   if (!isFile) watch(() => skeleton, source.size, grow);
