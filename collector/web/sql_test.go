@@ -37,7 +37,7 @@ func TestSQL(t *testing.T) {
 
 	page := func(order string) string { return followed(t, server.URL+"/?view=sql&order="+order).body }
 	body := page("time")
-	has(t, body, "SELECT &lt;b&gt; FROM items", "mysql shop", "70.0 ms", "1.00 s", "4.00 ms", "7 × in a trace", `<td class="num wide">42</td>`,
+	has(t, body, "SELECT &lt;b&gt; FROM items", "mysql shop", "70.0 ms", "1.00 s", "4.00 ms", "7 ×<span class=\"wide\"> in a trace</span>", `<td class="num wide">42</td>`,
 		`href="trace/01000000000000000000000000000000"`, `href="trace/01000000000000000000000000000000#span=0b00000000000000" title="The longest was 4.00 ms"`, "Of 2 traces that are held")
 	for order, first := range map[string]string{"time": "users", "count": "items", "p99": "users", "errors": "items", "wait": "items", "repeats": "items", "nonsense": "users"} {
 		body := page(order)
