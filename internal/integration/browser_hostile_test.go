@@ -98,7 +98,7 @@ var hostileViews = []struct{ name, path, condition string }{
 	{"SQL", "/?view=sql", `document.body.dataset.ready`},
 	{"SQL of a trace", "/?view=sql&trace=" + everything, `document.querySelector("tbody")`},
 	{"compare", "/?view=compare&a=" + everything + "&b=1", `document.querySelector(".comparison")`},
-	{"JSON", "/api/v2/traces/" + everything, `document.body.innerText.length > 1000`},
+	{"JSON", "/api/v2/traces/" + everything, `document.contentType === "application/json" && document.body`},
 	{"rows", "/trace/" + everything, ready},
 	{"fold", "/trace/" + everything + "#fold=0100000000000002", panel + `?.innerText.includes("The same 7 times")`},
 	{"flame", "/trace/" + everything + "#view=flame", `document.querySelector(".frame")`},
