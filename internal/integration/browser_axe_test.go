@@ -22,7 +22,7 @@ const runAxe = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.vio
 	{ID: v.id, Impact: v.impact, Help: v.help, Nodes: v.nodes.slice(0, 3).map(n => ({HTML: n.html.slice(0, 300), FailureSummary: n.failureSummary}))})))`
 
 // TestBrowserAxe lets axe-core look for barriers on each page. What is serious or critical
-// fails the test.
+// fails the test. So does a broken layout.
 func TestBrowserAxe(t *testing.T) {
 	const path = "../../collector/web/node_modules/axe-core/axe.min.js"
 	script, err := os.ReadFile(path)
@@ -46,9 +46,12 @@ func TestBrowserAxe(t *testing.T) {
 			_, err = chromedp.Run(test.b.ctx, chromedp.Evaluate[any](string(script)))
 			testkit.NoError(t, err)
 			for _, width := range []int64{360, 1280} {
+				test.b.do(chromedp.EmulateViewport(width, 800))
+				for _, broken := range eval[[]string](test.b, brokenLayout) {
+					t.Errorf("%s %s, %d px: %s", test.name, page.path, width, broken)
+				}
 				for _, scheme := range []string{"light", "dark"} {
 					test.b.scheme(scheme)
-					test.b.do(chromedp.EmulateViewport(width, 800))
 					for _, v := range eval[[]axe](test.b, runAxe) {
 						where := fmt.Sprintf("%s %s, %d px, %s: %s: %s (%s)", test.name, page.path, width, scheme, v.Impact, v.Help, v.ID)
 						for _, n := range v.Nodes {

@@ -23,7 +23,7 @@ const maxClicks = 3
 
 // TestBrowserPaths walks from the start page of "chi-app -load" to what is wrong with it.
 func TestBrowserPaths(t *testing.T) {
-	page := startShop(t)
+	page := startShop(t, "-page=127.0.0.1:0")
 	b := openBrowserAt(t, page, "")
 	for _, test := range []struct {
 		what string
@@ -66,8 +66,8 @@ func TestBrowserPaths(t *testing.T) {
 }
 
 // startShop builds examples/chi-app, runs it with load until the test ends, and returns the
-// URL of its page.
-func startShop(t *testing.T) string {
+// URL of the page that it names.
+func startShop(t *testing.T, args ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "chi-app")
 	build := exec.Command("go", "build", "-o", program, ".")
@@ -75,9 +75,8 @@ func startShop(t *testing.T) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	const anyPort = "=127.0.0.1:0"
 	ctx, cancel := context.WithCancel(context.Background())
-	shop := exec.CommandContext(ctx, program, "-front"+anyPort, "-page"+anyPort, "-a"+anyPort, "-b"+anyPort, "-load=10m")
+	shop := exec.CommandContext(ctx, program, append(args, "-front=127.0.0.1:0", "-a=127.0.0.1:0", "-b=127.0.0.1:0", "-load=10m")...)
 	shop.Cancel = func() error { return shop.Process.Signal(os.Interrupt) }
 	shop.WaitDelay = 10 * time.Second
 	out, err := shop.StdoutPipe()
@@ -90,7 +89,7 @@ func startShop(t *testing.T) string {
 		_ = shop.Wait() // it was interrupted
 	})
 	for lines.Scan() {
-		if m := regexp.MustCompile(`^Traces:\s+(\S+)/$`).FindStringSubmatch(lines.Text()); m != nil {
+		if m := regexp.MustCompile(`^Traces: .*(http://[^/]+)/`).FindStringSubmatch(lines.Text()); m != nil {
 			return m[1]
 		}
 	}
