@@ -760,6 +760,23 @@ func TestBrowserContrast(t *testing.T) {
 	}
 }
 
+// TestBrowserPrint looks at the pages on paper: black on white, all that can be read, and nothing
+// to click.
+func TestBrowserPrint(t *testing.T) {
+	b := openBrowser(t, storeOfAll(t), refused)
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Media: "print", Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}})
+	testkit.NoError(t, err)
+	b.do(chromedp.EmulateViewport(718, 1047)) // A4 with margins
+	for _, p := range everyPage {
+		b.open(p.path, p.condition)
+		testkit.Equal(t, p.path+": paper", eval[string](b, `getComputedStyle(document.body).backgroundColor`), "rgb(255, 255, 255)")
+		testkit.Equal(t, p.path+": to click", eval[[]string](b, `[...document.querySelectorAll("button, input, .strip")].filter(e => e.checkVisibility() && !e.matches(".link, .frame, th button")).map(e => e.outerHTML)`), []string{})
+		testkit.Equal(t, p.path+": cut off", eval[[]string](b, `[...document.querySelectorAll(".detail, .detail pre, .groups, .flame, .map")].filter(e => e.clientHeight < e.scrollHeight).map(e => e.className)`), []string{})
+		testkit.Equal(t, p.path+": layout", eval[[]string](b, brokenLayout), []string{})
+	}
+}
+
 // lowContrast lists the elements whose text has too little contrast.
 const lowContrast = `(() => {
 	const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
