@@ -347,7 +347,7 @@ func TestBrowserKeys(t *testing.T) {
 		return strings.Join(eval[[]string](b, `[...document.querySelectorAll("dialog[open] dt")].map(e => e.innerText.replace(/\s+/g, " "))`), ", ")
 	}
 	b.key("?")
-	testkit.Equal(t, "keys of the list", listed(), "l, j, k, /, g then o, g then t, g then s, ?")
+	testkit.Equal(t, "keys of the list", listed(), "l, j, k, /, g then o, g then t, g then s, g then c, ?")
 	b.key("j", kb.Escape)
 	b.wait(`!document.querySelector("dialog").open`)
 	// As a keyboard sends it. KeyEvent would also type it.
@@ -367,7 +367,7 @@ func TestBrowserKeys(t *testing.T) {
 	b.key(kb.Escape, "g", "o")
 	b.wait(`document.body.dataset.ready && document.querySelector("#map-title")`)
 	b.do(chromedp.Click("#keys"))
-	testkit.Equal(t, "keys of the overview", listed(), "j, k, g then o, g then t, g then s, ?")
+	testkit.Equal(t, "keys of the overview", listed(), "j, k, g then o, g then t, g then s, g then c, ?")
 	b.key(kb.Escape, "k")
 	testkit.Equal(t, "the first row", focused(), "root")
 	b.key("g", "s")

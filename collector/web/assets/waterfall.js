@@ -89,7 +89,7 @@ export class Waterfall {
       this.minimap.draw();
       this.render();
     };
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+    for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", repaint);
     addEventListener("themechange", repaint);
     this.arrange();
     this.ticks();
