@@ -16,6 +16,8 @@ const (
 const (
 	ErrorType              = "error.type"
 	ClientAddress          = "client.address"
+	NetworkLocalAddress    = "network.local.address"
+	NetworkLocalPort       = "network.local.port"
 	NetworkPeerAddress     = "network.peer.address"
 	NetworkPeerPort        = "network.peer.port"
 	NetworkProtocolName    = "network.protocol.name"
@@ -82,6 +84,22 @@ const (
 	PeerService              = "peer.service"
 	MessagingSystem          = "messaging.system"
 	MessagingDestinationName = "messaging.destination.name"
+)
+
+// Tags for what other formats have no field for (OpenTelemetry specification, "OpenTelemetry
+// Transformation to non-OTLP Formats"). The old ones are those before version 1.15 of it.
+const (
+	OtelScopeName         = "otel.scope.name"
+	OtelScopeVersion      = "otel.scope.version"
+	OldOtelLibraryName    = "otel.library.name"
+	OldOtelLibraryVersion = "otel.library.version"
+	OtelStatusCode        = "otel.status_code"
+	OtelStatusDescription = "otel.status_description"
+
+	OtelDroppedAttributes      = "otel.dropped_attributes_count"
+	OtelDroppedEvents          = "otel.dropped_events_count"
+	OtelDroppedLinks           = "otel.dropped_links_count"
+	OtelEventDroppedAttributes = "otel.event.dropped_attributes_count"
 )
 
 // Source code.
