@@ -25,6 +25,10 @@ type Options struct {
 	MaxBytes int64
 	// Shards is the number of shards. If it is zero, there is one.
 	Shards int
+	// Now returns the time. If it is nil, that is [time.Now]. A table of spans from long ago,
+	// such as those of a file, has a time that is near to theirs. It must be safe for
+	// concurrent use.
+	Now func() time.Time
 }
 
 const (
@@ -79,9 +83,12 @@ type (
 
 // New returns an empty table.
 func New(o Options) *Table {
-	t := &Table{maxBytes: max(o.MaxBytes, minMaxBytes), now: time.Now, shards: make([]Shard, max(o.Shards, 1))}
+	t := &Table{maxBytes: max(o.MaxBytes, minMaxBytes), now: o.Now, shards: make([]Shard, max(o.Shards, 1))}
 	if o.MaxBytes == 0 {
 		t.maxBytes = defaultMaxBytes
+	}
+	if t.now == nil {
+		t.now = time.Now
 	}
 	t.maxSeries = int(t.maxBytes / bytesPerSeries)
 	t.operations.init()

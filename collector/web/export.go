@@ -27,9 +27,9 @@ type filePage struct {
 	Now     time.Time
 }
 
-// file serves api/dendro/traces/{id}/html: the page of a trace as one file, with the details of all
+// html serves api/dendro/traces/{id}/html: the page of a trace as one file, with the details of all
 // spans.
-func (h *handler) file(w http.ResponseWriter, r *http.Request, args []string) {
+func (h *handler) html(w http.ResponseWriter, r *http.Request, args []string) {
 	straight, err := wantsStraight(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err)

@@ -87,7 +87,7 @@ const (
 func (h *handler) groups(w http.ResponseWriter, r *http.Request) {
 	form := r.URL.Query()
 	p := groupsPage{frame: h.frame(r.Context(), "./", "Compare"), Form: form}
-	since := "15m"
+	since := h.since
 	if form.Get("start") != "" || form.Get("end") != "" {
 		since = ""
 	}
@@ -109,7 +109,7 @@ func (h *handler) groups(w http.ResponseWriter, r *http.Request) {
 		p.Unsplit = changed(form, "split", "")
 	}
 	if since != "" {
-		c.a.Start = time.Now().Add(-window)
+		c.a.Start = h.now().Add(-window)
 	}
 	status := http.StatusOK
 	switch {

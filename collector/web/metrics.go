@@ -131,7 +131,7 @@ func (h *handler) queryInstant(w http.ResponseWriter, r *http.Request, _ []strin
 }
 
 func (h *handler) metrics(w http.ResponseWriter, r *http.Request, instant bool) {
-	q, o, err := parseRange(r.URL.Query(), time.Now())
+	q, o, err := parseRange(r.URL.Query(), h.now())
 	if err == nil && !q.IsMetrics() {
 		err = traceql.ErrNotMetrics
 	}

@@ -97,7 +97,7 @@ const (
 // end or since, step, service, name and heatmap.
 func (h *handler) parseOperations(r *http.Request) (s collector.OperationScan, c counted, err error) {
 	v := r.URL.Query()
-	if s.Start, s.End, s.Step, err = parseTimes(v, time.Now()); err != nil {
+	if s.Start, s.End, s.Step, err = parseTimes(v, h.now()); err != nil {
 		return s, c, err
 	}
 	s.Step = cmp.Or(s.Step, s.End.Sub(s.Start)/defaultPoints)

@@ -83,11 +83,24 @@ func (c chosen) choices(key string, pairs ...string) (out []choice) {
 	return out
 }
 
+// windows are the choices for the parameter since.
+var windows = []struct {
+	value, text string
+	time.Duration
+}{{"15m", "15 min", 15 * time.Minute}, {"1h", "1 h", time.Hour}, {"6h", "6 h", 6 * time.Hour}, {"24h", "24 h", 24 * time.Hour}}
+
 // windows returns the links of the parameter since and its value, which is the shortest window
 // if it is none of these.
 func (c chosen) windows() ([]choice, time.Duration) {
-	since := map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "24h": 24 * time.Hour}[c["since"]]
-	return c.choices("since", "15m", "15 min", "1h", "1 h", "6h", "6 h", "24h", "24 h"), cmp.Or(since, 15*time.Minute)
+	since := windows[0].Duration
+	var pairs []string
+	for _, w := range windows {
+		pairs = append(pairs, w.value, w.text)
+		if c["since"] == w.value {
+			since = w.Duration
+		}
+	}
+	return c.choices("since", pairs...), since
 }
 
 const (
@@ -109,9 +122,9 @@ func isOverview(form url.Values) bool {
 // overview serves the start page.
 func (h *handler) overview(w http.ResponseWriter, r *http.Request) {
 	form := r.URL.Query()
-	now := time.Now()
+	now := h.now()
 	p := overviewPage{frame: h.frame(r.Context(), "./", "Overview")}
-	chosen := chosenOf(form, map[string]string{"since": "15m", "kind": "entry", "order": "time"})
+	chosen := chosenOf(form, map[string]string{"since": h.since, "kind": "entry", "order": "time"})
 	p.Windows, p.Since = chosen.windows()
 	p.Kinds = chosen.choices("kind", "entry", "Requests", "client", "Calls", "all", "All spans")
 	p.Orders = chosen.choices("order", "time", "Total time", "rate", "Rate", "errors", "Errors", "p99", "p99")

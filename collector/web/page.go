@@ -20,8 +20,10 @@ import (
 
 // frame has what both pages share.
 type frame struct {
-	// Root is the relative path from the page to the mount point.
-	Root         string
+	// Root is the relative path from the page to the overview, and Live to that of the store, which
+	// differs for an imported file.
+	Root, Live   string
+	File         string // the name of the imported file, or ""
 	Page         string
 	Title        string // what the page is about
 	Store        collector.Stats
@@ -36,7 +38,10 @@ type tracer struct {
 }
 
 func (h *handler) frame(ctx context.Context, root, title string) frame {
-	f := frame{Root: root, Page: title, Title: title}
+	f := frame{Root: root, Live: root, File: h.file, Page: title, Title: title}
+	if h.file != "" {
+		f.Live += "../../"
+	}
 	var err error
 	if f.Store, err = h.store.Stats(ctx); err != nil {
 		f.StoreProblem = err.Error()

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -40,7 +41,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}"}, (*handler).span},
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}", "links"}, (*handler).links},
 	{[]string{"api", "dendro", "traces", "{}", "perfetto"}, (*handler).perfetto},
-	{[]string{"api", "dendro", "traces", "{}", "html"}, (*handler).file},
+	{[]string{"api", "dendro", "traces", "{}", "html"}, (*handler).html},
 }
 
 // match finds the route by the end of path. A handler cannot know where it is mounted:
@@ -65,4 +66,17 @@ func match(path string) (serveFunc, []string) {
 		}
 	}
 	return nil, nil
+}
+
+// inImport matches what comes before the path of a page of an imported file.
+var inImport = regexp.MustCompile(`(?:^|/)import/([0-9a-f]{32})(?:/|$)`)
+
+// cutImport returns the token of an imported file in path, or "", and the relative path from there to
+// the mount point.
+func cutImport(path string) (token, root string) {
+	at := inImport.FindStringSubmatchIndex(path)
+	if at == nil {
+		return "", ""
+	}
+	return path[at[2]:at[3]], strings.Repeat("../", 1+strings.Count(path[at[2]:], "/"))
 }

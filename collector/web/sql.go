@@ -63,7 +63,7 @@ func (h *handler) sql(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("trace") != "" {
 		order = "repeats"
 	}
-	chosen := chosenOf(r.URL.Query(), map[string]string{"view": "sql", "since": "15m", "order": order, "trace": ""})
+	chosen := chosenOf(r.URL.Query(), map[string]string{"view": "sql", "since": h.since, "order": order, "trace": ""})
 	var since time.Duration
 	p.Windows, since = chosen.windows()
 	p.Orders = chosen.choices("order", "time", "Total time", "count", "Count", "p99", "p99", "errors", "Errors", "wait", "Pool wait", "repeats", "Repeats")
@@ -75,7 +75,7 @@ func (h *handler) sql(w http.ResponseWriter, r *http.Request) {
 		} else {
 			p.count(time.Unix(0, t.Start())).add(t)
 		}
-	} else if err := p.count(time.Now().Add(-since)).scan(r.Context(), h.store); err != nil {
+	} else if err := p.count(h.now().Add(-since)).scan(r.Context(), h.store); err != nil {
 		status, p.Problem = http.StatusInternalServerError, err.Error()
 	}
 	p.sort(chosen["order"])

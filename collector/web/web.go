@@ -10,6 +10,8 @@
 //	/?view=sql                                statements of databases
 //	/?view=compare&q={A}&against={B}          two groups of spans, by their attributes
 //	/?view=compare&a={id}&b={id}              two traces as one tree
+//	/?view=import                             form for a file of traces, which POST receives
+//	/import/{token}/…                         all of these for the traces of a file
 //	/?limit=50                                list of traces; any parameter of the list will do
 //	/trace/{id}                               a trace
 //	/api/echo                                 health check of a data source
@@ -36,6 +38,7 @@ import (
 	"cmp"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -54,20 +57,31 @@ type Options struct {
 	Tracers []*dendro.Tracer
 }
 
-// handler is the result of New.
-type handler struct {
-	store     collector.Store
-	authorize func(*http.Request) bool
-	tracers   []*dendro.Tracer
+// Store is the part of a [collector.Store] that the page needs: it only reads.
+type Store interface {
+	collector.Reader
+	collector.OperationReader
 }
 
-// New returns a handler that shows the traces in store. It has no state of its own,
-// starts no goroutine and may be mounted more than once. New panics if store is nil.
-func New(store collector.Store, o Options) http.Handler {
+// handler is the result of New, or shows the traces of an imported file.
+type handler struct {
+	store     Store
+	authorize func(*http.Request) bool
+	tracers   []*dendro.Tracer
+	imports   *imports         // nil for a file
+	file      string           // the name of the file
+	now       func() time.Time // when windows end
+	since     string           // the window, unless one is chosen
+}
+
+// New returns a handler that shows the traces in store. It starts no goroutine and may be
+// mounted more than once. Its only state are the files that were imported last, in memory: see
+// [maxImports]. New panics if store is nil.
+func New(store Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")
 	}
-	h := &handler{store: store, authorize: o.Authorize, tracers: o.Tracers}
+	h := &handler{store: store, authorize: o.Authorize, tracers: o.Tracers, imports: &imports{}, now: time.Now, since: "15m"}
 	if h.authorize == nil {
 		h.authorize = fromThisMachine
 	}
@@ -94,13 +108,32 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	dendro.SpanFromContext(r.Context()).Discard()
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	h.imports.expire(time.Now())
+	if token, root := cutImport(r.URL.EscapedPath()); token != "" {
+		h.imported(w, r, token, root)
+		return
+	}
+	h.serve(w, r)
+}
+
+// serve responds to a request that is authorized.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
+	head := w.Header()
+	serve, args := match(r.URL.EscapedPath())
+	forImport := serve == nil && h.imports != nil && r.URL.Query().Get("view") == "import"
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead || forImport && r.Method == http.MethodPost:
+	case forImport:
+		head.Set("Allow", "GET, HEAD, POST")
+		http.Error(w, "405 method not allowed: use GET or POST", http.StatusMethodNotAllowed)
+		return
+	default:
 		head.Set("Allow", "GET, HEAD")
 		http.Error(w, "405 method not allowed: use GET", http.StatusMethodNotAllowed)
 		return
 	}
 
-	if serve, args := match(r.URL.EscapedPath()); serve != nil {
+	if serve != nil {
 		serve(h, w, r, args)
 		return
 	}
@@ -109,6 +142,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		asked, query, _ = strings.Cut(r.RequestURI, "?")
 	}
 	switch last := asked[strings.LastIndexByte(asked, '/')+1:]; {
+	case last == "" && forImport:
+		h.importPage(w, r)
 	case last == "" && isOverview(r.URL.Query()):
 		h.overview(w, r)
 	case last == "" && r.URL.Query().Get("view") == "sql":

@@ -347,7 +347,7 @@ func TestBrowserKeys(t *testing.T) {
 		return strings.Join(eval[[]string](b, `[...document.querySelectorAll("dialog[open] dt")].map(e => e.innerText.replace(/\s+/g, " "))`), ", ")
 	}
 	b.key("?")
-	testkit.Equal(t, "keys of the list", listed(), "l, j, k, /, g then o, g then t, g then s, g then c, ?")
+	testkit.Equal(t, "keys of the list", listed(), "l, j, k, /, g then o, g then t, g then s, g then c, g then i, ?")
 	b.key("j", kb.Escape)
 	b.wait(`!document.querySelector("dialog").open`)
 	// As a keyboard sends it. KeyEvent would also type it.
@@ -367,7 +367,7 @@ func TestBrowserKeys(t *testing.T) {
 	b.key(kb.Escape, "g", "o")
 	b.wait(`document.body.dataset.ready && document.querySelector("#map-title")`)
 	b.do(chromedp.Click("#keys"))
-	testkit.Equal(t, "keys of the overview", listed(), "j, k, g then o, g then t, g then s, g then c, ?")
+	testkit.Equal(t, "keys of the overview", listed(), "j, k, g then o, g then t, g then s, g then c, g then i, ?")
 	b.key(kb.Escape, "k")
 	testkit.Equal(t, "the first row", focused(), "root")
 	b.key("g", "s")
@@ -709,6 +709,7 @@ var everyPage = []struct{ path, condition string }{
 	{"/?limit=x", `document.querySelector(".problem")`},
 	{"/?name=no", `document.querySelector(".empty")`},
 	{"/?view=sql", `document.querySelector("#sql-title")`},
+	{"/?view=import", `document.body.dataset.ready`},
 	{"/?view=compare&a=1&b=1", `document.querySelector(".comparison")`},
 	{"/trace/1#view=flame", `document.querySelector(".frame")`},
 	{"/trace/1#view=names", `document.querySelector(".groups")`},

@@ -46,7 +46,8 @@ export function ago(then, now) {
   if (s < 60) return `${s} s ago`;
   if (s < 3600) return `${Math.floor(s / 60)} min ago`;
   if (s < 24 * 3600) return `${Math.floor(s / 3600)} h ago`;
-  return then.toLocaleDateString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+  const year = then.getFullYear() === now.getFullYear() ? undefined : "numeric";
+  return then.toLocaleDateString(undefined, { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 }
 
 /**

@@ -6,7 +6,7 @@ import { again, isNew, tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
 
 const period = 2000; // milliseconds between two looks
-const live = /** @type {HTMLButtonElement} */ (document.getElementById("live"));
+const live = /** @type {HTMLButtonElement | null} */ (document.getElementById("live")); // an imported file has none
 const remembered = "dendro.live";
 
 /**
@@ -85,7 +85,7 @@ let looking = false;
 
 /** Reloads at once, and repeatedly while live. */
 async function look() {
-  if (looking) return;
+  if (looking || !live) return;
   clearTimeout(timer);
   if (live.getAttribute("aria-checked") !== "true") return;
   if (!document.hidden) {
@@ -105,7 +105,7 @@ async function look() {
 
 /** @param {boolean} on */
 function turn(on) {
-  live.setAttribute("aria-checked", String(on));
+  live?.setAttribute("aria-checked", String(on));
   try {
     localStorage.setItem(remembered, String(on));
   } catch {
@@ -123,12 +123,14 @@ function wasOn() {
 }
 
 themeSwitch();
-keys([["l", "live on, off", () => live.click()]]);
+keys(live ? [["l", "live on, off", () => live.click()]] : []);
 tell();
 zoom();
 complete(/** @type {HTMLInputElement} */ (document.querySelector("[name=q]")));
 setInterval(tell, 1000);
-live.hidden = false;
-live.addEventListener("click", () => turn(live.getAttribute("aria-checked") !== "true"));
-document.addEventListener("visibilitychange", look);
-if (!document.querySelector(".problem")) turn(wasOn());
+if (live) {
+  live.hidden = false;
+  live.addEventListener("click", () => turn(live.getAttribute("aria-checked") !== "true"));
+  document.addEventListener("visibilitychange", look);
+  if (!document.querySelector(".problem")) turn(wasOn());
+}

@@ -83,5 +83,5 @@ keys([]);
 tell();
 zoom();
 setInterval(tell, 1000);
-setTimeout(look, period);
+if (!document.querySelector(".imported")) setTimeout(look, period);
 document.body.dataset.ready = "true";

@@ -1,0 +1,109 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/jaeger"
+	"github.com/dendrotrace/dendro/collector/otlp"
+	"github.com/dendrotrace/dendro/collector/zipkin"
+)
+
+// decodeFile decodes the JSON values in data, of which there may be several, as in the files of
+// OpenTelemetry's collector. The content of each says what format it has.
+func decodeFile(data []byte) (all []*dendro.Batch, err error) {
+	data = bytes.TrimPrefix(data, []byte("\uFEFF")) // byte order mark
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	for {
+		line := lineOf(data, d.InputOffset())
+		var value json.RawMessage
+		err := d.Decode(&value)
+		syntax := (*json.SyntaxError)(nil)
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case errors.As(err, &syntax):
+			return nil, fmt.Errorf("line %d is not JSON: %w", lineOf(data, syntax.Offset), err)
+		case err != nil:
+			return nil, fmt.Errorf("it ends within a JSON value: %w", err)
+		}
+		batches, err := decodeValue(value)
+		if err != nil && line > 1 {
+			err = fmt.Errorf("line %d: %w", line, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, batches...)
+	}
+}
+
+// lineOf returns the number of the line in which the value at or after an offset begins.
+func lineOf(data []byte, offset int64) int {
+	rest := bytes.TrimLeft(data[offset:], " \t\r\n")
+	return 1 + bytes.Count(data[:len(data)-len(rest)], []byte("\n"))
+}
+
+// errUnknownFormat says what decodeValue understands.
+var errUnknownFormat = errors.New(`its format is not known. These are: OTLP JSON ("resourceSpans", also one request a line), ` +
+	`the JSON of Tempo ("batches", "trace") and Jaeger ("data", "spans"), and Zipkin v2 JSON (a list of spans)`)
+
+// decodeValue decodes a JSON value.
+func decodeValue(value json.RawMessage) ([]*dendro.Batch, error) {
+	if value[0] == '[' {
+		batches, err := zipkin.Decode(value)
+		if err != nil {
+			err = fmt.Errorf("as Zipkin JSON: %w", err)
+		}
+		return batches, err
+	}
+	var has struct {
+		otlpKeys
+		Trace  *otlpKeys       `json:"trace"`  // of Tempo's API
+		Result *otlpKeys       `json:"result"` // of Jaeger's API version 3
+		Data   json.RawMessage `json:"data"`
+		Spans  json.RawMessage `json:"spans"`
+	}
+	// What is no object, or has keys of a wrong type, is not known.
+	if json.Unmarshal(value, &has) != nil {
+		return nil, errUnknownFormat
+	}
+	for _, in := range []*otlpKeys{&has.otlpKeys, has.Trace, has.Result} {
+		if in != nil && (in.ResourceSpans != nil || in.Batches != nil) {
+			return in.decode()
+		}
+	}
+	if has.Data == nil && has.Spans == nil {
+		return nil, errUnknownFormat
+	}
+	batches, err := jaeger.Decode(value)
+	if err != nil {
+		err = fmt.Errorf("as Jaeger JSON: %w", err)
+	}
+	return batches, err
+}
+
+// otlpKeys is OTLP's TracesData. Tempo gives its field another name.
+type otlpKeys struct {
+	ResourceSpans json.RawMessage `json:"resourceSpans"`
+	Batches       json.RawMessage `json:"batches"`
+}
+
+func (k *otlpKeys) decode() ([]*dendro.Batch, error) {
+	spans := k.ResourceSpans
+	if spans == nil {
+		spans = k.Batches
+	}
+	batches, err := otlp.DecodeTracesJSON(fmt.Appendf(nil, `{"resourceSpans":%s}`, spans))
+	if err != nil {
+		err = fmt.Errorf("as OTLP JSON: %w", err)
+	}
+	return batches, err
+}

@@ -1,0 +1,82 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// decodes returns how many spans there are, or the error.
+func decodes(data string) string {
+	batches, err := decodeFile([]byte(data))
+	spans := 0
+	for _, b := range batches {
+		spans += len(b.Spans)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(spans)
+}
+
+func TestFormats(t *testing.T) {
+	const (
+		resourceSpans = `[{"scopeSpans":[{"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002"}]}]}]`
+		request       = `{"resourceSpans":` + resourceSpans + `}`
+		zipkinSpan    = `{"traceId":"1","id":"2"}`
+		jaegerTrace   = `{"traceID":"1","spans":[{"spanID":"2"}],"processes":{}}`
+	)
+	for in, want := range map[string]string{
+		request:                                       "1",
+		"\uFEFF " + request + "\n":                    "1",
+		request + "\n" + request + "\r\n":             "2",
+		`{"batches":` + resourceSpans + `}`:           "1",
+		`{"trace":` + request + `,"metrics":{}}`:      "1",
+		`{"result":` + request + `}`:                  "1",
+		`[` + zipkinSpan + `]`:                        "1",
+		`[[` + zipkinSpan + `],[` + zipkinSpan + `]]`: "2",
+		jaegerTrace:                                   "1",
+		`{"data":[` + jaegerTrace + `,` + jaegerTrace + `],"errors":null}`: "2",
+		jaegerTrace + `[` + zipkinSpan + `]`:                               "2",
+		`[]`:                                                               "0",
+		`{"data":[]}`:                                                      "0",
+		`{"resourceSpans":[]}`:                                             "0",
+		``:                                                                 "it is empty",
+		" \n":                                                              "it is empty",
+		"trace id,name\n":                                                  "line 1 is not JSON: invalid character 'a' in literal true (expecting 'u')",
+		"[\n" + zipkinSpan + ",\n}":                                        "line 3 is not JSON: invalid character '}' looking for beginning of value",
+		request + "\n" + request[:30]:                                      "it ends within a JSON value: unexpected EOF",
+		`{}`:                                                               errUnknownFormat.Error(),
+		`"text"`:                                                           errUnknownFormat.Error(),
+		`7`:                                                                errUnknownFormat.Error(),
+		`null`:                                                             errUnknownFormat.Error(),
+		`{"resourceLogs":[]}`:                                              errUnknownFormat.Error(),
+		`{"trace":7}`:                                                      errUnknownFormat.Error(),
+		request + "\n\n{}":                                                 "line 3: " + errUnknownFormat.Error(),
+		`{"resourceSpans":7}`:                                              "as OTLP JSON: resourceSpans[0]: want an array, got 7",
+		`[` + zipkinSpan + `,{}]`:                                          `as Zipkin JSON: [1].traceId: want up to 32 hexadecimal digits, not all zero, got ""`,
+		`{"data":[{"spans":[{"traceID":"1"}]}]}`:                           `as Jaeger JSON: data[0].spans[0].spanID: want up to 16 hexadecimal digits, not all zero, got ""`,
+	} {
+		testkit.Equal(t, in, decodes(in), want)
+	}
+}
+
+func FuzzDecodeFile(f *testing.F) {
+	f.Add([]byte("\uFEFF[{\"traceId\":\"1\",\"id\":\"2\"}]\n{\"data\":[]}"))
+	f.Add([]byte(`{"trace":{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","endTimeUnixNano":"9223372036854775807"}]}]}]}}`))
+	f.Add([]byte(`{"spans":[{"traceID":"1","spanID":"2"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		batches, err := decodeFile(data)
+		if err != nil {
+			return
+		}
+		if s, err := newFileStore(batches, int64(len(data))); err == nil {
+			h := &handler{store: s, file: "fuzz", now: s.now, since: s.window()}
+			for _, t := range s.traces {
+				newSkeleton(t, false).explain(h.median(context.Background()))
+			}
+		}
+	})
+}
