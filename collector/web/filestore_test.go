@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,15 +68,26 @@ func TestFileStore(t *testing.T) {
 // The times of a hostile file.
 func TestFileStoreTimes(t *testing.T) {
 	for _, at := range []int64{0, 1, 1<<63 - 1, 1<<63 - 1 - int64(time.Hour)} {
-		s := &dendro.SpanData{Scope: &dendro.Scope{}, Start: at, End: at}
+		s := &dendro.SpanData{Scope: &dendro.Scope{}, Kind: dendro.KindClient, Start: at, End: at, Attributes: []slog.Attr{slog.String("peer.service", "bank")}}
 		s.TraceID, s.SpanID = dendro.TraceID{1}, dendro.SpanID{1}
 		f, err := newFileStore([]*dendro.Batch{{Resource: &dendro.Resource{}, Spans: []*dendro.SpanData{s}}}, 1)
 		testkit.NoError(t, err)
-		n := 0
-		testkit.NoError(t, f.Operations(t.Context(), collector.OperationScan{Start: f.now().Add(-time.Minute), End: f.now()}, func(*collector.Operation) bool {
-			n++
+		operations, edges := 0, 0
+		last := collector.OperationScan{Start: f.now().Add(-time.Minute), End: f.now()}
+		testkit.NoError(t, f.Operations(t.Context(), last, func(*collector.Operation) bool {
+			operations++
 			return true
 		}))
-		testkit.Equal(t, fmt.Sprint("operations at ", at), n, 1)
+		testkit.NoError(t, f.Edges(t.Context(), last, func(*collector.Edge) bool {
+			edges++
+			return true
+		}))
+		testkit.Equal(t, fmt.Sprint("operations and edges at ", at), []int{operations, edges}, []int{1, 1})
 	}
+}
+
+func TestFileStoreIsBounded(t *testing.T) {
+	b := &dendro.Batch{Resource: &dendro.Resource{}, Spans: slices.Repeat([]*dendro.SpanData{{}}, maxImportedSpans+1)}
+	_, err := newFileStore([]*dendro.Batch{b}, 1)
+	testkit.Equal(t, "error", err, errTooMany)
 }
