@@ -187,6 +187,7 @@ type tracePage struct {
 	Trace   *skeleton
 	Name    string
 	Service string
+	Query   string // of the request, with its "?"
 	Clocks  string // address of the page with the other choice of clocks, or "" for a file
 }
 
@@ -200,6 +201,9 @@ func (h *handler) tracePage(r *http.Request, root string, t *collector.Trace, st
 	p.Title = short(p.Name)
 	if root == "" {
 		return p
+	}
+	if p.Query = r.URL.RawQuery; p.Query != "" {
+		p.Query = "?" + p.Query
 	}
 	other := r.URL.Query()
 	if other.Del("clocks"); !straight {
@@ -222,23 +226,9 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 		p = tracePage{frame: h.frame(r.Context(), root, "Trace"), Problem: err.Error()}
 	} else {
 		p = h.tracePage(r, root, t, straight)
+		h.laidOut.put(r.URL.RawQuery, p.Trace)
 	}
-	page, err := execute("trace.html", p)
-	if err != nil {
-		fail(w, http.StatusInternalServerError, err)
-		return
-	}
-	if p.Trace == nil {
-		writePage(w, status, page)
-		return
-	}
-	// The last script of the page holds the rows. The browser shows what is above before
-	// they are ready.
-	end := bytes.LastIndex(page, []byte("</script>"))
-	writePage(w, status, page[:end])
-	_ = http.NewResponseController(w).Flush() // only faster if w can do it
-	w.Write(p.Trace.appendJSON(nil))
-	w.Write(page[end:])
+	render(w, status, "trace.html", p)
 }
 
 func render(w http.ResponseWriter, status int, name string, data any) {

@@ -35,6 +35,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "tail"}, (*handler).tail},
 	{[]string{"api", "dendro", "operations"}, (*handler).operations},
 	{[]string{"api", "dendro", "graph"}, (*handler).graph},
+	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},
 	{[]string{"api", "dendro", "traces", "{}", "size"}, (*handler).size},
 	{[]string{"api", "dendro", "traces", "{}", "match"}, (*handler).match},
 	{[]string{"api", "dendro", "traces", "{}", "events"}, (*handler).events},

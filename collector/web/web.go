@@ -23,6 +23,7 @@
 //	/api/status/buildinfo                     version
 //	/api/dendro/tail                          new traces as they come
 //	/api/dendro/operations, …/graph           counts of operations and who calls whom
+//	/api/dendro/traces/{id}                   rows of the page of a trace
 //	/api/dendro/traces/{id}/size              how many spans a trace has
 //	/api/dendro/traces/{id}/match             which spans a text or a query selects
 //	/api/dendro/traces/{id}/events            events of all spans
@@ -72,11 +73,12 @@ type handler struct {
 	file      string           // the name of the file
 	now       func() time.Time // when windows end
 	since     string           // the window, unless one is chosen
+	laidOut   laidOut
 }
 
 // New returns a handler that shows the traces in store. It starts no goroutine and may be
-// mounted more than once. Its only state are the files that were imported last, in memory: see
-// [maxImports]. New panics if store is nil.
+// mounted more than once. Its only state are the files that were imported last, in memory, see
+// [maxImports], and for a moment the trace whose page it served last. New panics if store is nil.
 func New(store Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")

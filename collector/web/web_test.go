@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -392,38 +393,18 @@ func countSpans(batches []*dendro.Batch) (n int) {
 	return n
 }
 
-// rowsOf returns the rows in the page of a trace.
+var preload = regexp.MustCompile(`<link rel="preload" as="fetch" crossorigin href="([^"]*)">`)
+
+// rowsOf returns the rows of the page of a trace.
 func rowsOf(t testing.TB, p page) string {
 	t.Helper()
-	_, script, _ := strings.Cut(p.body, `<script type="application/json" id="rows">`)
-	rows, end, _ := strings.Cut(script, "</script>")
-	testkit.Equal(t, "after the rows", strings.Join(strings.Fields(end), ""), "</body></html>")
-	return rows
-}
-
-// flushes records what was written before the first flush.
-type flushes struct {
-	*httptest.ResponseRecorder
-	first string
-}
-
-func (f *flushes) Flush() {
-	if f.first == "" {
-		f.first = f.Body.String()
+	link := preload.FindStringSubmatch(p.body)
+	if link == nil {
+		t.Fatalf("no link to rows: %s", p.body)
 	}
-}
-
-// The browser shows the head of a trace before the rows are ready.
-func TestTraceIsFlushed(t *testing.T) {
-	store := &fakeStore{}
-	store.add(threeCalls(1)...)
-	w := &flushes{ResponseRecorder: httptest.NewRecorder()}
-	r := httptest.NewRequest(http.MethodGet, "/trace/1", nil)
-	web.New(store, web.Options{Authorize: func(*http.Request) bool { return true }}).ServeHTTP(w, r)
-	has(t, w.first, "640 ms", "</footer>", `id="rows">`)
-	if strings.Contains(w.first, "service1\"") || !strings.Contains(w.Body.String(), `"name":"service1"`) {
-		t.Errorf("flushed %s", w.first)
-	}
+	rows, err := p.url.Parse(html.UnescapeString(link[1]))
+	testkit.NoError(t, err)
+	return followed(t, rows.String()).body
 }
 
 func TestSkeleton(t *testing.T) {
@@ -679,9 +660,11 @@ func TestClocks(t *testing.T) {
 	store.add(span(2, 1, 0, "shop", "GET", 0, 100))
 	at := serve(t, store, web.Options{}).URL
 	recorded := followed(t, at+"/trace/1?start=1&clocks=")
-	has(t, recorded.body, "differ by up to 50.0 ms", `<a href="`+traceOne+`?clocks=straight&amp;start=1">straighten</a>`, "<dd>130 ms</dd>", `"skewRow":[1],"skewShift":[50000000]`, `"straight":false`, `"offset":[30000000,0]`)
+	has(t, recorded.body, "differ by up to 50.0 ms", `<a href="`+traceOne+`?clocks=straight&amp;start=1">straighten</a>`, "<dd>130 ms</dd>")
+	has(t, rowsOf(t, recorded), `"skewRow":[1],"skewShift":[50000000]`, `"straight":false`, `"offset":[30000000,0]`)
 	straight := followed(t, at+"/trace/1?start=1&clocks=straight")
-	has(t, straight.body, "straightened by up to 50.0 ms", `<a href="`+traceOne+`?start=1">as recorded</a>`, "<dd>100 ms</dd>", `"skewRow":[1],"skewShift":[50000000]`, `"straight":true`, `"offset":[0,20000000]`)
+	has(t, straight.body, "straightened by up to 50.0 ms", `<a href="`+traceOne+`?start=1">as recorded</a>`, "<dd>100 ms</dd>")
+	has(t, rowsOf(t, straight), `"skewRow":[1],"skewShift":[50000000]`, `"straight":true`, `"offset":[0,20000000]`)
 	for _, body := range []string{followed(t, at+"/trace/2").body, followed(t, at+"/trace/2?clocks=straight").body} {
 		if strings.Contains(body, "Clocks") {
 			t.Errorf("one clock cannot differ: %s", body)

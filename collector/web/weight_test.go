@@ -53,7 +53,7 @@ func TestWeight(t *testing.T) {
 }
 
 // loaded matches the files that a page loads, and those that scripts import.
-var loaded = regexp.MustCompile(`(?:src=|rel="stylesheet" href=|rel="icon" href=|from )"([^"]+)"`)
+var loaded = regexp.MustCompile(`(?:src=|rel="stylesheet" href=|rel="icon" href=|crossorigin href=|from )"([^"]+)"`)
 
 // weigh returns the compressed size of the file at address and of all that it loads, except for
 // what was seen before.

@@ -5,8 +5,9 @@
 /** @typedef {{spanId: string, offset: number, duration: number, name: string, attributes: import("./detail.js").Attribute[]}} LogEvent */
 
 /**
- * What the page of a trace asks for after it was loaded.
+ * What the script of the page of a trace asks for.
  * @typedef {object} Source
+ * @property {() => Promise<Skeleton>} rows
  * @property {(id: string) => Promise<Detail[]>} spans the spans with an id
  * @property {(id: string) => Promise<import("./detail.js").Linked[]>} linkedBy the spans whose links point at a span
  * @property {(query: string) => Promise<string[]>} match the ids of spans with a text, or that a query matches
@@ -22,11 +23,12 @@ export const isFile = data !== null;
 
 /**
  * Returns where the page of a trace gets its data from.
- * @param {Skeleton} rows
+ * @param {string} trace the id
  * @returns {Source}
  */
-export function sourceOf(rows) {
-  return data ? file(JSON.parse(data.textContent ?? ""), rows) : collector(`../api/dendro/traces/${rows.traceId}`);
+export function sourceOf(trace) {
+  if (!data) return collector(`../api/dendro/traces/${trace}`);
+  return file(JSON.parse(data.textContent ?? ""), JSON.parse(document.getElementById("rows")?.textContent ?? ""));
 }
 
 /**
@@ -44,11 +46,13 @@ async function get(url) {
  * @returns {Source}
  */
 function collector(api) {
+  const rows = /** @type {HTMLLinkElement} */ (document.querySelector('link[rel="preload"]')).href; // the page has begun to load it
   return {
+    rows: () => get(rows),
     spans: async (id) => (await get(`${api}/spans/${id}`)).spans,
     linkedBy: async (id) => (await get(`${api}/spans/${id}/links`)).linkedBy,
     match: async (query) => (await get(`${api}/match?q=${encodeURIComponent(query)}`)).spans,
-    events: () => get(`${api}/events${location.search}`), // with the clocks that the page has
+    events: () => get(`${api}/events${new URL(rows).search}`), // of the same time and clocks
     size: async () => (await get(`${api}/size`)).spans,
   };
 }
@@ -62,6 +66,7 @@ function file(all, rows) {
   /** @param {unknown} v @param {string} text @returns {boolean} */
   const has = (v, text) => (typeof v === "string" ? v.toLowerCase().includes(text) : typeof v === "object" && v !== null && Object.entries(v).some(([, of]) => has(of, text)));
   return {
+    rows: async () => rows,
     spans: async (id) => all.filter((d) => d.spanId === id),
     linkedBy: async (id) => all.filter((d) => d.links.some((l) => l.traceId === d.traceId && l.spanId === id)),
     match: async (query) => {

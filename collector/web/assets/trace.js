@@ -22,18 +22,6 @@ function problem(e) {
   return el("p", { class: "problem", role: "alert" }, e instanceof Error ? e.message : String(e));
 }
 
-/**
- * Returns the rows of a page, which are its last element, and removes them.
- * @param {Document} page
- * @returns {Skeleton}
- */
-function rowsOf(page) {
-  const data = page.getElementById("rows");
-  const rows = JSON.parse(data?.textContent ?? "");
-  data?.remove();
-  return rows;
-}
-
 /** Formats what the server has rendered for the reader, and makes its button work. */
 function tellFacts() {
   for (const t of document.querySelectorAll("time")) t.textContent = exact(new Date(t.dateTime));
@@ -42,12 +30,12 @@ function tellFacts() {
   copyID.addEventListener("click", () => copy(copyID, main.dataset.trace ?? ""));
 }
 
-function start() {
+async function start() {
   themeSwitch();
   tellFacts();
 
-  let skeleton = rowsOf(document);
-  const source = sourceOf(skeleton);
+  const source = sourceOf(main.dataset.trace ?? "");
+  let skeleton = await source.rows();
   const panel = el("aside", { class: "detail", "aria-label": "Span", tabindex: "-1" });
   panel.hidden = true;
   /** @type {number} the row that the panel shows, or -1 */
@@ -167,12 +155,10 @@ function start() {
     open(row);
   }
 
-  /**
-   * Shows the trace as it is on a newer page.
-   * @param {Document} page
-   */
-  function grow(page) {
-    skeleton = rowsOf(page);
+  /** Loads the trace again and shows it in the place of what is shown. */
+  async function grow() {
+    const page = await again();
+    skeleton = await source.rows();
     for (const part of [".title", ".facts", ".why"]) {
       const [have, want] = [document.querySelector(part), page.querySelector(part)];
       if (have && want) have.replaceWith(document.importNode(want, true));
@@ -225,7 +211,7 @@ const young = 60_000; // milliseconds in which late spans are looked for
  * less often, because a large trace is expensive to load.
  * @param {() => Skeleton} shown
  * @param {() => Promise<number>} size
- * @param {(page: Document) => void} grow
+ * @param {() => Promise<void>} grow
  * @param {number} [wait] milliseconds
  */
 function watch(shown, size, grow, wait = 1000) {
@@ -235,7 +221,7 @@ function watch(shown, size, grow, wait = 1000) {
     if (Date.now() - end > young) return;
     try {
       if (!document.hidden && (await size()) > s.spans) {
-        grow(await again());
+        await grow();
         wait = 1000;
       }
     } catch {
@@ -245,9 +231,4 @@ function watch(shown, size, grow, wait = 1000) {
   }, wait);
 }
 
-try {
-  start();
-} catch (e) {
-  main.replaceChildren(problem(e));
-  throw e;
-}
+start().catch((e) => main.replaceChildren(problem(e)));

@@ -9,7 +9,7 @@ import { Timeline, rowHeight, ticksOf } from "./timeline.js";
 /** @typedef {import("./columns.js").Fold} Fold */
 /** @typedef {import("./timeline.js").Range} Range */
 
-const margin = 6; // rows drawn beyond the edges
+const margin = 4; // rows drawn beyond the edges
 const maxIndent = 24; // levels
 const finest = 100; // nanoseconds: the shortest range that is shown
 
