@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -37,6 +39,25 @@ func hashAssets() string {
 		panic(err) // reading embedded files cannot fail
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+var imported = regexp.MustCompile(`(?m)^import .* from "\./(.*)";$`)
+
+// modulesOf returns the modules that a script imports, directly or not, so that browsers load
+// them all at once.
+func modulesOf(script string) (modules []string) {
+	for at := []string{script}; len(at) > 0; at = at[1:] {
+		data, err := assetFiles.ReadFile("assets/" + at[0])
+		if err != nil {
+			panic(err) // reading embedded files cannot fail
+		}
+		for _, m := range imported.FindAllSubmatch(data, -1) {
+			if name := string(m[1]); !slices.Contains(modules, name) {
+				modules, at = append(modules, name), append(at, name)
+			}
+		}
+	}
+	return modules
 }
 
 // assetTypes are the media types of assets. They do not depend on the MIME tables of
@@ -73,6 +94,7 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"duration": formatDuration,
 	"percent":  percent,
 	"clock":    clock,
+	"modules":  modulesOf,
 	"moment":   moment,
 	"number":   formatNumber,
 	"rfc":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

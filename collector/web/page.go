@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -221,14 +223,17 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 	if bad != nil {
 		status, err = http.StatusBadRequest, bad
 	}
-	var p tracePage
 	if err != nil {
-		p = tracePage{frame: h.frame(r.Context(), root, "Trace"), Problem: err.Error()}
-	} else {
-		p = h.tracePage(r, root, t, straight)
-		h.laidOut.put(r.URL.RawQuery, p.Trace)
+		render(w, status, "trace.html", tracePage{frame: h.frame(r.Context(), root, "Trace"), Problem: err.Error()})
+		return
 	}
+	p := h.tracePage(r, root, t, straight)
+	encoded := sync.OnceValue(func() []byte { return p.Trace.appendJSON(nil) })
+	h.rowsOfPage.put(t.ID.String(), r.URL.RawQuery, encoded)
 	render(w, status, "trace.html", p)
+	// While the browser reads the page. What cannot be flushed is sent when this returns.
+	_ = http.NewResponseController(w).Flush()
+	encoded()
 }
 
 func render(w http.ResponseWriter, status int, name string, data any) {
@@ -237,6 +242,7 @@ func render(w http.ResponseWriter, status int, name string, data any) {
 		fail(w, http.StatusInternalServerError, err)
 		return
 	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
 	writePage(w, status, page)
 }
 

@@ -14,47 +14,47 @@ func (h *handler) rows(w http.ResponseWriter, r *http.Request, args []string) {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	s := h.laidOut.take(args[0], r.URL.RawQuery)
-	if s == nil {
+	encoded := h.rowsOfPage.take(args[0], r.URL.RawQuery)
+	if encoded == nil {
 		t := h.find(w, r, args[0])
 		if t == nil {
 			return
 		}
-		s = newSkeleton(t, straight)
+		encoded = func() []byte { return newSkeleton(t, straight).appendJSON(nil) }
 	}
-	write(w, jsonType, s.appendJSON(nil))
+	write(w, jsonType, encoded())
 }
 
-// laidOut holds the trace of the page that was served last, until the script of that page asks for
-// its rows. For a large trace, laying them out takes as long as all the rest.
-type laidOut struct {
+// rowsOfPage holds the rows of the page of a trace that was served last, until the script of that page
+// asks for them. For a large trace, they take as long as all the rest.
+type rowsOfPage struct {
 	mu        sync.Mutex
 	id, query string
-	trace     *skeleton
+	encoded   func() []byte
 	drop      *time.Timer
 }
 
-// keepLaidOut is how long a browser may take to ask.
-const keepLaidOut = 10 * time.Second
+// keepRows is how long a browser may take to ask.
+const keepRows = 10 * time.Second
 
-func (l *laidOut) put(query string, s *skeleton) {
+func (l *rowsOfPage) put(id, query string, encoded func() []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.drop != nil {
 		l.drop.Stop()
 	}
-	l.id, l.query, l.trace = s.TraceID.String(), query, s
-	l.drop = time.AfterFunc(keepLaidOut, func() { l.take(s.TraceID.String(), query) })
+	l.id, l.query, l.encoded = id, query, encoded
+	l.drop = time.AfterFunc(keepRows, func() { l.take(id, query) })
 }
 
-// take returns the trace that was put, once, or nil if it is another one.
-func (l *laidOut) take(id, query string) *skeleton {
+// take returns what was put, once, or nil if the page is another one.
+func (l *rowsOfPage) take(id, query string) func() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if id != l.id || query != l.query {
 		return nil
 	}
-	s := l.trace
-	l.trace = nil
-	return s
+	encoded := l.encoded
+	l.encoded = nil
+	return encoded
 }

@@ -73,12 +73,13 @@ type handler struct {
 	file      string           // the name of the file
 	now       func() time.Time // when windows end
 	since     string           // the window, unless one is chosen
-	laidOut   laidOut
+
+	rowsOfPage rowsOfPage
 }
 
 // New returns a handler that shows the traces in store. It starts no goroutine and may be
 // mounted more than once. Its only state are the files that were imported last, in memory, see
-// [maxImports], and for a moment the trace whose page it served last. New panics if store is nil.
+// [maxImports], and for a moment the rows of the page of a trace that it served last. New panics if store is nil.
 func New(store Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")

@@ -604,9 +604,10 @@ func TestBrowserManySpans(t *testing.T) {
 	b.do(chromedp.Click(".traces tbody a"))
 	b.wait(ready + " && window.drawn")
 	t.Logf("%d spans: first rows %.0f ms after the click", n, eval[float64](b, "window.drawn - sessionStorage.clicked"))
+	t.Logf("scrolling by 50 pixels a frame: %v", b.frames(`document.querySelector(".waterfall").scrollTop += 50`))
 	scroll := b.frames(`const box = document.querySelector(".waterfall"); box.scrollTop = (1 - Math.cos(2 * Math.PI * at)) / 2 * box.scrollHeight;
 		window.rows = Math.max(window.rows ?? 0, document.querySelectorAll(".rows .row").length)`)
-	t.Logf("scrolling: %v", scroll)
+	t.Logf("scrolling through all and back: %v", scroll)
 	zoom := b.frames(`const box = document.querySelector(".waterfall"), {left, width, top} = box.getBoundingClientRect();
 		const e = new WheelEvent("wheel", {ctrlKey: true, deltaY: at < 0.5 ? -40 : 40, clientX: left + 0.8 * width, clientY: top + 40, bubbles: true, cancelable: true});
 		box.dispatchEvent(e);
