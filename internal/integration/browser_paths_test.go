@@ -70,7 +70,7 @@ func TestBrowserPaths(t *testing.T) {
 func startShop(t *testing.T, args ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "chi-app")
-	build := exec.Command("go", "build", "-o", program, ".")
+	build := exec.Command("go", "build", "-trimpath", "-o", program, ".")
 	build.Dir = "../../examples/chi-app"
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

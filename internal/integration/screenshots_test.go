@@ -54,8 +54,12 @@ var screenshots = []struct {
 	{"full", "flame", "/trace/%s#view=flame", `{ name = "GET /" && kind = server }`, `document.querySelector(".frame")`, []string{"light wide", "dark wide"}},
 	{"full", "names", "/trace/%s#view=names", `{ name = "GET /" && kind = server }`, `document.querySelector(".groups")`, []string{"light wide"}},
 	{"full", "compare", "/?view=compare&a=%s", `{ name = "GET /front" }`, `document.querySelector(".comparison")`, []string{"light wide", "dark narrow"}},
+	{"full", "groups", "/?view=compare&since=1h&q=%7B+duration+%3E%3D+40ms+%26%26+kind+%3D+server+%7D&against=%7B+kind+%3D+server+%7D", "", `document.querySelector(".grouped")`, []string{"light wide", "dark narrow"}},
+	{"full", "logs", "/trace/%s#view=logs", `{ name = "GET /front" }`, `document.querySelector(".logs tbody")`, []string{"dark wide"}},
+	{"full", "import", "/?view=import", "", `document.body.dataset.ready`, []string{"light wide"}},
 	{"empty", "overview", "/", "", `document.querySelector(".empty")`, []string{"light wide", "dark narrow"}},
 	{"huge", "trace", "/trace/1", "", ready, []string{"light wide", "dark wide"}},
+	{"huge", "zoomed", "/trace/1#from=0&to=20000000000&q=span+1112", "", `document.querySelector(".findbox output").textContent`, []string{"light wide"}},
 	{"huge", "flame", "/trace/1#view=flame", "", `document.querySelector(".frame")`, []string{"light wide"}},
 }
 

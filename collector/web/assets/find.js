@@ -49,7 +49,7 @@ export function findBox(waterfall, match, changed) {
       for (const i of w.folds.keys()) { // a fold stands out with one of its spans
         for (let n = i + 1; n < i + w.s.size[i]; n++) if (rows.has(n)) rows.add(i);
       }
-      w.find(rows);
+      w.find(spans > 0 ? rows : null);
       say(spans === 1 ? "1 span" : `${spans} spans`, spans);
     } catch (e) {
       if (question !== asked) return;
