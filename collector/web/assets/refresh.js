@@ -1,14 +1,14 @@
 // @ts-check
 import { ago, exact } from "./format.js";
 
-/** Formats all times for the reader's clock and time zone. */
+/** Formats all times for the reader's clock and time zone. The title has UTC, too. */
 export function tell() {
   const now = new Date();
   for (const t of document.querySelectorAll("time")) {
     const then = new Date(t.dateTime);
     const text = ago(then, now);
     if (t.textContent !== text) t.textContent = text;
-    t.title = exact(then);
+    t.title = `${exact(then)}\n${then.toISOString()}`;
   }
 }
 
