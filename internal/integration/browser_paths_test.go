@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/chromedp/chromedp"
 
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -49,7 +48,7 @@ func TestBrowserPaths(t *testing.T) {
 			waitForText(t, page+test.path, test.has)
 			b.open("/", `document.body.dataset.ready`)
 			for _, link := range test.clicks {
-				b.do(chromedp.Click(link))
+				b.follow(link)
 			}
 			if n := len(test.clicks); n > maxClicks {
 				t.Errorf("it takes %d clicks", n)
@@ -63,6 +62,15 @@ func TestBrowserPaths(t *testing.T) {
 			}
 		})
 	}
+}
+
+// follow clicks what an XPath expression finds, on a page that may be replacing it, and waits until
+// the address is another one.
+func (b *browser) follow(link string) {
+	b.t.Helper()
+	before := eval[string](b, "location.href")
+	b.wait(fmt.Sprintf(`(() => { const e = document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue; if (!e?.checkVisibility()) return false; setTimeout(() => e.click()); return true; })()`, link))
+	b.wait(fmt.Sprintf("location.href !== %q", before))
 }
 
 // startShop builds examples/chi-app, runs it with load until the test ends, and returns the
