@@ -27,6 +27,7 @@ export class Waterfall {
     this.actions = actions;
     this.total = skeleton.id.length;
     this.selected = 0;
+    this.listening = new AbortController(); // aborted when another waterfall takes its place
     /** @type {Range} */
     this.range = { from: 0, to: Math.max(1, skeleton.duration) };
     /** @type {Set<number> | null} the rows that a search found */
@@ -80,17 +81,20 @@ export class Waterfall {
     };
     this.tree.addEventListener("scroll", later, { passive: true });
     this.tree.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
-    new ResizeObserver(() => {
+    const { signal } = this.listening;
+    const resized = new ResizeObserver(() => {
       this.minimap.draw();
       later();
-    }).observe(this.tree);
+    });
+    resized.observe(this.tree);
+    signal.addEventListener("abort", () => resized.disconnect());
     const repaint = () => {
       this.timeline.colours = null;
       this.minimap.draw();
       this.render();
     };
-    for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", repaint);
-    addEventListener("themechange", repaint);
+    for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", repaint, { signal });
+    addEventListener("themechange", repaint, { signal });
     this.arrange();
     this.ticks();
   }
@@ -397,6 +401,7 @@ export class Waterfall {
    * @param {Waterfall} before
    */
   like(before) {
+    before.listening.abort();
     const key = (/** @type {Waterfall} */ w, /** @type {number} */ i) => `${w.s.id[i]} ${w.folds.has(i)}`;
     const rows = new Map(this.s.id.map((_, i) => [key(this, i), i]));
     for (const [i] of before.folds) {
