@@ -17,6 +17,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/heapprofiler"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -605,7 +606,7 @@ func TestBrowserManySpans(t *testing.T) {
 	b.open("/?limit=50", `document.querySelector(".traces tbody a")`)
 	b.do(chromedp.Click(".traces tbody a"))
 	b.wait(ready + " && window.drawn")
-	t.Logf("%d spans: first rows %.0f ms after the click", n, eval[float64](b, "window.drawn - sessionStorage.clicked"))
+	t.Logf("%d spans: first rows %.0f ms after the click; %s", n, eval[float64](b, "window.drawn - sessionStorage.clicked"), b.memory())
 	t.Logf("scrolling by 50 pixels a frame: %v", b.frames(`document.querySelector(".waterfall").scrollTop += 50`))
 	scroll := b.frames(`const box = document.querySelector(".waterfall"); box.scrollTop = (1 - Math.cos(2 * Math.PI * at)) / 2 * box.scrollHeight;
 		window.rows = Math.max(window.rows ?? 0, document.querySelectorAll(".rows .row").length)`)
@@ -617,7 +618,10 @@ func TestBrowserManySpans(t *testing.T) {
 	if eval[bool](b, "window.zooms") {
 		t.Logf("zooming: %v", zoom)
 	}
-	t.Log(b.memory())
+	t.Log("afterwards: ", b.memory())
+	_, err = chromedp.Call(b.ctx, heapprofiler.CollectGarbage, cdp.Empty{})
+	testkit.NoError(t, err)
+	t.Log("after garbage collection: ", b.memory())
 	if rows := eval[int](b, "window.rows"); rows == 0 || rows > 150 {
 		t.Errorf("%d rows are in the document", rows)
 	}
