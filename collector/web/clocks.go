@@ -172,3 +172,13 @@ func wantsStraight(r *http.Request) (bool, error) {
 		return false, fmt.Errorf("clocks: %q is unknown: use straight, or leave it out for times as recorded", clocks)
 	}
 }
+
+// findFor is find, and says whether the request is for straightened clocks.
+func (h *handler) findFor(w http.ResponseWriter, r *http.Request, id string) (t *collector.Trace, straight bool) {
+	straight, err := wantsStraight(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return nil, false
+	}
+	return h.find(w, r, id), straight
+}

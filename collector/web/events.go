@@ -20,12 +20,7 @@ type spanEvent struct {
 // events serves api/dendro/traces/{id}/events: the first events of all spans, ordered by time, and
 // how many more there are. Times are straightened with clocks=straight.
 func (h *handler) events(w http.ResponseWriter, r *http.Request, args []string) {
-	straight, err := wantsStraight(r)
-	if err != nil {
-		fail(w, http.StatusBadRequest, err)
-		return
-	}
-	t := h.find(w, r, args[0])
+	t, straight := h.findFor(w, r, args[0])
 	if t == nil {
 		return
 	}

@@ -30,12 +30,7 @@ type filePage struct {
 // html serves api/dendro/traces/{id}/html: the page of a trace as one file, with the details of all
 // spans.
 func (h *handler) html(w http.ResponseWriter, r *http.Request, args []string) {
-	straight, err := wantsStraight(r)
-	if err != nil {
-		fail(w, http.StatusBadRequest, err)
-		return
-	}
-	t := h.find(w, r, args[0])
+	t, straight := h.findFor(w, r, args[0])
 	if t == nil {
 		return
 	}

@@ -9,14 +9,9 @@ import (
 // rows serves api/dendro/traces/{id}: what the script of the page draws. They are not in the page,
 // because browsers read 9 MB of JSON much faster than 9 MB of HTML.
 func (h *handler) rows(w http.ResponseWriter, r *http.Request, args []string) {
-	straight, err := wantsStraight(r)
-	if err != nil {
-		fail(w, http.StatusBadRequest, err)
-		return
-	}
 	encoded := h.rowsOfPage.take(args[0], r.URL.RawQuery)
 	if encoded == nil {
-		t := h.find(w, r, args[0])
+		t, straight := h.findFor(w, r, args[0])
 		if t == nil {
 			return
 		}
