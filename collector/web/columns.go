@@ -3,7 +3,6 @@ package web
 import (
 	"encoding/hex"
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -13,13 +12,13 @@ import (
 // missingParent is the name of a row without a span.
 const missingParent = "parent span not received"
 
-// appendJSON appends what the script of the page draws. It has an array for each property, so
+// encode returns what the script of the page draws. It has an array for each property, so
 // that a hundred thousand rows are a few arrays in the browser. Times are in nanoseconds, those
 // in arrays relative to start. The JSON may be in HTML: it has no "<".
-func (s *skeleton) appendJSON(b []byte) []byte {
+func (s *skeleton) encode() []byte {
 	const bytesOfRow = 100
 	rows, n := s.rows, len(s.rows)
-	o := object{append(slices.Grow(b, bytesOfRow*n), '{')}
+	o := object{append(make([]byte, 0, bytesOfRow*n), '{')}
 	o.value("traceId", s.TraceID)
 	o.value("start", strconv.FormatInt(s.Start, 10)) // more digits than a number of JavaScript has
 	o.value("duration", s.Duration)

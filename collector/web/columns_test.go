@@ -23,7 +23,7 @@ type columns struct {
 
 func columnsOf(t testing.TB, s *skeleton) (c columns) {
 	t.Helper()
-	data := s.appendJSON(nil)
+	data := s.encode()
 	if i := strings.IndexAny(string(data), "<>&\u2028\u2029"); i >= 0 {
 		t.Errorf("not escaped: %s", data[i:])
 	}

@@ -47,7 +47,7 @@ func (h *handler) html(w http.ResponseWriter, r *http.Request, args []string) {
 	writePage(w, http.StatusOK, page[:middle])
 	writeDetails(w, t)
 	w.Write(page[middle:end])
-	w.Write(p.Trace.appendJSON(nil))
+	w.Write(p.Trace.encode())
 	w.Write(page[end:])
 }
 

@@ -228,7 +228,7 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 		return
 	}
 	p := h.tracePage(r, root, t, straight)
-	encoded := sync.OnceValue(func() []byte { return p.Trace.appendJSON(nil) })
+	encoded := sync.OnceValue(func() []byte { return p.Trace.encode() })
 	h.rowsOfPage.put(t.ID.String(), r.URL.RawQuery, encoded)
 	render(w, status, "trace.html", p)
 	// While the browser reads the page. What cannot be flushed is sent when this returns.

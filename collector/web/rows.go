@@ -15,7 +15,7 @@ func (h *handler) rows(w http.ResponseWriter, r *http.Request, args []string) {
 		if t == nil {
 			return
 		}
-		encoded = func() []byte { return newSkeleton(t, straight).appendJSON(nil) }
+		encoded = func() []byte { return newSkeleton(t, straight).encode() }
 	}
 	write(w, jsonType, encoded())
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // skeleton is what the page of a trace shows: the facts above, and the rows, which a script
-// draws from the columns that appendJSON makes. Times are in nanoseconds.
+// draws from the columns that encode makes. Times are in nanoseconds.
 type skeleton struct {
 	TraceID  dendro.TraceID
 	Start    int64 // relative to the Unix epoch
