@@ -95,6 +95,25 @@ func TestBrowserZoom(t *testing.T) {
 	testkit.Equal(t, "a wrong link shows all", eval[bool](b, whole), true)
 }
 
+// TestBrowserViewsAndBack changes things while the timeline is not shown, and goes back to it.
+func TestBrowserViewsAndBack(t *testing.T) {
+	b := openBrowser(t, storeOfMany(t, 500), "")
+	b.open("/trace/1#view=flame", ready)
+	back := func() {
+		b.key("t", "t", "t", "t")
+		b.wait(`document.querySelector(".rows .row")`)
+	}
+	back()
+	testkit.Equal(t, "the bar has its color", len(eval[[][]int](b, bars(0))) > 0, true)
+	b.key("t")
+	b.do(chromedp.Click(".theme"))
+	back()
+	testkit.Equal(t, "with another theme", len(eval[[][]int](b, bars(0))) > 0, true)
+	b.key(kb.End, "t")
+	back()
+	testkit.Equal(t, "the selected row is in view", eval[string](b, selected), "span 110")
+}
+
 // TestBrowserFind looks for spans in a large trace.
 func TestBrowserFind(t *testing.T) {
 	store := memory.New(memory.Options{})

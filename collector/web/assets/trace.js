@@ -71,7 +71,7 @@ async function start() {
     for (const v of views) v.tab?.setAttribute("aria-pressed", String(v === views[n]));
     if (n > 0) element.focus({ preventScroll: true });
     else {
-      waterfall.render();
+      waterfall.attached();
       waterfall.focus();
     }
     remember();
@@ -165,7 +165,6 @@ async function start() {
     }
     tellFacts();
     const before = waterfall;
-    const { scrollTop } = before.tree;
     const focused = before.tree === document.activeElement;
     waterfall = newWaterfall();
     waterfall.like(before);
@@ -174,8 +173,7 @@ async function start() {
     const input = document.activeElement;
     views[viewed].element = views[viewed].make();
     main.replaceChildren(/** @type {HTMLElement} */ (views[viewed].element), panel);
-    waterfall.tree.scrollTop = scrollTop;
-    waterfall.render();
+    waterfall.attached();
     if (focused) waterfall.focus();
     else if (input instanceof HTMLElement && input.isConnected) input.focus({ preventScroll: true });
     if (query !== "") find.again();

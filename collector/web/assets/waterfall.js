@@ -27,6 +27,7 @@ export class Waterfall {
     this.actions = actions;
     this.total = skeleton.id.length;
     this.selected = 0;
+    this.top = 0; // how far it is scrolled, which an element forgets that leaves the document
     this.listening = new AbortController(); // aborted when another waterfall takes its place
     /** @type {Range} */
     this.range = { from: 0, to: Math.max(1, skeleton.duration) };
@@ -99,6 +100,12 @@ export class Waterfall {
     this.ticks();
   }
 
+  /** Draws the tree after it was put into the document. */
+  attached() {
+    this.tree.scrollTop = this.top;
+    this.render();
+  }
+
   focus() {
     this.tree.focus({ preventScroll: true });
   }
@@ -130,7 +137,8 @@ export class Waterfall {
 
   /** Draws the rows in view. What other rows were drawn on is used again. */
   render() {
-    const top = this.tree.scrollTop;
+    if (!this.tree.isConnected) return; // it has no size and no colors
+    const top = this.top = this.tree.scrollTop;
     const from = Math.max(0, Math.floor(top / rowHeight) - margin);
     const to = Math.min(this.count, Math.ceil((top + this.tree.clientHeight) / rowHeight) + margin);
     const wanted = new Set(this.shown.subarray(from, to));
@@ -412,6 +420,7 @@ export class Waterfall {
     this.collapsed.delete(-1);
     this.selected = rows.get(key(before, before.selected)) ?? 0;
     if (!before.whole) this.range = before.range;
+    this.top = before.top;
     this.arrange();
     this.ticks();
   }
