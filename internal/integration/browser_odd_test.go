@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
@@ -27,13 +28,19 @@ func TestBrowserOddTraces(t *testing.T) {
 	for i := range 30 {
 		same = append(same, spanAt(6, 7, 7, fmt.Sprint("own parent ", i), int64(i), int64(i)))
 	}
-	for _, spans := range [][]*dendro.SpanData{{spanAt(1, 1, 0, "no time", 5, 5)}, {backwards, spanAt(2, 2, 1, "child", 3, 4)}, {long, spanAt(3, 2, 1, "short", -5, -4)}, {early}, deep, same} {
+	zero := spanAt(7, 1, 0, "no start", 0, 10)
+	zero.Start = 0
+	for _, spans := range [][]*dendro.SpanData{{spanAt(1, 1, 0, "no time", 5, 5)}, {backwards, spanAt(2, 2, 1, "child", 3, 4)}, {long, spanAt(3, 2, 1, "short", -5, -4)}, {early}, deep, same, {zero, spanAt(7, 2, 1, "no time", 5, 5)},
+		{spanAt(8, 1, 0, "two hours", 0, 2*hour), spanAt(8, 2, 1, "a moment", hour, hour+20)}} {
 		send(t, store, "odd", spans...)
 	}
 	b := openBrowser(t, store, "")
-	for trace := 1; trace <= 6; trace++ {
+	for trace := 1; trace <= 8; trace++ {
 		b.open(fmt.Sprintf("/trace/%d", trace), ready)
-		b.key("z", "+", "+", "-", "0", kb.End, "z", kb.ArrowLeft, kb.ArrowRight, "e", "n", "N", kb.Enter)
+		b.key("z", "+", "+", "-", "0", kb.End, "z")
+		ticks := eval[[]string](b, axis)
+		testkit.Equal(t, fmt.Sprintf("%d has different times: %q", trace, ticks), len(ticks) > 0 && len(slices.Compact(ticks)) == len(ticks), true)
+		b.key(kb.ArrowLeft, kb.ArrowRight, "e", "n", "N", kb.Enter)
 		b.wait(panel + `?.querySelector("article")`)
 		for range 4 {
 			b.key("t")
@@ -41,9 +48,9 @@ func TestBrowserOddTraces(t *testing.T) {
 		b.wait(`document.querySelector(".logs :is(table, .none)")`)
 		b.key("t", "0")
 		testkit.Equal(t, fmt.Sprint("rows of ", trace), eval[bool](b, `document.querySelectorAll(".rows .row").length > 0`), true)
-		for _, hash := range []string{"from=-5&to=1e300", "from=NaN&to=Infinity", "from=5&to=4", "span=x", "fold=0000000000000001", "view=none", "q=%25"} {
+		for _, hash := range []string{"from=-5&to=1e300", "from=NaN&to=Infinity", "from=-Infinity&to=Infinity", "from=5&to=4", "span=x", "fold=0000000000000001", "view=none", "q=%25"} {
 			eval[bool](b, fmt.Sprintf("(location.hash = %q, true)", hash))
-			b.wait(`document.querySelectorAll(".rows .row").length > 0`)
+			b.wait(`document.querySelectorAll(".rows .row").length > 0 && document.querySelector(".axis span")`)
 		}
 	}
 }

@@ -59,7 +59,7 @@ export function ticksOf({ from, to }) {
  */
 function tick(at, step, most) {
   if (at === 0) return "0";
-  if (most >= 600e9) return duration(Math.round(at));
+  if (most >= 600e9 && step >= (most < 3600e9 ? 1e9 : 60e9)) return duration(Math.round(at));
   const [unit, name] = most < 1e3 ? [1, "ns"] : most < 1e6 ? [1e3, "µs"] : most < 1e9 ? [1e6, "ms"] : [1e9, "s"];
   const digits = Math.max(0, Math.ceil(-Math.log10(step / unit) - 1e-9));
   return `${(at / unit).toFixed(digits)} ${name}`;

@@ -101,7 +101,7 @@ async function start() {
     const asked = new URLSearchParams(location.hash.slice(1));
     view(Math.max(0, views.findIndex((v) => v.key === asked.get("view"))));
     const [from, to] = [Number(asked.get("from") ?? NaN), Number(asked.get("to") ?? NaN)];
-    waterfall.zoom(from < to ? { from, to } : waterfall.all);
+    waterfall.zoom(from < to && Number.isFinite(to - from) ? { from, to } : waterfall.all);
     find.find(asked.get("q") ?? "");
     const fold = asked.has("fold");
     const id = asked.get(fold ? "fold" : "span");

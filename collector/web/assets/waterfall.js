@@ -12,6 +12,7 @@ import { Timeline, rowHeight, ticksOf } from "./timeline.js";
 const margin = 4; // rows drawn beyond the edges
 const maxIndent = 24; // levels
 const finest = 100; // nanoseconds: the shortest range that is shown
+const deepestZoom = 2 ** 46; // of a trace of years, a shorter range has too few numbers of JavaScript
 
 /**
  * The tree of spans. Only the visible rows are in the document; their bars are on a canvas.
@@ -249,6 +250,11 @@ export class Waterfall {
     return { from: 0, to: Math.max(1, this.s.duration) };
   }
 
+  /** The length of the shortest range that is shown. */
+  get least() {
+    return Math.max(finest, this.all.to / deepestZoom);
+  }
+
   /** Whether the range is the whole trace. */
   get whole() {
     return this.range.from <= 0 && this.range.to >= this.all.to;
@@ -260,7 +266,7 @@ export class Waterfall {
    */
   zoom(range) {
     const all = this.all.to;
-    const length = Math.min(all, Math.max(finest, range.to - range.from));
+    const length = Math.min(all, Math.max(this.least, range.to - range.from));
     const middle = (range.from + range.to) / 2;
     const from = Math.max(0, Math.min(all - length, middle - length / 2));
     this.range = { from, to: from + length };
@@ -276,7 +282,7 @@ export class Waterfall {
    */
   zoomBy(factor, at) {
     const { from, to } = this.range;
-    const length = Math.min(this.all.to, Math.max(finest, (to - from) * factor));
+    const length = Math.min(this.all.to, Math.max(this.least, (to - from) * factor));
     const start = at - ((at - from) * length) / (to - from);
     this.zoom({ from: start, to: start + length });
   }
@@ -297,7 +303,7 @@ export class Waterfall {
    */
   zoomTo(row) {
     if (row < 0) return;
-    const around = Math.max(this.s.length[row], finest) / 20;
+    const around = Math.max(this.s.length[row], this.least) / 20;
     this.zoom({ from: this.s.offset[row] - around, to: this.s.offset[row] + this.s.length[row] + around });
   }
 
