@@ -39,6 +39,6 @@ export function framesOf(text) {
  */
 function isOwn(call, place) {
   if (/@v\d/.test(place) || place.includes("/vendor/")) return false;
-  const path = call.replace(/\(.*$/, "").replace(/\.[^./]*$/, ""); // of the package, or nearly so
+  const path = call.split("(", 1)[0].replace(/\.[^./]*$/, ""); // of the package, or nearly so
   return !standard.has(path.split(/[/.]/)[0]) && !/^github\.com\/dendrotrace\/dendro(\/(middleware|transport|sqldriver)\b|\.|$)/.test(call);
 }
