@@ -33,7 +33,7 @@ func TestBrowserOddTraces(t *testing.T) {
 	zero := spanAt(7, 1, 0, "no start", 0, 10)
 	zero.Start = 0
 	noTime := spanAt(1, 1, 0, "no time", 5, 5)
-	noTime.Events = []dendro.Event{{Name: "exception", Time: noTime.Start, Attributes: []slog.Attr{slog.String("exception.stacktrace", strings.Repeat("(", 300_000)+"\r\n\t/x.go:1")}}}
+	noTime.Events = []dendro.Event{{Name: "exception", Time: noTime.Start, Attributes: []slog.Attr{slog.String("exception.stacktrace", strings.Repeat("(", 900_000)+"\r\n\t/x.go:1")}}}
 	for _, spans := range [][]*dendro.SpanData{{noTime}, {backwards, spanAt(2, 2, 1, "child", 3, 4)}, {long, spanAt(3, 2, 1, "short", -5, -4)}, {early}, deep, same, {zero, spanAt(7, 2, 1, "no time", 5, 5)},
 		{spanAt(8, 1, 0, "two hours", 0, 2*hour), spanAt(8, 2, 1, "a moment", hour, hour+20)}} {
 		send(t, store, "odd", spans...)

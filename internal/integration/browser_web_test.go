@@ -516,6 +516,15 @@ func TestBrowserLive(t *testing.T) {
 	testkit.Equal(t, "selection stays", eval[string](b, selected), "late")
 	testkit.Equal(t, "facts follow", eval[bool](b, `/Spans\s+4/.test(document.querySelector(".facts").innerText)`), true)
 
+	b.key("z", kb.ArrowUp)
+	first, zoomed := spanAt(1, 5, 0, "first of all", -20, 4), eval[[][]int](b, bars(2))
+	send(t, store, "stock", first, spanAt(1, 6, 5, "below the first", -10, 3))
+	b.wait(rows + ".includes('first of all')")
+	testkit.Equal(t, "the same time is shown", eval[[][]int](b, bars(4)), zoomed)
+	testkit.Equal(t, "the link is to the span with details", strings.HasPrefix(eval[string](b, "location.hash"), "#span=0000000000000002"), true)
+	b.do(chromedp.Click(".detail button.link"))
+	b.wait(panel + `?.querySelector("h2").textContent === "first"`)
+
 	b.open("/?limit=50", `document.querySelector("#live").ariaChecked === "true"`)
 	b.do(chromedp.Click("#live"))
 	send(t, store, "shop", spanAt(3, 1, 0, "third", 40, 50))

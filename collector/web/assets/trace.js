@@ -105,10 +105,15 @@ async function start() {
     find.find(asked.get("q") ?? "");
     const fold = asked.has("fold");
     const id = asked.get(fold ? "fold" : "span");
-    const row = id ? skeleton.id.findIndex((other, i) => other === id && waterfall.folds.has(i) === fold) : -1;
+    const row = id ? rowOf(id, fold) : -1;
     if (row >= 0) select(row);
     else close();
     following = false;
+  }
+
+  /** @param {string} id @param {boolean} [fold] */
+  function rowOf(id, fold = false) {
+    return skeleton.id.findIndex((other, i) => other === id && waterfall.folds.has(i) === fold);
   }
 
   let question = 0; // the latest one, so that a late answer is not shown
@@ -116,7 +121,9 @@ async function start() {
   /** @param {number} row */
   async function open(row) {
     const asked = ++question;
+    const s = skeleton; // which may grow meanwhile
     const fold = waterfall.folds.get(row);
+    const name = waterfall.nameOf(row);
     opened = row;
     remember();
     panel.hidden = false;
@@ -124,19 +131,19 @@ async function start() {
     const shut = el("button", { type: "button", class: "close", "aria-label": "Close details", click: () => { close(); waterfall.focus(); } }, "×");
     let content;
     try {
-      content = skeleton.service[row] < 0 ? [] : await source.spans(skeleton.id[row]);
+      content = s.service[row] < 0 ? [] : await source.spans(s.id[row]);
     } catch (e) {
       content = e;
     }
     if (asked !== question) return;
     if (!Array.isArray(content)) panel.replaceChildren(shut, problem(content));
-    else if (fold) panel.replaceChildren(shut, foldDetail(skeleton, row, waterfall.nameOf(row), fold, content[0]));
-    else panel.replaceChildren(shut, ...detail(skeleton, row, content, select));
+    else if (fold) panel.replaceChildren(shut, foldDetail(s, row, name, fold, content[0]));
+    else panel.replaceChildren(shut, ...detail(s, row, content, (above) => select(rowOf(s.id[above]))));
     panel.scrollTop = 0;
     waterfall.reveal();
-    if (fold || skeleton.service[row] < 0) return;
-    const linked = await source.linkedBy(skeleton.id[row]).catch(() => []);
-    if (asked === question && linked.length > 0) panel.append(linkedBy(linked, skeleton.traceId));
+    if (fold || s.service[row] < 0) return;
+    const linked = await source.linkedBy(s.id[row]).catch(() => []);
+    if (asked === question && linked.length > 0) panel.append(linkedBy(linked, s.traceId));
   }
 
   function close() {
@@ -158,7 +165,10 @@ async function start() {
   /** Loads the trace again and shows it in the place of what is shown. */
   async function grow() {
     const page = await again();
-    skeleton = await source.rows();
+    const grown = await source.rows();
+    const shown = opened < 0 ? "" : skeleton.id[opened];
+    const [fold, missing] = [waterfall.folds.has(opened), skeleton.service[opened] < 0];
+    skeleton = grown;
     for (const part of [".title", ".facts", ".why"]) {
       const [have, want] = [document.querySelector(part), page.querySelector(part)];
       if (have && want) have.replaceWith(document.importNode(want, true));
@@ -168,7 +178,8 @@ async function start() {
     const focused = before.tree === document.activeElement;
     waterfall = newWaterfall();
     waterfall.like(before);
-    if (opened >= 0) opened = waterfall.selected;
+    if (shown) opened = rowOf(shown, fold);
+    if (missing && skeleton.service[opened] >= 0) open(opened); // it has arrived
     for (const v of views) v.element = undefined;
     const input = document.activeElement;
     views[viewed].element = views[viewed].make();

@@ -425,7 +425,10 @@ export class Waterfall {
     for (const i of before.collapsed) this.collapsed.add(rows.get(key(before, i)) ?? -1);
     this.collapsed.delete(-1);
     this.selected = rows.get(key(before, before.selected)) ?? 0;
-    if (!before.whole) this.range = before.range;
+    if (!before.whole) {
+      const earlier = Number(BigInt(before.s.start) - BigInt(this.s.start));
+      this.range = { from: before.range.from + earlier, to: before.range.to + earlier };
+    }
     this.top = before.top;
     this.arrange();
     this.ticks();
