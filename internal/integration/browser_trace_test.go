@@ -81,6 +81,7 @@ func TestBrowserZoom(t *testing.T) {
 	testkit.Equal(t, "moved by a quarter", share(2), [2]int{70, 100})
 	b.drag(".minimap", 0.25, 0)
 	testkit.Equal(t, "from the start", share(2), [2]int{80, 100})
+	testkit.Equal(t, "focus", eval[string](b, `document.activeElement.getAttribute("role")`), "treegrid")
 	b.do(chromedp.DoubleClick(".minimap"))
 	b.wait(whole)
 

@@ -25,7 +25,8 @@ export class Minimap {
     this.element = el("div", {
       class: "minimap", title: "Drag to zoom, double-click to see all",
       pointerdown: (e) => this.down(e), pointermove: (e) => this.move(e), pointerup: (e) => this.up(e),
-      pointercancel: () => (this.drag = null), dblclick: () => show({ from: 0, to: s.duration }),
+      pointercancel: () => (this.drag = null), mousedown: (e) => e.preventDefault(), // the tree keeps the focus
+      dblclick: () => show({ from: 0, to: s.duration }),
     }, this.canvas, this.window);
     /** @type {Range} */
     this.range = { from: 0, to: s.duration };

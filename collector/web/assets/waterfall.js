@@ -362,7 +362,7 @@ export class Waterfall {
   wheel(e) {
     const r = this.timeline.canvas.getBoundingClientRect();
     const x = (e.clientX - r.left) / r.width;
-    const sideways = e.deltaX || (e.shiftKey ? e.deltaY : 0);
+    const sideways = e.shiftKey ? e.deltaX || e.deltaY : Math.abs(e.deltaX) > Math.abs(e.deltaY) ? e.deltaX : 0;
     if (e.ctrlKey || e.metaKey) {
       const { from, to } = this.range;
       this.zoomBy(Math.exp(Math.max(-1, Math.min(1, e.deltaY / 200))), from + Math.max(0, Math.min(1, x)) * (to - from));
