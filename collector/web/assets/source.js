@@ -63,8 +63,10 @@ function collector(api) {
  * @returns {Source}
  */
 function file(all, rows) {
+  const maxEvents = 5000; // as in events.go
+  const unsearched = new Set(["type", "kind", "status", "start", "parentId", "traceState", "resource", "version"]); // as in match.go
   /** @param {unknown} v @param {string} text @returns {boolean} */
-  const has = (v, text) => (typeof v === "string" ? v.toLowerCase().includes(text) : typeof v === "object" && v !== null && Object.entries(v).some(([, of]) => has(of, text)));
+  const has = (v, text) => (typeof v === "string" ? v.toLowerCase().includes(text) : typeof v === "object" && v !== null && Object.entries(v).some(([name, of]) => !unsearched.has(name) && has(of, text)));
   return {
     rows: async () => rows,
     spans: async (id) => all.filter((d) => d.spanId === id),
@@ -76,7 +78,8 @@ function file(all, rows) {
     events: async () => {
       const starts = new Map(rows.id.map((id, i) => [id, rows.offset[i]])); // which may be straightened
       const events = all.flatMap((d) => d.events.map((e) => ({ ...e, spanId: d.spanId, offset: (starts.get(d.spanId) ?? 0) + e.offset })));
-      return { events: events.sort((a, b) => a.offset - b.offset), more: 0 };
+      events.sort((a, b) => a.offset - b.offset);
+      return { events: events.slice(0, maxEvents), more: Math.max(0, events.length - maxEvents) };
     },
     size: async () => 0,
   };
