@@ -45,7 +45,7 @@ async function start() {
     query = q;
     remember();
   });
-  const newWaterfall = () => new Waterfall(skeleton, { open, close, zoomed: remember }, find.element);
+  const newWaterfall = () => new Waterfall(skeleton, { open, close, zoomed: rememberSoon }, find.element);
   let waterfall = newWaterfall();
 
   /** @typedef {{key: string, title: string, make: () => HTMLElement, element?: HTMLElement, tab?: HTMLElement}} View */
@@ -92,6 +92,13 @@ async function start() {
     }
     if (query !== "") to.set("q", query);
     history.replaceState(null, "", to.size > 0 ? `#${to}` : location.pathname + location.search);
+  }
+
+  let soon = 0;
+  /** Keeps it when zooming has stopped: browsers refuse more than about ten changes of the address a second. */
+  function rememberSoon() {
+    clearTimeout(soon);
+    if (!following) soon = setTimeout(remember, 150);
   }
 
   let following = false;
