@@ -22,7 +22,7 @@ func decodeFile(data []byte) (all []*dendro.Batch, err error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	for {
-		line := lineOf(data, d.InputOffset())
+		start := d.InputOffset()
 		var value json.RawMessage
 		err := d.Decode(&value)
 		syntax := (*json.SyntaxError)(nil)
@@ -35,10 +35,10 @@ func decodeFile(data []byte) (all []*dendro.Batch, err error) {
 			return nil, fmt.Errorf("it ends within a JSON value: %w", err)
 		}
 		batches, err := decodeValue(value)
-		if err != nil && line > 1 {
-			err = fmt.Errorf("line %d: %w", line, err)
-		}
 		if err != nil {
+			if line := lineOf(data, start); line > 1 {
+				err = fmt.Errorf("line %d: %w", line, err)
+			}
 			return nil, err
 		}
 		all = append(all, batches...)
