@@ -30,7 +30,7 @@ const (
 
 // imports holds imported files. Its methods are safe for concurrent use.
 type imports struct {
-	decoding sync.Mutex // held while a file is decoded, which takes many times its size
+	decoding sync.Mutex // held while a file is decompressed and decoded, which takes many times its size
 
 	mu    sync.Mutex
 	files []*importedFile // the least recently used first; guarded by mu
@@ -136,9 +136,6 @@ func (h *handler) importFile(w http.ResponseWriter, r *http.Request) (to string,
 		return "", http.StatusForbidden, errors.New("the request comes from a page of another site")
 	}
 	name, data, err := receive(w, r)
-	if err == nil {
-		data, err = decompress(data)
-	}
 	var s *fileStore
 	if err == nil {
 		s, err = h.imports.decode(r.Context(), data)
@@ -159,11 +156,15 @@ func (h *handler) importFile(w http.ResponseWriter, r *http.Request) (to string,
 	return to, http.StatusSeeOther, nil
 }
 
-// decode decodes one file at a time.
+// decode decompresses and decodes one file at a time.
 func (im *imports) decode(ctx context.Context, data []byte) (*fileStore, error) {
 	im.decoding.Lock()
 	defer im.decoding.Unlock()
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	data, err := decompress(data)
+	if err != nil {
 		return nil, err
 	}
 	batches, err := decodeFile(data)
