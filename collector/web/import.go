@@ -26,6 +26,9 @@ const (
 	importIdle       = time.Hour
 	// maxImportBytes bounds a file, as it is sent and decompressed.
 	maxImportBytes = 64 << 20
+	// maxImportedObjects bounds the JSON objects of a file. An empty one has 2 bytes, and takes some
+	// hundred when it is decoded.
+	maxImportedObjects = 3_000_000
 )
 
 // imports holds imported files. Its methods are safe for concurrent use.
@@ -144,7 +147,7 @@ func (h *handler) importFile(w http.ResponseWriter, r *http.Request) (to string,
 	switch {
 	case errors.As(err, &large):
 		return "", http.StatusRequestEntityTooLarge, errTooLarge
-	case errors.Is(err, errTooLarge) || errors.Is(err, errTooMany):
+	case errors.Is(err, errTooLarge) || errors.Is(err, errTooMany) || errors.Is(err, errTooManyObjects):
 		return "", http.StatusRequestEntityTooLarge, err
 	case err != nil:
 		return "", http.StatusBadRequest, err
@@ -177,6 +180,8 @@ func (im *imports) decode(ctx context.Context, data []byte) (*fileStore, error) 
 var (
 	errTooLarge = fmt.Errorf("it has more than %s: cut it in parts", formatBytes(maxImportBytes))
 	errTooMany  = fmt.Errorf("it has more than %s spans: cut it in parts", formatCount(maxImportedSpans))
+
+	errTooManyObjects = fmt.Errorf("it has more than %s JSON objects: cut it in parts", formatCount(maxImportedObjects))
 )
 
 // receive reads the field file of a form. It writes nothing to disk.

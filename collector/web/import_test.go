@@ -202,6 +202,7 @@ func TestImportErrors(t *testing.T) {
 		"bad gzip":     {[]byte("\x1f\x8b\x00"), 400, "decompressing it"},
 		"cut gzip":     {zipped(t, []byte(good))[:20], 400, "decompressing it"},
 		"gzip bomb":    {bytes.Repeat(zipped(t, make([]byte, 1<<20)), 65), 413, "it has more than 64.0 MiB"}, // files in a row are one
+		"many objects": {zipped(t, []byte(`[{"traceId":"1","id":"1","annotations":[{}`+strings.Repeat(",{}", 3_000_000)+`]}]`)), 413, "it has more than 3\u202f000\u202f000 JSON objects"},
 		"markup":       {[]byte(`{"resourceSpans":"<script>alert(1)</script>"}`), 400, "&lt;script&gt;"},
 		"within bound": {[]byte(good), 200, ""},
 	} {

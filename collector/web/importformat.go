@@ -20,6 +20,9 @@ func decodeFile(data []byte) (all []*dendro.Batch, err error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New("it is empty")
 	}
+	if bytes.Count(data, []byte("{")) > maxImportedObjects {
+		return nil, errTooManyObjects
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	for {
 		start := d.InputOffset()
