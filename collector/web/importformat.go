@@ -2,10 +2,12 @@ package web
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/jaeger"
@@ -104,9 +106,31 @@ func (k *otlpKeys) decode() ([]*dendro.Batch, error) {
 	if spans == nil {
 		spans = k.Batches
 	}
-	batches, err := otlp.DecodeTracesJSON(fmt.Appendf(nil, `{"resourceSpans":%s}`, spans))
+	batches, err := otlp.DecodeTracesJSON(fmt.Appendf(nil, `{"resourceSpans":%s}`, hexIDs(spans)))
 	if err != nil {
 		err = fmt.Errorf("as OTLP JSON: %w", err)
 	}
 	return batches, err
+}
+
+// base64ID matches a field with an id of 16 or 8 bytes in base64. In a JSON string, a quote has a
+// backslash before it.
+var base64ID = regexp.MustCompile(`"(?:traceId|spanId|parentSpanId)"\s*:\s*"([A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{11}=)"`)
+
+// hexIDs returns spans with ids in hexadecimal, as OTLP has them. Tempo's API returns base64.
+func hexIDs(spans []byte) []byte {
+	var out []byte
+	last := 0
+	for _, at := range base64ID.FindAllSubmatchIndex(spans, -1) {
+		id, err := base64.StdEncoding.DecodeString(string(spans[at[2]:at[3]]))
+		if err != nil {
+			continue
+		}
+		out = fmt.Appendf(append(out, spans[last:at[2]]...), "%x", id)
+		last = at[3]
+	}
+	if last == 0 {
+		return spans
+	}
+	return append(out, spans[last:]...)
 }

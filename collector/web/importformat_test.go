@@ -63,6 +63,19 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// Tempo's API has ids in base64.
+func TestTempoIDs(t *testing.T) {
+	batches, err := decodeFile([]byte(`{"batches":[{"scopeSpans":[{"spans":[{"traceId":"S/kvNXezTaajzpKdDg5HNg==","spanId": "APBnqgupArc=",` +
+		`"parentSpanId":"APBnqgupArg=","name":"\"spanId\":\"APBnqgupArc=\"","kind":"SPAN_KIND_SERVER","links":[{"traceId":"S/kvNXezTaajzpKdDg5HNg==","spanId":"APBnqgupArk="}]}]}]}]}`))
+	testkit.NoError(t, err)
+	s := batches[0].Spans[0]
+	testkit.Equal(t, "ids", fmt.Sprint(s.TraceID, s.SpanID, s.ParentID, s.Links[0].TraceID, s.Links[0].SpanID),
+		"4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7 00f067aa0ba902b8 4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b9")
+	testkit.Equal(t, "a text", s.Name, `"spanId":"APBnqgupArc="`)
+	const inHex = `[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7"}]`
+	testkit.Equal(t, "in hexadecimal", string(hexIDs([]byte(inHex))), inHex)
+}
+
 func FuzzDecodeFile(f *testing.F) {
 	f.Add([]byte("\uFEFF[{\"traceId\":\"1\",\"id\":\"2\"}]\n{\"data\":[]}"))
 	f.Add([]byte(`{"trace":{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","endTimeUnixNano":"9223372036854775807"}]}]}]}}`))
