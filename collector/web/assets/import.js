@@ -1,5 +1,6 @@
 // @ts-check
 import { el } from "./dom.js";
+import { keys } from "./keys.js";
 import { tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
 
@@ -100,5 +101,6 @@ addEventListener("drop", (e) => {
 const hint = document.getElementById("drop-hint");
 if (hint) hint.hidden = false;
 themeSwitch();
+keys([]);
 tell();
 document.body.dataset.ready = "true";
