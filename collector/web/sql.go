@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -167,11 +168,11 @@ func (c *statementCounter) add(t *collector.Trace) {
 		}
 		st.Count++
 		st.Errors += errorsOf(s)
-		st.Rows += rowsOf(s)
-		st.Total += s.Duration()
+		st.Rows += min(rowsOf(s), math.MaxInt64-st.Rows)
+		st.Total += min(s.Duration(), math.MaxInt64-st.Total)
 		st.Longest = max(st.Longest, s.Duration())
 		wait := time.Duration(waitIn(s, s.Start, s.End))
-		if st.Wait += wait; wait > st.LongestWait {
+		if st.Wait += min(wait, math.MaxInt64-st.Wait); wait > st.LongestWait {
 			st.LongestWait, st.WaitedIn = wait, dendro.SpanContext{TraceID: t.ID, SpanID: s.SpanID}
 		}
 		st.durations.Add(s.Duration(), 1)
@@ -186,7 +187,7 @@ func (c *statementCounter) add(t *collector.Trace) {
 func rowsOf(s *collector.Span) (n int64) {
 	for _, a := range s.Attributes {
 		if (a.Key == semconv.DBResponseReturnedRows || a.Key == semconv.DBAffectedRows) && a.Value.Kind() == slog.KindInt64 {
-			n += max(a.Value.Int64(), 0)
+			n += min(max(a.Value.Int64(), 0), math.MaxInt64-n)
 		}
 	}
 	return n

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"log/slog"
+	"math"
 	"net/url"
 	"strings"
 	"testing"
@@ -54,6 +55,19 @@ func TestSQL(t *testing.T) {
 	found := followed(t, server.URL+"/?q="+url.QueryEscape(`{ span.db.query.text = "`+items+`" }`))
 	has(t, found.body, `href="trace/01000000000000000000000000000000"`)
 	has(t, body, "?q="+strings.ReplaceAll(url.QueryEscape(`{ span.db.query.text = "`+users+`" }`), "+", "&#43;"))
+}
+
+// Sums of what a hostile sender says do not overflow.
+func TestSQLSums(t *testing.T) {
+	store := memory.New(memory.Options{})
+	now := time.Now().UnixNano()
+	for id := range byte(8) {
+		s := &dendro.SpanData{Start: now, End: math.MaxInt64, Attributes: []slog.Attr{
+			slog.String("db.query.text", "SELECT 1"), slog.Int64("db.response.returned_rows", math.MaxInt64), slog.Int("dendro.db.affected_rows", 1)}}
+		s.TraceID, s.SpanID = dendro.TraceID{1 + id}, dendro.SpanID{1}
+		testkit.NoError(t, store.Collect(&dendro.Batch{Resource: &dendro.Resource{}, Spans: []*dendro.SpanData{s}}))
+	}
+	has(t, followed(t, serve(t, store, web.Options{}).URL+"/?view=sql").body, "2562047h 47m", "9\u202f223\u202f372\u202f036\u202f854\u202f775\u202f807")
 }
 
 func TestCompare(t *testing.T) {
