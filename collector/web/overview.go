@@ -214,19 +214,20 @@ func (h *handler) countOperations(ctx context.Context, p *overviewPage, now time
 
 // queryOf returns the query for the spans of an operation.
 func queryOf(o *collector.Operation) string {
-	// Counts have the beginning of a long text.
-	const long = 250
-	is := func(text string) string {
-		if len(text) < long {
-			return "= " + strconv.Quote(text)
-		}
-		return "=~ " + strconv.Quote(regexp.QuoteMeta(text)+"(?s:.*)")
-	}
 	service := "= nil"
 	if o.Service != "" {
 		service = is(o.Service)
 	}
 	return fmt.Sprintf("{ resource.service.name %s && name %s && kind = %s }", service, is(o.Name), o.Kind)
+}
+
+// is returns the condition for a text that was counted. Counts have the beginning of a long one.
+func is(text string) string {
+	const long = 250
+	if len(text) < long {
+		return "= " + strconv.Quote(text)
+	}
+	return "=~ " + strconv.Quote(regexp.QuoteMeta(text)+"(?s:.*)")
 }
 
 func sortOperations(rows []operationRow, order string) {

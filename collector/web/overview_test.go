@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -141,4 +142,18 @@ func TestNumber(t *testing.T) {
 		testkit.NoError(t, err)
 		testkit.Equal(t, fmt.Sprint(f), string(got), want)
 	}
+}
+
+// The map leads to the traces of a service whose name is so long that counts have only its beginning.
+func TestServiceMapLongName(t *testing.T) {
+	long := strings.Repeat("x", 256)
+	m := &serviceMap{}
+	m.node(collector.Node{Kind: collector.NodeService, Name: long})
+	q, err := url.ParseQuery(strings.TrimPrefix(m.Nodes[0].Query, "?"))
+	testkit.NoError(t, err)
+	query, err := traceql.Parse(q.Get("q"))
+	testkit.NoError(t, err)
+	r := &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", long+" and more")}}
+	found := query.Evaluate(&traceql.Trace{Trace: &collector.Trace{Spans: []collector.Span{{Resource: r}}}})
+	testkit.Equal(t, "found", len(found), 1)
 }

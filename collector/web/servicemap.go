@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/dendrotrace/dendro/collector"
@@ -97,7 +96,7 @@ func (m *serviceMap) node(n collector.Node) int {
 	}
 	node := mapNode{Node: n}
 	if n.Kind == collector.NodeService && n.Name != "" {
-		node.Query = "?" + url.Values{"q": {"{ resource.service.name = " + strconv.Quote(n.Name) + " }"}}.Encode()
+		node.Query = "?" + url.Values{"q": {"{ resource.service.name " + is(n.Name) + " }"}}.Encode()
 	}
 	m.Nodes = append(m.Nodes, node)
 	return len(m.Nodes) - 1
