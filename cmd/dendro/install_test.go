@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,9 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
+
+// releases are the modules that are released together, by their folders.
+var releases = []string{".", "cmd/dendro"}
 
 // TestInstall: "go install …/cmd/dendro@VERSION" builds a released version. The release comes
 // from a module proxy in a folder (Go Modules Reference, "GOPROXY protocol").
@@ -22,19 +26,9 @@ func TestInstall(t *testing.T) {
 	}
 	const module, version = "github.com/dendrotrace/dendro", "v0.1.0-rc.1"
 	proxy := t.TempDir()
-	release := filepath.Join(proxy, module, "@v", version)
-	testkit.NoError(t, os.MkdirAll(filepath.Dir(release), 0o700))
-	testkit.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(release), "list"), []byte(version+"\n"), 0o600))
-	info, err := json.Marshal(map[string]string{"Version": version, "Time": "2026-01-02T03:04:05Z"})
-	testkit.NoError(t, err)
-	testkit.NoError(t, os.WriteFile(release+".info", info, 0o600))
-	mod, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))
-	testkit.NoError(t, err)
-	testkit.NoError(t, os.WriteFile(release+".mod", mod, 0o600))
-	file, err := os.Create(release + ".zip")
-	testkit.NoError(t, err)
-	pack(t, file, filepath.Join("..", ".."), module+"@"+version)
-	testkit.NoError(t, file.Close())
+	for _, dir := range releases {
+		release(t, proxy, module, dir, version)
+	}
 
 	cache, err := exec.Command("go", "env", "GOMODCACHE").Output()
 	testkit.NoError(t, err)
@@ -52,6 +46,35 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// release puts the module in a folder of the repository into a proxy, with a go.mod as
+// CONTRIBUTING.md describes it: the modules of the repository require each other's release.
+func release(t *testing.T, proxy, root, dir, version string) {
+	module := path.Join(root, dir)
+	release := filepath.Join(proxy, module, "@v", version)
+	testkit.NoError(t, os.MkdirAll(filepath.Dir(release), 0o700))
+	testkit.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(release), "list"), []byte(version+"\n"), 0o600))
+	info, err := json.Marshal(map[string]string{"Version": version, "Time": "2026-01-02T03:04:05Z"})
+	testkit.NoError(t, err)
+	testkit.NoError(t, os.WriteFile(release+".info", info, 0o600))
+
+	mod, err := os.ReadFile(filepath.Join("..", "..", dir, "go.mod"))
+	testkit.NoError(t, err)
+	testkit.NoError(t, os.WriteFile(release+".mod", mod, 0o600))
+	for _, other := range releases {
+		name := path.Join(root, other)
+		if strings.Contains(string(mod), "replace "+name+" ") {
+			edit := exec.Command("go", "mod", "edit", "-dropreplace="+name, "-require="+name+"@"+version, release+".mod")
+			if out, err := edit.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", edit, err, out)
+			}
+		}
+	}
+	file, err := os.Create(release + ".zip")
+	testkit.NoError(t, err)
+	pack(t, file, filepath.Join("..", "..", dir), release+".mod", module+"@"+version)
+	testkit.NoError(t, file.Close())
+}
+
 // folder returns the URL of a folder.
 func folder(path string) string {
 	path = filepath.ToSlash(path)
@@ -61,8 +84,9 @@ func folder(path string) string {
 	return "file://" + path
 }
 
-// pack writes the module in root as the zip file of a release, without the modules in it.
-func pack(t *testing.T, file *os.File, root, prefix string) {
+// pack writes the module in root, with another go.mod, as the zip file of a release, without the
+// modules in it.
+func pack(t *testing.T, file *os.File, root, mod, prefix string) {
 	archive := zip.NewWriter(file)
 	testkit.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -80,6 +104,8 @@ func pack(t *testing.T, file *os.File, root, prefix string) {
 			return nil
 		case filepath.Dir(name) == "bin": // programs that were built here
 			return nil
+		case name == "go.mod":
+			path = mod
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {

@@ -40,8 +40,6 @@ var allowed = map[string][]string{
 	"internal/semconv":               nil,
 	"internal/testkit":               {""},
 	"internal/transparency":          {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
-	// The program. Nothing imports it.
-	"cmd/dendro": {"", "collector", "collector/memory", "collector/otlp", "collector/server", "collector/web"},
 	// A driver and programs that use it, for the tests of sqldriver and its peers.
 	"internal/sqltransparency": nil,
 	// Programs that generate source files or run Go's own tests.

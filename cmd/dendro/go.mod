@@ -1,0 +1,9 @@
+module github.com/dendrotrace/dendro/cmd/dendro
+
+go 1.26.0
+
+require github.com/dendrotrace/dendro v0.0.0
+
+require google.golang.org/protobuf v1.36.12 // indirect
+
+replace github.com/dendrotrace/dendro => ../..
