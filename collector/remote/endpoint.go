@@ -1,10 +1,13 @@
 package remote
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -99,6 +102,58 @@ func resolveCompression(given string, getenv func(string) string) (bool, error) 
 		return false, nil
 	}
 	return false, fmt.Errorf("%s: %q is unknown: want gzip or none", source, given)
+}
+
+// checkProtocol returns an error if the environment asks for another protocol than
+// http/protobuf.
+func checkProtocol(getenv func(string) string) error {
+	protocol, variable := fromEnv(getenv, "PROTOCOL")
+	switch protocol {
+	case "", "http/protobuf":
+		return nil
+	case "grpc":
+		return fmt.Errorf("%s: grpc is not supported: set it to http/protobuf, and the endpoint to the port for HTTP, usually 4318 instead of 4317", variable)
+	}
+	return fmt.Errorf("%s: %q is not supported: set it to http/protobuf", variable, protocol)
+}
+
+// tlsFromEnv returns a configuration with the certificates that the environment names. It
+// returns nil if there are none, or if url needs none.
+func tlsFromEnv(url string, getenv func(string) string) (*tls.Config, error) {
+	if !strings.HasPrefix(url, "https:") {
+		return nil, nil
+	}
+	authorities, authoritiesVar := fromEnv(getenv, "CERTIFICATE")
+	cert, certVar := fromEnv(getenv, "CLIENT_CERTIFICATE")
+	key, keyVar := fromEnv(getenv, "CLIENT_KEY")
+	if authorities+cert+key == "" {
+		return nil, nil
+	}
+	config := &tls.Config{}
+	if authorities != "" {
+		pem, err := os.ReadFile(authorities)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", authoritiesVar, err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: %s has no certificate in PEM", authoritiesVar, authorities)
+		}
+	}
+	switch {
+	case cert == "" && key == "":
+		return config, nil
+	case key == "":
+		return nil, fmt.Errorf("%s is set: set OTEL_EXPORTER_OTLP_CLIENT_KEY, too", certVar)
+	case cert == "":
+		return nil, fmt.Errorf("%s is set: set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, too", keyVar)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", certVar, keyVar, err)
+	}
+	config.Certificates = []tls.Certificate{pair}
+	return config, nil
 }
 
 // headerFromEnv parses OTEL_EXPORTER_OTLP_HEADERS. Its errors do not contain values,

@@ -1,9 +1,24 @@
 package remote
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -86,6 +101,7 @@ func TestHeaderFromEnv(t *testing.T) {
 		"=1":                            nil,
 		"a b=1":                         nil,
 		"a=%0d%0ab: 1":                  nil,
+		"a=%C3%A4%2C%3B,b=x%20y":        {"A": {"ä,;"}, "B": {"x y"}},
 	} {
 		got, err := headerFromEnv(env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", list, "OTEL_EXPORTER_OTLP_HEADERS", ""))
 		if want == nil && (err == nil || !strings.Contains(err.Error(), "OTEL_EXPORTER_OTLP_TRACES_HEADERS: want key=value")) {
@@ -93,6 +109,9 @@ func TestHeaderFromEnv(t *testing.T) {
 		}
 		testkit.Equal(t, list, got, want)
 	}
+	got, err := headerFromEnv(env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=traces", "OTEL_EXPORTER_OTLP_HEADERS", "a=all,b=all"))
+	testkit.NoError(t, err)
+	testkit.Equal(t, "of traces", got, http.Header{"A": {"traces"}})
 }
 
 func TestSettings(t *testing.T) {
@@ -125,4 +144,131 @@ func TestSettings(t *testing.T) {
 		}
 		testkit.Equal(t, c.name, got, c.want)
 	}
+}
+
+// The program's endpoint says which protocol it is for. Without one, the environment must
+// not ask for another.
+func TestProtocol(t *testing.T) {
+	const all, traces = "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+	for _, c := range []struct {
+		endpoint string
+		env      []string
+		want     string
+	}{
+		{"", nil, ""},
+		{"", []string{all, "http/protobuf"}, ""},
+		{"", []string{all, "grpc", traces, "http/protobuf"}, ""},
+		{"http://traces:4318", []string{all, "grpc"}, ""},
+		{"", []string{all, "grpc"}, all + ": grpc is not supported: set it to http/protobuf, and the endpoint to the port for HTTP, usually 4318 instead of 4317"},
+		{"", []string{all, "http/protobuf", traces, "grpc"}, traces + ": grpc is not supported: set it to http/protobuf, and the endpoint to the port for HTTP, usually 4318 instead of 4317"},
+		{"", []string{all, "http/json"}, all + `: "http/json" is not supported: set it to http/protobuf`},
+		{"", []string{all, "HTTP"}, all + `: "HTTP" is not supported: set it to http/protobuf`},
+	} {
+		_, err := newSender(c.endpoint, Options{}, env(c.env...))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		testkit.Equal(t, c.endpoint+strings.Join(c.env, " "), got, c.want)
+	}
+}
+
+// writeCertificate makes a key and a certificate, and writes both to files. The
+// certificate is its own authority.
+func writeCertificate(t *testing.T) (certFile, keyFile string, pair tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	testkit.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	testkit.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	testkit.NoError(t, err)
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	testkit.NoError(t, os.WriteFile(certFile, certPEM, 0o600))
+	testkit.NoError(t, os.WriteFile(keyFile, keyPEM, 0o600))
+	pair, err = tls.X509KeyPair(certPEM, keyPEM)
+	testkit.NoError(t, err)
+	return certFile, keyFile, pair
+}
+
+// The certificates of the environment are used: the collector is trusted because of them,
+// and so is the client.
+func TestCertificates(t *testing.T) {
+	testkit.NoLeaks(t)
+	serverFile, _, serverPair := writeCertificate(t)
+	clientFile, clientKey, clientPair := writeCertificate(t)
+	clients := x509.NewCertPool()
+	clients.AddCert(clientPair.Leaf)
+	far := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) > 0 {
+			w.Header().Set("Retry-After", "7") // shows that the client was recognized
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	far.TLS = &tls.Config{Certificates: []tls.Certificate{serverPair}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients}
+	far.Config.ErrorLog = log.New(io.Discard, "", 0) // the client does not trust it at first
+	far.StartTLS()
+	defer far.Close()
+	const prefix, traces = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"
+	for _, c := range []struct {
+		name string
+		env  []string
+		want string
+	}{
+		{"authorities of the system", nil, "certificate signed by unknown authority"},
+		{"insecure is for gRPC", []string{prefix + "INSECURE", "true"}, "certificate signed by unknown authority"},
+		{"authority", []string{prefix + "CERTIFICATE", serverFile}, "503 Service Unavailable"},
+		{"authority for traces", []string{prefix + "CERTIFICATE", clientFile, traces + "CERTIFICATE", serverFile}, "503 Service Unavailable"},
+		{"wrong authority", []string{traces + "CERTIFICATE", clientFile}, "certificate signed by unknown authority"},
+		{"client", []string{prefix + "CERTIFICATE", serverFile, prefix + "CLIENT_CERTIFICATE", clientFile, prefix + "CLIENT_KEY", clientKey},
+			"503 Service Unavailable after 7s"},
+		{"client for traces", []string{prefix + "CERTIFICATE", serverFile, traces + "CLIENT_CERTIFICATE", clientFile, traces + "CLIENT_KEY", clientKey},
+			"503 Service Unavailable after 7s"},
+	} {
+		s, err := newSender(far.URL, Options{}, env(c.env...))
+		testkit.NoError(t, err)
+		a := s.post(t.Context(), &content{})
+		got := fmt.Sprint(a.err)
+		if a.after > 0 {
+			got += fmt.Sprintf(" after %v", a.after)
+		}
+		if !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+		s.closeIdle()
+	}
+}
+
+func TestCertificateErrors(t *testing.T) {
+	certFile, keyFile, _ := writeCertificate(t)
+	_, otherKey, _ := writeCertificate(t)
+	missing := filepath.Join(t.TempDir(), "missing.pem")
+	const prefix = "OTEL_EXPORTER_OTLP_"
+	for _, c := range []struct {
+		endpoint string
+		env      []string
+		want     string // "" for no error
+	}{
+		{"https://traces", []string{prefix + "CERTIFICATE", missing}, prefix + "CERTIFICATE: open " + missing},
+		{"https://traces", []string{prefix + "CERTIFICATE", keyFile}, prefix + "CERTIFICATE: " + keyFile + " has no certificate in PEM"},
+		{"https://traces", []string{prefix + "CLIENT_CERTIFICATE", certFile}, prefix + "CLIENT_CERTIFICATE is set: set OTEL_EXPORTER_OTLP_CLIENT_KEY, too"},
+		{"https://traces", []string{prefix + "TRACES_CLIENT_KEY", keyFile}, prefix + "TRACES_CLIENT_KEY is set: set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, too"},
+		{"https://traces", []string{prefix + "CLIENT_CERTIFICATE", certFile, prefix + "CLIENT_KEY", otherKey},
+			prefix + "CLIENT_CERTIFICATE and " + prefix + "CLIENT_KEY: tls: private key does not match public key"},
+		{"http://traces", []string{prefix + "CERTIFICATE", missing}, ""},
+		{"", []string{prefix + "ENDPOINT", "HTTPS://traces", prefix + "CERTIFICATE", missing}, prefix + "CERTIFICATE: open " + missing},
+	} {
+		_, err := newSender(c.endpoint, Options{}, env(c.env...))
+		if got := fmt.Sprint(err); err == nil && c.want != "" || err != nil && (c.want == "" || !strings.HasPrefix(got, c.want)) {
+			t.Errorf("%v: got %s, want %s", c.env, got, c.want)
+		}
+	}
+	_, err := newSender("https://traces", Options{HTTPClient: http.DefaultClient}, env(prefix+"CERTIFICATE", missing))
+	testkit.NoError(t, err) // the program's client has its own certificates
 }

@@ -1,11 +1,30 @@
 // Package remote sends spans to a collector in another process, often on another
 // machine. It speaks OTLP/HTTP in protobuf (OpenTelemetry Protocol 1.x, section
 // "OTLP/HTTP"), which package collector/server understands, and so does any other
-// OpenTelemetry receiver. It does not read OTEL_EXPORTER_OTLP_PROTOCOL, as it has only
-// this protocol.
+// OpenTelemetry receiver.
 //
 //	client, err := remote.Dial("http://traces:4318", remote.Options{})
 //	tracer := dendro.New(dendro.Options{Service: "shop", Collector: client})
+//
+// # Environment
+//
+// [Dial] reads the variables of the OpenTelemetry specification, "OpenTelemetry Protocol
+// Exporter". OTEL_EXPORTER_OTLP_TRACES_X takes precedence over OTEL_EXPORTER_OTLP_X, and
+// Options and the endpoint in the program over both:
+//
+//	ENDPOINT                        see Dial
+//	HEADERS                         see Options.Header
+//	COMPRESSION                     see Options.Compression
+//	TIMEOUT                         see Options.Timeout
+//	PROTOCOL                        must be http/protobuf, unless the program has an endpoint
+//	CERTIFICATE                     a PEM file: the authorities that may have signed the
+//	                                certificate of the collector, instead of those of the system
+//	CLIENT_CERTIFICATE, CLIENT_KEY  PEM files: the certificate of the client and its key
+//	INSECURE                        has no effect: it is for gRPC, and the scheme of the
+//	                                endpoint decides here
+//
+// Certificates are read once, and only if the endpoint is https and there is no
+// [Options.HTTPClient].
 //
 // # Concurrency
 //

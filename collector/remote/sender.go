@@ -62,6 +62,11 @@ func newSender(endpoint string, o Options, getenv func(string) string) (_ *sende
 		maxElapsed: positive(o.MaxElapsed, defaultMaxElapsed),
 		hurry:      make(chan struct{}, 1),
 	}
+	if endpoint == "" {
+		if err = checkProtocol(getenv); err != nil {
+			return nil, err
+		}
+	}
 	if s.url, err = resolveEndpoint(endpoint, getenv); err != nil {
 		return nil, err
 	}
@@ -91,14 +96,21 @@ func newSender(endpoint string, o Options, getenv func(string) string) (_ *sende
 	if s.gzip {
 		s.header.Set("Content-Encoding", "gzip")
 	}
-	s.setClient(o.HTTPClient)
+	if err = s.setClient(o.HTTPClient, getenv); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
-func (s *sender) setClient(given *http.Client) {
+func (s *sender) setClient(given *http.Client, getenv func(string) string) error {
 	if given == nil {
+		config, err := tlsFromEnv(s.url, getenv)
+		if err != nil {
+			return err
+		}
 		t := &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
+			TLSClientConfig:     config,
 			ForceAttemptHTTP2:   true,
 			TLSHandshakeTimeout: s.timeout,
 			IdleConnTimeout:     time.Minute,
@@ -109,6 +121,7 @@ func (s *sender) setClient(given *http.Client) {
 		s.client, s.closeIdle = &own, func() {}
 	}
 	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return nil
 }
 
 // deliver sends b until the collector accepts or rejects it, b is too old, or ctx is
