@@ -88,6 +88,41 @@ func BenchmarkCollect(b *testing.B) {
 	}
 }
 
+// BenchmarkSpool writes and syncs a request of a thousand spans per operation, as while the
+// collector is away.
+func BenchmarkSpool(b *testing.B) {
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	defer slog.SetDefault(before)
+	for _, compression := range []string{"gzip", "none"} {
+		b.Run(compression, func(b *testing.B) {
+			client, err := remote.Dial("http://127.0.0.1:1", remote.Options{Spool: b.TempDir(), SpoolBytes: 1 << 40, Compression: compression})
+			if err != nil {
+				b.Fatal(err)
+			}
+			traces := requestTraces()
+			spans := 0
+			for b.Loop() {
+				for i := range 334 {
+					if err := client.Collect(traces[i%len(traces)]); err != nil {
+						b.Fatal(err)
+					}
+					spans += 3
+				}
+				if err := client.Flush(background); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := client.Shutdown(background); err != nil {
+				b.Fatal(err)
+			}
+			stats := client.Stats()
+			b.ReportMetric(float64(stats.SpooledBytes)/float64(stats.SpooledSpans), "disk-B/span")
+			b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(spans), "µs/span")
+		})
+	}
+}
+
 // BenchmarkCollectParallel shows the cost of the lock.
 func BenchmarkCollectParallel(b *testing.B) {
 	client, err := remote.Dial("http://127.0.0.1:1", remote.Options{HTTPClient: &http.Client{Transport: nowhere{}}, Compression: "none"})

@@ -89,19 +89,17 @@ func resolveTimeout(given time.Duration, getenv func(string) string) (time.Durat
 	return time.Duration(ms) * time.Millisecond, nil
 }
 
-// resolveCompression reports whether [Options.Compression], or its default, is gzip.
-func resolveCompression(given string, getenv func(string) string) (bool, error) {
+// resolveCompression returns [Options.Compression] or its default.
+func resolveCompression(given string, getenv func(string) string) (string, error) {
 	source := "Options.Compression"
 	if given == "" {
 		given, source = fromEnv(getenv, "COMPRESSION")
 	}
 	switch given {
-	case "gzip":
-		return true, nil
-	case "", "none":
-		return false, nil
+	case "", "none", "gzip":
+		return given, nil
 	}
-	return false, fmt.Errorf("%s: %q is unknown: want gzip or none", source, given)
+	return "", fmt.Errorf("%s: %q is unknown: want gzip or none", source, given)
 }
 
 // checkProtocol returns an error if the environment asks for another protocol than

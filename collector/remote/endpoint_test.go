@@ -119,9 +119,9 @@ func TestSettings(t *testing.T) {
 		name string
 		o    Options
 		env  []string
-		want string // timeout and whether gzip is used, or the error
+		want string // timeout and compression, or the error
 	}{
-		{"defaults", Options{}, nil, "10s none"},
+		{"defaults", Options{}, nil, "10s "},
 		{"environment", Options{}, []string{"OTEL_EXPORTER_OTLP_TIMEOUT", "2500", "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}, "2.5s gzip"},
 		{"environment of traces", Options{}, []string{
 			"OTEL_EXPORTER_OTLP_TIMEOUT", "2500", "OTEL_EXPORTER_OTLP_COMPRESSION", "none",
@@ -137,10 +137,7 @@ func TestSettings(t *testing.T) {
 		if err != nil {
 			got = err.Error()
 		} else {
-			got = s.timeout.String() + " none"
-			if s.gzip {
-				got = s.timeout.String() + " gzip"
-			}
+			got = s.timeout.String() + " " + s.compression
 		}
 		testkit.Equal(t, c.name, got, c.want)
 	}

@@ -18,7 +18,7 @@ var (
 	errShutdown  error = &dendro.DropError{Reason: "shutdown"}
 )
 
-// queue holds encoded spans until they are delivered or dropped. It is bounded in
+// queue holds encoded spans until they are delivered, dropped or in the spool. It is bounded in
 // bytes. Adding to it never waits for the network.
 type queue struct {
 	maxBytes, batchBytes int
@@ -37,7 +37,7 @@ type queue struct {
 // batch holds the spans of one request.
 type batch struct {
 	since        time.Time     // when the first span arrived
-	done         chan struct{} // closed when the spans are delivered or dropped
+	done         chan struct{} // closed when the spans are delivered, dropped or in the spool
 	groups       []group
 	bytes, spans int          // size of the request
 	readers      atomic.Int32 // requests that may still read its memory
@@ -212,7 +212,15 @@ func (q *queue) take(anyway bool) (*batch, time.Duration) {
 	return q.taken, 0
 }
 
-// finish removes the batch that next returned.
+// putBack undoes take.
+func (q *queue) putBack(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken = nil
+	q.waiting = slices.Insert(q.waiting, 0, b)
+}
+
+// finish removes the batch that next or take returned.
 func (q *queue) finish(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

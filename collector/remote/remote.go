@@ -6,6 +6,11 @@
 //	client, err := remote.Dial("http://traces:4318", remote.Options{})
 //	tracer := dendro.New(dendro.Options{Service: "shop", Collector: client})
 //
+// With [Options.Spool], spans survive a collector that is away for long, and a restart or
+// crash of the program:
+//
+//	client, err := remote.Dial("http://traces:4318", remote.Options{Spool: "/var/lib/shop/spans"})
+//
 // # Environment
 //
 // [Dial] reads the variables of the OpenTelemetry specification, "OpenTelemetry Protocol
@@ -30,8 +35,8 @@
 //
 // Collect encodes spans on the goroutine of the request and holds a lock only to copy
 // the bytes into the queue. One goroutine of the client empties the queue, one request
-// at a time. If the collector is slow or unreachable, the queue grows up to its bound,
-// and no request of the program waits.
+// at a time, and writes to the spool. If the collector is slow or unreachable, the spool
+// grows up to its bound, or else the queue, and no request of the program waits.
 package remote
 
 import (
@@ -70,12 +75,35 @@ type Options struct {
 	// BatchBytes bounds the spans of a request before compression, in bytes. A single
 	// larger span is sent nevertheless. The default is 512 KiB.
 	BatchBytes int
+	// Spool is a directory for spans that the collector has not acknowledged. If it is
+	// empty, they stay in memory, and are lost when the program ends.
+	//
+	// Spans are written to the spool one second after they were due, see Interval, or at
+	// once if the collector is known to be away. They are sent when it is back, the
+	// oldest first, before newer ones and whatever their age, by this process or by the
+	// next one with this spool. While the collector is well, nothing is written.
+	//
+	// Each request is a file, which is synced before its spans leave the memory. If the
+	// program crashes or is killed, or the power fails, spans that ended within the last
+	// Interval and second are lost, about 2 s by default, and requests that were sent
+	// shortly before may be sent again. Files are compressed with gzip unless Compression
+	// is "none".
+	//
+	// Dial creates the directory, which only this user may read, and locks it. It returns
+	// an error if another client, in this process or another, has the spool. It supports
+	// Linux, macOS, Windows and the BSDs. An error of the disk is logged and counted, and
+	// leaves spans in memory, where they are bounded as without a spool. A damaged file is
+	// logged, counted and removed.
+	Spool string
+	// SpoolBytes bounds the spool on disk, in bytes. If it is full, the oldest spans are
+	// dropped. It also bounds BatchBytes to a quarter of it. The default is 256 MiB.
+	SpoolBytes int64
 	// QueueBytes bounds the encoded spans that the client holds, in bytes, including
 	// those that are being sent. Each resource and scope in a request counts as 512
 	// bytes more. Spans that do not fit are refused. The default is 16 MiB.
 	QueueBytes int
-	// MaxElapsed is the age at which undelivered spans are dropped. It also bounds the
-	// pause that a collector can ask for. The default is 5 minutes.
+	// MaxElapsed is the age at which undelivered spans in memory are dropped. It also
+	// bounds the pause that a collector can ask for. The default is 5 minutes.
 	MaxElapsed time.Duration
 	// HTTPClient makes the requests. Configure TLS here. Redirects are not followed,
 	// even if it has a CheckRedirect that allows them, because they would lose the
@@ -91,6 +119,7 @@ const (
 	defaultBatchBytes = 512 << 10
 	defaultQueueBytes = 16 << 20
 	defaultMaxElapsed = 5 * time.Minute
+	defaultSpoolBytes = 256 << 20
 )
 
 // Client is a [dendro.Collector] that sends spans to another collector. Its methods
@@ -98,6 +127,7 @@ const (
 type Client struct {
 	queue  queue
 	sender *sender
+	spool  *spool // nil without one
 
 	stop    context.CancelFunc // stops the goroutine
 	stopped chan struct{}      // closed when it has returned
@@ -114,22 +144,34 @@ var (
 // OTEL_EXPORTER_OTLP_ENDPOINT, or else http://localhost:4318.
 //
 // Dial does not connect, so the collector may start later than its clients. It returns
-// an error if the endpoint, an option or an environment variable is not valid.
+// an error if the endpoint, an option or an environment variable is not valid, and if the
+// spool cannot be opened.
 func Dial(endpoint string, o Options) (*Client, error) {
 	s, err := newSender(endpoint, o, os.Getenv)
 	if err != nil {
 		return nil, fmt.Errorf("remote: %w", err)
 	}
 	queueBytes := positive(o.QueueBytes, defaultQueueBytes)
+	batchBytes := min(positive(o.BatchBytes, defaultBatchBytes), queueBytes)
+	var sp *spool
+	if o.Spool != "" {
+		spoolBytes := positive(o.SpoolBytes, defaultSpoolBytes)
+		batchBytes = int(min(int64(batchBytes), spoolBytes/4))
+		if sp, err = openSpool(o.Spool, spoolBytes, s.drop); err != nil {
+			return nil, fmt.Errorf("remote: Options.Spool: %w", err)
+		}
+		s.whileAway = "spans are kept in " + sp.dir
+	}
 	ctx, stop := context.WithCancel(dendro.Untraced(context.Background()))
 	c := &Client{
 		queue: queue{
 			maxBytes:   queueBytes,
-			batchBytes: min(positive(o.BatchBytes, defaultBatchBytes), queueBytes),
+			batchBytes: batchBytes,
 			interval:   positive(o.Interval, defaultInterval),
 			wake:       make(chan struct{}, 1),
 		},
 		sender:  s,
+		spool:   sp,
 		stop:    stop,
 		stopped: make(chan struct{}),
 	}
@@ -143,15 +185,6 @@ func positive[T cmp.Ordered](v, otherwise T) T {
 		return v
 	}
 	return otherwise
-}
-
-// run delivers one batch after the other. Once ctx is done, it drops what is left.
-func (c *Client) run(ctx context.Context) {
-	defer close(c.stopped)
-	for b := c.queue.next(ctx); b != nil; b = c.queue.next(ctx) {
-		c.sender.deliver(ctx, b)
-		c.queue.finish(b)
-	}
 }
 
 // minSpanBytes is less than the size of any encoded span: two ids and two times.
@@ -177,8 +210,8 @@ func (c *Client) Collect(b *dendro.Batch) error {
 	return c.queue.add(b.Resource, e)
 }
 
-// Flush waits until everything collected before the call has been delivered or
-// dropped, or ctx is done. If ctx has no deadline, it waits for at most
+// Flush waits until everything collected before the call has been delivered, dropped or
+// written to the spool, or ctx is done. If ctx has no deadline, it waits for at most
 // [Options.Timeout], so that a program can exit while its collector is unreachable.
 // Flush makes the client try again at once, unless the collector has asked for a
 // pause. It returns an error if not everything was finished: the error of ctx, joined
@@ -205,16 +238,21 @@ func (c *Client) Flush(ctx context.Context) error {
 	return fmt.Errorf("remote: flush: %w", ctx.Err())
 }
 
-// Shutdown calls [Client.Flush] and then ends the client. It drops spans that could
-// not be delivered, and Collect refuses later ones, both with the reason "shutdown".
-// No goroutine is left behind, and the default HTTP client keeps no connection.
-// Shutdown may be called more than once.
+// Shutdown calls [Client.Flush] and then ends the client. Without a spool, it drops spans
+// that could not be delivered, with the reason "shutdown". With one, it writes them to the
+// spool, even if ctx is done, and returns an error only if that failed; the next client
+// with this spool delivers them. Collect refuses later spans, with the reason
+// "shutdown". No goroutine is left behind, the spool is unlocked, and the default HTTP
+// client keeps no connection. Shutdown may be called more than once.
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.queue.close()
 	err := c.Flush(ctx)
 	c.stop()
 	<-c.stopped
 	c.sender.closeIdle()
+	if c.spool != nil && c.Stats().Dropped[dropShutdown] == 0 {
+		return nil
+	}
 	return err
 }
 

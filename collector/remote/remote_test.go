@@ -732,8 +732,15 @@ func TestCollectAllocations(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
+	t.Run("queue", func(t *testing.T) { testCollectAllocations(t, remote.Options{Interval: time.Hour}) })
+	t.Run("queue and spool", func(t *testing.T) {
+		testCollectAllocations(t, remote.Options{Interval: time.Hour, Spool: t.TempDir()})
+	})
+}
+
+func testCollectAllocations(t *testing.T, o remote.Options) {
 	f := &far{}
-	c := dial(t, f, remote.Options{Interval: time.Hour})
+	c := dial(t, f, o)
 	defer c.Shutdown(background)
 	b := batch("a", "b", "c")
 	collect := func() {

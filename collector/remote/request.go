@@ -48,15 +48,17 @@ var gzipWriters = sync.Pool{New: func() any {
 type content struct {
 	parts [][]byte
 	size  int
+	gzip  bool
 	// batch, if not nil, owns the memory of parts. A transport may read it after the
 	// request has returned.
 	batch *batch
 }
 
-// encode returns the content of a request for b.
-func (s *sender) encode(b *batch) *content {
+// encode returns the content of a request for b. Unless it is compressed, it shares the
+// memory of b.
+func encode(b *batch, compress bool) *content {
 	c := &content{parts: b.parts(), batch: b}
-	if s.gzip {
+	if compress {
 		var compressed bytes.Buffer
 		w := gzipWriters.Get().(*gzip.Writer)
 		defer gzipWriters.Put(w)
@@ -65,7 +67,7 @@ func (s *sender) encode(b *batch) *content {
 			_, _ = w.Write(part) // writing to a bytes.Buffer cannot fail
 		}
 		_ = w.Close()
-		c = &content{parts: [][]byte{compressed.Bytes()}}
+		c = &content{parts: [][]byte{compressed.Bytes()}, gzip: true}
 	}
 	for _, part := range c.parts {
 		c.size += len(part)
@@ -130,6 +132,9 @@ func (s *sender) post(parent context.Context, c *content) answer {
 		return answer{err: err}
 	}
 	req.Header = s.header.Clone()
+	if c.gzip {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
 	req.Body, _ = c.body()
 	req.GetBody, req.ContentLength = c.body, int64(c.size)
 	res, err := s.client.Do(req)

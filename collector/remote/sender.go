@@ -23,19 +23,22 @@ const (
 
 // Reasons for which accepted spans are dropped.
 const (
-	dropRejected    = "rejected"    // by the collector
-	dropUnreachable = "unreachable" // not delivered within Options.MaxElapsed
-	dropShutdown    = "shutdown"    // not delivered before Shutdown
+	dropRejected     = "rejected"      // by the collector
+	dropUnreachable  = "unreachable"   // not delivered within Options.MaxElapsed
+	dropShutdown     = "shutdown"      // not delivered before Shutdown
+	dropSpoolFull    = "spool_full"    // the oldest in a full spool
+	dropSpoolDamaged = "spool_damaged" // not as they were written
 )
 
-// sender delivers batches one at a time.
+// sender makes requests one at a time, and knows when the next may be made.
 type sender struct {
 	url                 string
 	header              http.Header
 	client              *http.Client
 	closeIdle           func()
-	gzip                bool
+	compression         string // "gzip", "none", or "" for none
 	timeout, maxElapsed time.Duration
+	whileAway           string        // what becomes of spans while the collector is away
 	hurry               chan struct{} // holds a token while a Flush is waiting
 
 	// Used only by the sending goroutine.
@@ -60,6 +63,7 @@ const (
 func newSender(endpoint string, o Options, getenv func(string) string) (_ *sender, err error) {
 	s := &sender{
 		maxElapsed: positive(o.MaxElapsed, defaultMaxElapsed),
+		whileAway:  "spans are queued, then dropped",
 		hurry:      make(chan struct{}, 1),
 	}
 	if endpoint == "" {
@@ -73,7 +77,7 @@ func newSender(endpoint string, o Options, getenv func(string) string) (_ *sende
 	if s.timeout, err = resolveTimeout(o.Timeout, getenv); err != nil {
 		return nil, err
 	}
-	if s.gzip, err = resolveCompression(o.Compression, getenv); err != nil {
+	if s.compression, err = resolveCompression(o.Compression, getenv); err != nil {
 		return nil, err
 	}
 	if s.header, err = headerFromEnv(getenv); err != nil {
@@ -92,10 +96,6 @@ func newSender(endpoint string, o Options, getenv func(string) string) (_ *sende
 	// A key without values is not sent. It makes net/http resend a request whose idle
 	// connection turns out to be closed.
 	s.header["Idempotency-Key"] = []string{}
-
-	if s.gzip {
-		s.header.Set("Content-Encoding", "gzip")
-	}
 	if err = s.setClient(o.HTTPClient, getenv); err != nil {
 		return nil, err
 	}
@@ -124,62 +124,29 @@ func (s *sender) setClient(given *http.Client, getenv func(string) string) error
 	return nil
 }
 
-// deliver sends b until the collector accepts or rejects it, b is too old, or ctx is
-// done.
-func (s *sender) deliver(ctx context.Context, b *batch) {
-	expiry := b.since.Add(s.maxElapsed)
-	var c *content
-	for {
-		if s.failures > 0 {
-			if !time.Now().Before(expiry) {
-				s.drop(dropUnreachable, b.spans)
-				return
-			}
-			if !s.pause(ctx, expiry) {
-				continue
-			}
-		}
-		if ctx.Err() != nil {
-			s.drop(dropShutdown, b.spans)
-			return
-		}
-		if c == nil {
-			c = s.encode(b)
-		}
-		a := s.post(ctx, c)
-		switch {
-		case a.err == nil:
-			s.reached()
-			s.delivered(b, c.size, a)
-			return
-		case ctx.Err() != nil: // dropped at the top of the loop
-		case !a.retry:
-			s.reached()
-			s.note(stateRejecting, a.err)
-			s.drop(dropRejected, b.spans)
-			return
-		default:
-			s.note(stateUnreachable, a.err)
-			backoff := min(minBackoff<<min(s.failures, 16), maxBackoff)
-			wait := backoff/2 + rand.N(backoff/2)
-			s.failures++
-			s.asked = a.after > wait
-			s.next = time.Now().Add(max(wait, min(a.after, s.maxElapsed)))
-		}
-	}
+// backOff puts the next attempt off, at least for the time that the collector asked for.
+func (s *sender) backOff(asked time.Duration) {
+	backoff := min(minBackoff<<min(s.failures, 16), maxBackoff)
+	wait := backoff/2 + rand.N(backoff/2)
+	s.failures++
+	s.asked = asked > wait
+	s.next = time.Now().Add(max(wait, min(asked, s.maxElapsed)))
 }
 
-// pause waits until the next attempt is due. It returns false if expiry is earlier. It
-// returns early if ctx is done, and if hurry gets a token unless the collector asked
+// pause waits until the next attempt is due. It returns false if expiry, unless it is
+// zero, is earlier. It returns early if ctx is done, and if hurry gets a token unless the collector asked
 // for the pause.
 func (s *sender) pause(ctx context.Context, expiry time.Time) bool {
 	hurry := s.hurry
 	if s.asked {
 		hurry = nil
 	}
-	wait := min(time.Until(s.next), time.Until(expiry))
+	end := s.next
+	if !expiry.IsZero() && expiry.Before(end) {
+		end = expiry
+	}
 	select {
-	case <-time.After(wait):
+	case <-time.After(time.Until(end)):
 		return !time.Now().Before(s.next)
 	case <-hurry:
 	case <-ctx.Done():
@@ -196,11 +163,11 @@ func (s *sender) reached() {
 	}
 }
 
-// delivered counts the spans of b as sent, except those that the collector rejected.
-func (s *sender) delivered(b *batch, wire int, a answer) {
-	rejected := int(min(a.rejected, int64(b.spans)))
+// delivered counts spans as sent, except those that the collector rejected.
+func (s *sender) delivered(spans, wire int, a answer) {
+	rejected := int(min(a.rejected, int64(spans)))
 	if rejected > 0 {
-		s.note(stateRejecting, fmt.Errorf("%d of %d spans: %s", rejected, b.spans, a.message))
+		s.note(stateRejecting, fmt.Errorf("%d of %d spans: %s", rejected, spans, a.message))
 		s.drop(dropRejected, rejected)
 	} else if a.message != "" { // a warning
 		s.note(stateOK, errors.New(a.message))
@@ -209,7 +176,7 @@ func (s *sender) delivered(b *batch, wire int, a answer) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats.SentSpans += uint64(b.spans - rejected)
+	s.stats.SentSpans += uint64(spans - rejected)
 	s.stats.SentRequests++
 	s.stats.SentBytes += uint64(wire)
 }
@@ -229,7 +196,7 @@ func (s *sender) note(now state, err error) {
 	case stateRejecting:
 		slog.Warn(fmt.Sprintf("dendro: %s rejects spans: %v; they are dropped", s.url, err))
 	case stateUnreachable:
-		slog.Warn(fmt.Sprintf("dendro: cannot reach %s: %v; spans are queued, then dropped", s.url, err))
+		slog.Warn(fmt.Sprintf("dendro: cannot reach %s: %v; %s", s.url, err, s.whileAway))
 	}
 }
 
