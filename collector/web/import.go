@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/dendrotrace/dendro/internal/tracefile"
 )
 
 // Bounds of imported files.
@@ -170,7 +172,10 @@ func (im *imports) decode(ctx context.Context, data []byte) (*fileStore, error) 
 	if err != nil {
 		return nil, err
 	}
-	batches, err := decodeFile(data)
+	if bytes.Count(data, []byte("{")) > maxImportedObjects {
+		return nil, errTooManyObjects
+	}
+	batches, err := tracefile.Decode(data)
 	if err != nil {
 		return nil, err
 	}

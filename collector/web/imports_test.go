@@ -87,3 +87,21 @@ func TestCutImport(t *testing.T) {
 		testkit.Equal(t, path, [2]string{got, root}, want)
 	}
 }
+
+// FuzzImport decodes files and shows their traces.
+func FuzzImport(f *testing.F) {
+	f.Add([]byte("\uFEFF[{\"traceId\":\"1\",\"id\":\"2\"}]\n{\"data\":[]}"))
+	f.Add([]byte(`{"trace":{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","endTimeUnixNano":"9223372036854775807"}]}]}]}}`))
+	f.Add([]byte(`{"spans":[{"traceID":"1","spanID":"2"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var im imports
+		s, err := im.decode(t.Context(), data)
+		if err != nil {
+			return
+		}
+		h := &handler{store: s, file: "fuzz", now: s.now, since: s.window()}
+		for _, trace := range s.traces {
+			newSkeleton(trace, false).explain(h.median(t.Context()))
+		}
+	})
+}

@@ -1,7 +1,6 @@
-package web
+package tracefile
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -10,7 +9,7 @@ import (
 
 // decodes returns how many spans there are, or the error.
 func decodes(data string) string {
-	batches, err := decodeFile([]byte(data))
+	batches, err := Decode([]byte(data))
 	spans := 0
 	for _, b := range batches {
 		spans += len(b.Spans)
@@ -65,7 +64,7 @@ func TestFormats(t *testing.T) {
 
 // Tempo's API has ids in base64.
 func TestTempoIDs(t *testing.T) {
-	batches, err := decodeFile([]byte(`{"batches":[{"scopeSpans":[{"spans":[{"traceId":"S/kvNXezTaajzpKdDg5HNg==","spanId": "APBnqgupArc=",` +
+	batches, err := Decode([]byte(`{"batches":[{"scopeSpans":[{"spans":[{"traceId":"S/kvNXezTaajzpKdDg5HNg==","spanId": "APBnqgupArc=",` +
 		`"parentSpanId":"APBnqgupArg=","name":"\"spanId\":\"APBnqgupArc=\"","kind":"SPAN_KIND_SERVER","links":[{"traceId":"S/kvNXezTaajzpKdDg5HNg==","spanId":"APBnqgupArk="}]}]}]}]}`))
 	testkit.NoError(t, err)
 	s := batches[0].Spans[0]
@@ -74,22 +73,4 @@ func TestTempoIDs(t *testing.T) {
 	testkit.Equal(t, "a text", s.Name, `"spanId":"APBnqgupArc="`)
 	const inHex = `[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7"}]`
 	testkit.Equal(t, "in hexadecimal", string(hexIDs([]byte(inHex))), inHex)
-}
-
-func FuzzDecodeFile(f *testing.F) {
-	f.Add([]byte("\uFEFF[{\"traceId\":\"1\",\"id\":\"2\"}]\n{\"data\":[]}"))
-	f.Add([]byte(`{"trace":{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","endTimeUnixNano":"9223372036854775807"}]}]}]}}`))
-	f.Add([]byte(`{"spans":[{"traceID":"1","spanID":"2"}]}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		batches, err := decodeFile(data)
-		if err != nil {
-			return
-		}
-		if s, err := newFileStore(batches, int64(len(data))); err == nil {
-			h := &handler{store: s, file: "fuzz", now: s.now, since: s.window()}
-			for _, t := range s.traces {
-				newSkeleton(t, false).explain(h.median(context.Background()))
-			}
-		}
-	})
 }

@@ -1,4 +1,6 @@
-package web
+// Package tracefile reads files of traces: OTLP JSON, also one request a line, the JSON of Tempo
+// and Jaeger, and Zipkin v2 JSON.
+package tracefile
 
 import (
 	"bytes"
@@ -15,15 +17,15 @@ import (
 	"github.com/dendrotrace/dendro/collector/zipkin"
 )
 
-// decodeFile decodes the JSON values in data, of which there may be several, as in the files of
-// OpenTelemetry's collector. The content of each says what format it has.
-func decodeFile(data []byte) (all []*dendro.Batch, err error) {
+// Decode decodes the JSON values in data, of which there may be several, as in the files of
+// OpenTelemetry's collector. The content of each says what format it has. The Resource of a batch
+// and the Scope of a span are never nil. The result may take a hundred times the memory of data.
+//
+// An error is a sentence about the file, with the line if it is not the first.
+func Decode(data []byte) (all []*dendro.Batch, err error) {
 	data = bytes.TrimPrefix(data, []byte("\uFEFF")) // byte order mark
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New("it is empty")
-	}
-	if bytes.Count(data, []byte("{")) > maxImportedObjects {
-		return nil, errTooManyObjects
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	for {
