@@ -98,7 +98,7 @@ func (c *Client) load(d *delivery) bool {
 	switch {
 	case d.content != nil:
 	case d.batch != nil:
-		d.content = encode(d.batch, c.sender.compression == "gzip")
+		d.content = encode(d.batch.content(), c.sender.compression == "gzip")
 	default:
 		var err error
 		if d.content, err = c.spool.load(); err != nil {
@@ -178,7 +178,7 @@ func (c *Client) keep(d *delivery) {
 
 // spoolBatch moves b from the queue to the spool. It reports false if that fails.
 func (c *Client) spoolBatch(b *batch) bool {
-	if c.spool.append(encode(b, c.sender.compression != "none"), b.spans) != nil {
+	if c.spool.append(encode(b.content(), c.sender.compression != "none"), b.spans) != nil {
 		return false
 	}
 	c.queue.finish(b)

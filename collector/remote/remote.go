@@ -51,7 +51,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
-// Options configures a [Client]. The zero value is ready to use. For numbers and
+// Options configures a [Client] or a [Writer]. The zero value is ready to use. For numbers and
 // durations, zero or less means the default.
 type Options struct {
 	// Header is sent with every request, for example Authorization. Each of its
@@ -69,10 +69,10 @@ type Options struct {
 	// OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, or else OTEL_EXPORTER_OTLP_TIMEOUT, both in
 	// milliseconds, or else 10 s.
 	Timeout time.Duration
-	// Interval is how long the first span of a request waits for more. The default is
-	// 1 s.
+	// Interval is how long the first span of a request of a Client waits for more. The
+	// default is 1 s.
 	Interval time.Duration
-	// BatchBytes bounds the spans of a request before compression, in bytes. A single
+	// BatchBytes bounds the spans of a request of a Client before compression, in bytes. A single
 	// larger span is sent nevertheless. The default is 512 KiB.
 	BatchBytes int
 	// Spool is a directory for spans that the collector has not acknowledged. If it is
@@ -98,16 +98,17 @@ type Options struct {
 	// SpoolBytes bounds the spool on disk, in bytes. If it is full, the oldest spans are
 	// dropped. It also bounds BatchBytes to a quarter of it. The default is 256 MiB.
 	SpoolBytes int64
-	// QueueBytes bounds the encoded spans that the client holds, in bytes, including
+	// QueueBytes bounds the encoded spans that a Client holds, in bytes, including
 	// those that are being sent. Each resource and scope in a request counts as 512
 	// bytes more. Spans that do not fit are refused. The default is 16 MiB.
 	QueueBytes int
-	// MaxElapsed is the age at which undelivered spans in memory are dropped. It also
-	// bounds the pause that a collector can ask for. The default is 5 minutes.
+	// MaxElapsed is the age at which a Client drops undelivered spans in memory, and how long
+	// a Writer tries to deliver them. It also bounds the pause that a collector can ask for. The default
+	// is 5 minutes.
 	MaxElapsed time.Duration
 	// HTTPClient makes the requests. Configure TLS here. Redirects are not followed,
 	// even if it has a CheckRedirect that allows them, because they would lose the
-	// spans. If it is nil, the Client uses an HTTP client of its own, with the proxy
+	// spans. If it is nil, an HTTP client of its own is used, with the proxy
 	// of the environment.
 	HTTPClient *http.Client
 }

@@ -36,6 +36,7 @@ type answer struct {
 	message  string // the reason, or a warning
 	err      error  // nothing was accepted
 	retry    bool   // the error may be temporary
+	content  bool   // the error is about these spans
 	after    time.Duration
 }
 
@@ -54,10 +55,11 @@ type content struct {
 	batch *batch
 }
 
-// encode returns the content of a request for b. Unless it is compressed, it shares the
-// memory of b.
-func encode(b *batch, compress bool) *content {
-	c := &content{parts: b.parts(), batch: b}
+// content returns what a request for b contains.
+func (b *batch) content() *content { return &content{parts: b.parts(), batch: b} }
+
+// encode returns c as it is sent. Unless that is compressed, it shares the memory of c.
+func encode(c *content, compress bool) *content {
 	if compress {
 		var compressed bytes.Buffer
 		w := gzipWriters.Get().(*gzip.Writer)
@@ -160,6 +162,8 @@ func (s *sender) post(parent context.Context, c *content) answer {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		a.retry = true
 		a.after = retryAfter(res.Header.Get("Retry-After"))
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		a.content = true
 	}
 	return a
 }

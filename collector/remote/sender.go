@@ -126,11 +126,16 @@ func (s *sender) setClient(given *http.Client, getenv func(string) string) error
 
 // backOff puts the next attempt off, at least for the time that the collector asked for.
 func (s *sender) backOff(asked time.Duration) {
-	backoff := min(minBackoff<<min(s.failures, 16), maxBackoff)
-	wait := backoff/2 + rand.N(backoff/2)
+	wait := backoff(s.failures)
 	s.failures++
 	s.asked = asked > wait
 	s.next = time.Now().Add(max(wait, min(asked, s.maxElapsed)))
+}
+
+// backoff returns the wait before another attempt after a number of others.
+func backoff(failures int) time.Duration {
+	wait := min(minBackoff<<min(failures, 16), maxBackoff)
+	return wait/2 + rand.N(wait/2)
 }
 
 // pause waits until the next attempt is due. It returns false if expiry, unless it is

@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"collector/internal/spanjson":    {"", "internal/semconv"},
 	"collector/jaeger":               {"", "collector/internal/spanjson", "internal/semconv"},
 	"collector/otlp":                 {"", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},
-	"collector/remote":               {"", "collector/otlp"},
+	"collector/remote":               {"", "collector", "collector/otlp"},
 	"collector/server":               {"", "collector", "collector/otlp"},
 	"collector/traceql":              {"", "collector"},
 	"collector/web":                  {"", "collector", "collector/operations", "collector/otlp", "collector/traceql", "internal/semconv", "internal/tracefile"},
