@@ -1,5 +1,5 @@
-// Package tracefile reads files of traces: OTLP JSON, also one request a line, the JSON of Tempo
-// and Jaeger, and Zipkin v2 JSON.
+// Package tracefile reads files of traces: OTLP in JSON, also one request a line, and in protobuf,
+// the JSON of Tempo and Jaeger, and Zipkin v2 JSON. The content says what format a file has.
 package tracefile
 
 import (
@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 
 	"github.com/dendrotrace/dendro"
@@ -16,47 +15,6 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/zipkin"
 )
-
-// Decode decodes the JSON values in data, of which there may be several, as in the files of
-// OpenTelemetry's collector. The content of each says what format it has. The Resource of a batch
-// and the Scope of a span are never nil. The result may take a hundred times the memory of data.
-//
-// An error is a sentence about the file, with the line if it is not the first.
-func Decode(data []byte) (all []*dendro.Batch, err error) {
-	data = bytes.TrimPrefix(data, []byte("\uFEFF")) // byte order mark
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, errors.New("it is empty")
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	for {
-		start := d.InputOffset()
-		var value json.RawMessage
-		err := d.Decode(&value)
-		syntax := (*json.SyntaxError)(nil)
-		switch {
-		case errors.Is(err, io.EOF):
-			return all, nil
-		case errors.As(err, &syntax):
-			return nil, fmt.Errorf("line %d is not JSON: %w", lineOf(data, syntax.Offset), err)
-		case err != nil:
-			return nil, fmt.Errorf("it ends within a JSON value: %w", err)
-		}
-		batches, err := decodeValue(value)
-		if err != nil {
-			if line := lineOf(data, start); line > 1 {
-				err = fmt.Errorf("line %d: %w", line, err)
-			}
-			return nil, err
-		}
-		all = append(all, batches...)
-	}
-}
-
-// lineOf returns the number of the line in which the value at or after an offset begins.
-func lineOf(data []byte, offset int64) int {
-	rest := bytes.TrimLeft(data[offset:], " \t\r\n")
-	return 1 + bytes.Count(data[:len(data)-len(rest)], []byte("\n"))
-}
 
 // errUnknownFormat says what decodeValue understands.
 var errUnknownFormat = errors.New(`its format is not known. These are: OTLP JSON ("resourceSpans", also one request a line), ` +
@@ -70,6 +28,9 @@ func decodeValue(value json.RawMessage) ([]*dendro.Batch, error) {
 			err = fmt.Errorf("as Zipkin JSON: %w", err)
 		}
 		return batches, err
+	}
+	if bytes.HasPrefix(value, []byte(`{"resourceSpans":[`)) && !bytes.Contains(value, base64End) { // which is faster
+		return decodeOTLP(value)
 	}
 	var has struct {
 		otlpKeys
@@ -108,7 +69,11 @@ func (k *otlpKeys) decode() ([]*dendro.Batch, error) {
 	if spans == nil {
 		spans = k.Batches
 	}
-	batches, err := otlp.DecodeTracesJSON(fmt.Appendf(nil, `{"resourceSpans":%s}`, hexIDs(spans)))
+	return decodeOTLP(fmt.Appendf(nil, `{"resourceSpans":%s}`, hexIDs(spans)))
+}
+
+func decodeOTLP(data []byte) ([]*dendro.Batch, error) {
+	batches, err := otlp.DecodeTracesJSON(data)
 	if err != nil {
 		err = fmt.Errorf("as OTLP JSON: %w", err)
 	}
@@ -118,6 +83,9 @@ func (k *otlpKeys) decode() ([]*dendro.Batch, error) {
 // base64ID matches a field with an id of 16 or 8 bytes in base64. In a JSON string, a quote has a
 // backslash before it.
 var base64ID = regexp.MustCompile(`"(?:traceId|spanId|parentSpanId)"\s*:\s*"([A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{11}=)"`)
+
+// base64End is how a base64ID ends.
+var base64End = []byte(`="`)
 
 // hexIDs returns spans with ids in hexadecimal, as OTLP has them. Tempo's API returns base64.
 func hexIDs(spans []byte) []byte {
