@@ -19,6 +19,7 @@ import (
 // mounts the page.
 type client struct {
 	addr, output string
+	token        bearer
 	since        time.Duration
 	flags        *flag.FlagSet
 }
@@ -32,13 +33,9 @@ const maxErrorBytes = 1000
 // newClient returns a client with the flags that all of them have. operand describes its
 // argument, and example is an argument.
 func newClient(name, operand, example string, stderr io.Writer) *client {
-	c := &client{flags: flag.NewFlagSet("dendro "+name, flag.ContinueOnError)}
-	c.flags.SetOutput(stderr)
+	c := &client{flags: newFlags(name, operand, example, stderr)}
 	c.flags.StringVar(&c.addr, "addr", "http://127.0.0.1:8700", "`URL` of the page")
-	c.flags.Usage = func() {
-		fmt.Fprintf(stderr, "Usage: dendro %s [flags] %s\n\nExample:\n\n  dendro %[1]s %[3]s\n\nFlags:\n\n", name, operand, example)
-		c.flags.PrintDefaults()
-	}
+	c.token.flag(c.flags)
 	return c
 }
 
@@ -71,9 +68,7 @@ func (c *client) parse(args []string) (operand string, code int) {
 		problem = fmt.Sprintf("-o %s: want table or json", c.output)
 	}
 	if problem != "" {
-		fmt.Fprintf(c.flags.Output(), "%s: %s\n", c.flags.Name(), problem)
-		c.flags.Usage()
-		return "", exitUsage
+		return "", usageError(c.flags, "%s", problem)
 	}
 	return c.flags.Arg(0), -1
 }
@@ -97,6 +92,9 @@ func (c *client) open(ctx context.Context, path string, v url.Values, accept str
 	if err != nil {
 		return nil, err
 	}
+	if req.Header, err = c.token.header(); err != nil {
+		return nil, err
+	}
 	req.Header.Set("Accept", accept)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -114,10 +112,7 @@ func (c *client) open(ctx context.Context, path string, v url.Values, accept str
 }
 
 // fail prints err and returns the exit code.
-func (c *client) fail(err error) int {
-	fmt.Fprintf(c.flags.Output(), "%s: %v\n", c.flags.Name(), err)
-	return exitError
-}
+func (c *client) fail(err error) int { return failed(c.flags, err) }
 
 // answer decodes the JSON of a response, or copies it to out if that is asked for.
 func (c *client) answer(body []byte, out io.Writer, into any) (done bool, err error) {

@@ -28,6 +28,7 @@ Usage:
   dendro metrics [flags] QUERY   time series of a TraceQL metrics query
   dendro tail [flags] QUERY      print traces that match as they arrive
   dendro trace [flags] ID        print a trace as a tree
+  dendro send [flags] FILE…      send the traces of files to a collector
   dendro version                 print the version
   dendro help                    print this
 
@@ -52,6 +53,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runMetrics(ctx, args, stdout, stderr)
 	case "trace":
 		return runTrace(ctx, args, stdout, stderr)
+	case "send":
+		return runSend(ctx, args, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "dendro %s, %s, %s/%s\n", dendro.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitOK

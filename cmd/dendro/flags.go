@@ -1,0 +1,31 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+)
+
+// newFlags returns the flags of a command whose usage has the operands and an example.
+func newFlags(name, operands, example string, stderr io.Writer) *flag.FlagSet {
+	flags := flag.NewFlagSet("dendro "+name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintf(stderr, "Usage: dendro %s [flags] %s\n\nExample:\n\n  dendro %[1]s %[3]s\n\nFlags:\n\n", name, operands, example)
+		flags.PrintDefaults()
+	}
+	return flags
+}
+
+// usageError prints what is wrong with the arguments and returns the exit code.
+func usageError(flags *flag.FlagSet, format string, args ...any) int {
+	fmt.Fprintf(flags.Output(), flags.Name()+": "+format+"\n", args...)
+	flags.Usage()
+	return exitUsage
+}
+
+// failed prints the error of a command and returns the exit code.
+func failed(flags *flag.FlagSet, err error) int {
+	fmt.Fprintf(flags.Output(), "%s: %v\n", flags.Name(), err)
+	return exitError
+}
