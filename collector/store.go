@@ -104,6 +104,28 @@ type Trace struct {
 // Start returns the earliest start of a span, in nanoseconds since the Unix epoch.
 func (t *Trace) Start() int64 { return t.Spans[0].Start }
 
+// Batches groups the spans of t by resource and scope. It returns one batch for each pair, in the
+// order of their first spans. The batches refer to the spans of t.
+func (t *Trace) Batches() []*dendro.Batch {
+	type origin struct {
+		resource *dendro.Resource
+		scope    *dendro.Scope
+	}
+	var out []*dendro.Batch
+	byOrigin := map[origin]*dendro.Batch{}
+	for i := range t.Spans {
+		s := &t.Spans[i]
+		b := byOrigin[origin{s.Resource, s.Scope}]
+		if b == nil {
+			b = &dendro.Batch{Resource: s.Resource}
+			byOrigin[origin{s.Resource, s.Scope}] = b
+			out = append(out, b)
+		}
+		b.Spans = append(b.Spans, &s.SpanData)
+	}
+	return out
+}
+
 // Span is a stored span with its resource. Within one [Trace], spans of the same resource or
 // scope share the pointer. Neither pointer is nil.
 type Span struct {

@@ -29,6 +29,7 @@ Usage:
   dendro tail [flags] QUERY      print traces that match as they arrive
   dendro trace [flags] ID        print a trace as a tree
   dendro send [flags] FILE…      send the traces of files to a collector
+  dendro export [flags] [FILE]   write the traces of a page to a file
   dendro version                 print the version
   dendro help                    print this
 
@@ -55,6 +56,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runTrace(ctx, args, stdout, stderr)
 	case "send":
 		return runSend(ctx, args, stdout, stderr)
+	case "export":
+		return runExport(ctx, args, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "dendro %s, %s, %s/%s\n", dendro.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitOK

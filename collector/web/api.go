@@ -68,27 +68,6 @@ func overlaps(t *collector.Trace, start, end time.Time) bool {
 	})
 }
 
-// batches groups spans by resource and scope, for OTLP.
-func batches(t *collector.Trace) []*dendro.Batch {
-	type origin struct {
-		resource *dendro.Resource
-		scope    *dendro.Scope
-	}
-	var out []*dendro.Batch
-	byOrigin := map[origin]*dendro.Batch{}
-	for i := range t.Spans {
-		s := &t.Spans[i]
-		b := byOrigin[origin{s.Resource, s.Scope}]
-		if b == nil {
-			b = &dendro.Batch{Resource: s.Resource}
-			byOrigin[origin{s.Resource, s.Scope}] = b
-			out = append(out, b)
-		}
-		b.Spans = append(b.Spans, &s.SpanData)
-	}
-	return out
-}
-
 const protobufType = "application/protobuf"
 
 func wantsProtobuf(r *http.Request) bool {
@@ -102,9 +81,9 @@ func (h *handler) traceV1(w http.ResponseWriter, r *http.Request, args []string)
 	switch {
 	case t == nil:
 	case wantsProtobuf(r):
-		write(w, protobufType, otlp.AppendTraces(nil, batches(t)...))
+		write(w, protobufType, otlp.AppendTraces(nil, t.Batches()...))
 	default:
-		data := strings.Replace(string(otlp.AppendTracesJSON(nil, batches(t)...)), `"resourceSpans"`, `"batches"`, 1)
+		data := strings.Replace(string(otlp.AppendTracesJSON(nil, t.Batches()...)), `"resourceSpans"`, `"batches"`, 1)
 		write(w, jsonType, []byte(data))
 	}
 }
@@ -116,11 +95,11 @@ func (h *handler) traceV2(w http.ResponseWriter, r *http.Request, args []string)
 	switch {
 	case t == nil:
 	case wantsProtobuf(r):
-		trace := otlp.AppendTraces(nil, batches(t)...)
+		trace := otlp.AppendTraces(nil, t.Batches()...)
 		data := binary.AppendUvarint([]byte{1<<3 | 2}, uint64(len(trace)))
 		write(w, protobufType, append(data, trace...))
 	default:
-		data := otlp.AppendTracesJSON([]byte(`{"trace":`), batches(t)...)
+		data := otlp.AppendTracesJSON([]byte(`{"trace":`), t.Batches()...)
 		write(w, jsonType, append(data, `,"metrics":{}}`...))
 	}
 }

@@ -33,6 +33,7 @@ var routes = []route{
 	{[]string{"api", "traces", "{}"}, (*handler).traceV1},
 	{[]string{"api", "v2", "traces", "{}"}, (*handler).traceV2},
 	{[]string{"api", "dendro", "tail"}, (*handler).tail},
+	{[]string{"api", "dendro", "export"}, (*handler).export},
 	{[]string{"api", "dendro", "operations"}, (*handler).operations},
 	{[]string{"api", "dendro", "graph"}, (*handler).graph},
 	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},

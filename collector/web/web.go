@@ -22,6 +22,7 @@
 //	/api/traces/{id}, /api/v2/…               a trace as OTLP, in JSON or protobuf
 //	/api/status/buildinfo                     version
 //	/api/dendro/tail                          new traces as they come
+//	/api/dendro/export                        all traces as OTLP JSON, a request a line
 //	/api/dendro/operations, …/graph           counts of operations and who calls whom
 //	/api/dendro/traces/{id}                   rows of the page of a trace
 //	/api/dendro/traces/{id}/size              how many spans a trace has

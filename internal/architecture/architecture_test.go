@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"internal/monotonic":             nil,
 	"internal/semconv":               nil,
 	"internal/testkit":               {""},
-	"internal/tracefile":             {"", "collector/jaeger", "collector/otlp", "collector/zipkin"},
+	"internal/tracefile":             {"", "collector", "collector/jaeger", "collector/otlp", "collector/traceql", "collector/zipkin"},
 	"internal/transparency":          {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
 	// A driver and programs that use it, for the tests of sqldriver and its peers.
 	"internal/sqltransparency": nil,
