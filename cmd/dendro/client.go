@@ -24,6 +24,9 @@ type client struct {
 	flags        *flag.FlagSet
 }
 
+// defaultPage is the page of "dendro serve".
+const defaultPage = "http://127.0.0.1:8700"
+
 // clientTimeout bounds a request.
 const clientTimeout = time.Minute
 
@@ -34,8 +37,8 @@ const maxErrorBytes = 1000
 // argument, and example is an argument.
 func newClient(name, operand, example string, stderr io.Writer) *client {
 	c := &client{flags: newFlags(name, operand, example, stderr)}
-	c.flags.StringVar(&c.addr, "addr", "http://127.0.0.1:8700", "`URL` of the page")
-	c.token.flag(c.flags)
+	c.flags.StringVar(&c.addr, "addr", defaultPage, "`URL` of the page")
+	c.token.flag(c.flags, "token-file", "the page")
 	return c
 }
 
@@ -106,10 +109,18 @@ func (c *client) open(ctx context.Context, path string, v url.Values, accept str
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBytes))
 	if text := strings.TrimSpace(string(body)); err == nil && text != "" && len(body) < maxErrorBytes {
-		return nil, fmt.Errorf("%s", text)
+		return nil, &answerError{res.StatusCode, text}
 	}
-	return nil, fmt.Errorf("%s answers %s: is it a page of dendro?", c.addr, res.Status)
+	return nil, &answerError{res.StatusCode, fmt.Sprintf("%s answers %s: is it a page of dendro?", c.addr, res.Status)}
 }
+
+// answerError is what a page says instead of an answer.
+type answerError struct {
+	status int
+	text   string
+}
+
+func (e *answerError) Error() string { return e.text }
 
 // fail prints err and returns the exit code.
 func (c *client) fail(err error) int { return failed(c.flags, err) }

@@ -30,6 +30,7 @@ Usage:
   dendro trace [flags] ID        print a trace as a tree
   dendro send [flags] FILE…      send the traces of files to a collector
   dendro export [flags] [FILE]   write the traces of a page to a file
+  dendro load [flags]            send made-up traces to a collector, and look for them
   dendro version                 print the version
   dendro help                    print this
 
@@ -58,6 +59,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runSend(ctx, args, stdout, stderr)
 	case "export":
 		return runExport(ctx, args, stdout, stderr)
+	case "load":
+		return runLoad(ctx, args, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "dendro %s, %s, %s/%s\n", dendro.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitOK

@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -23,8 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -66,13 +62,13 @@ func TestResidentMemory(t *testing.T) {
 	var limit byteSize
 	testkit.NoError(t, limit.Set(*loadMemory))
 	s := startServer(t, *loadMemory)
-	sent := s.load(t)
+	spans, took := s.load(t)
 	peak, last := s.status(t, "VmHWM"), s.status(t, "VmRSS")
 	out := s.stop(t)
-	t.Logf("sent %d spans in %v, %d a second", sent.spans, sent.took.Round(time.Millisecond), int(float64(sent.spans)/sent.took.Seconds()))
+	t.Logf("sent %d spans in %v, %d a second", spans, took.Round(time.Millisecond), int(float64(spans)/took.Seconds()))
 	t.Logf("resident: %.2f of %s at most, %.2f at the end", float64(peak)/float64(limit), &limit, float64(last)/float64(limit))
 	cpu := s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()
-	t.Logf("CPU of the server %v, %.2f µs a span; %s", cpu, cpu.Seconds()*1e6/float64(sent.spans), out)
+	t.Logf("CPU of the server %v, %.2f µs a span; %s", cpu, cpu.Seconds()*1e6/float64(spans), out)
 	if held := regexp.MustCompile(`evicted`).FindString(out); held == "" {
 		t.Errorf("the store was not full: %s", out)
 	}
@@ -127,26 +123,21 @@ func (s *served) stop(t *testing.T) string {
 	return strings.ReplaceAll(strings.TrimSpace(string(rest)), "\n", "; ")
 }
 
-type load struct {
-	spans int64
-	took  time.Duration
-}
-
 // load sends spans until the store was filled three times, and then for loadTime.
-func (s *served) load(t *testing.T) load {
+func (s *served) load(t *testing.T) (spans int64, took time.Duration) {
 	var limit byteSize
 	testkit.NoError(t, limit.Set(*loadMemory))
-	least := 3 * int64(limit) / 60 // a span takes some sixty bytes in the store
+	least := 3 * int64(limit) / 100 // a span takes about a hundred bytes in the store
 	began := time.Now()
 	var sent atomic.Int64
 	var end atomic.Int64 // of loadTime
 	var wg sync.WaitGroup
-	for range *loadSenders {
+	run := loadRun{rand.Uint64(), 512}
+	for n := range *loadSenders {
 		wg.Go(func() {
 			client := &http.Client{Transport: new(http.Transport), Timeout: time.Minute}
 			defer client.CloseIdleConnections()
-			requests := newRequests()
-			var body []byte
+			g := newGenerator(run, n, -1)
 			for {
 				if n := sent.Load(); n >= least {
 					end.CompareAndSwap(0, int64(time.Since(began)+*loadTime))
@@ -154,12 +145,11 @@ func (s *served) load(t *testing.T) load {
 						return
 					}
 				}
-				var n int
-				body, n = requests.next(body[:0])
+				r, _ := g.next()
 				if *loadRate > 0 {
 					time.Sleep(time.Duration(float64(sent.Load())/float64(*loadRate)*1e9) - time.Since(began))
 				}
-				resp, err := client.Post(s.otlp, "application/x-protobuf", bytes.NewReader(body))
+				resp, err := client.Post(s.otlp, "application/x-protobuf", bytes.NewReader(bytes.Join(r.parts, nil)))
 				if err != nil {
 					t.Error(err)
 					return
@@ -169,7 +159,7 @@ func (s *served) load(t *testing.T) load {
 					t.Errorf("status %s", resp.Status)
 					return
 				}
-				sent.Add(int64(n))
+				sent.Add(int64(r.spans))
 			}
 		})
 	}
@@ -177,10 +167,10 @@ func (s *served) load(t *testing.T) load {
 	var searching sync.WaitGroup
 	searching.Go(func() { s.search(t, done) })
 	wg.Wait()
-	took := time.Since(began)
+	took = time.Since(began)
 	close(done)
 	searching.Wait()
-	return load{sent.Load(), took}
+	return sent.Load(), took
 }
 
 // search searches once a second for an attribute that no span has, which reads all
@@ -202,57 +192,4 @@ func (s *served) search(t *testing.T, done chan struct{}) {
 			testkit.Equal(t, "search", resp.StatusCode, http.StatusOK)
 		}
 	}
-}
-
-// requests makes the spans of requests, five each with about nine attributes, a
-// hundred requests in a batch.
-type requests struct {
-	random *rand.Rand
-	batch  *dendro.Batch
-}
-
-func newRequests() *requests {
-	r := &requests{rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), &dendro.Batch{
-		Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop"), slog.String("host.name", "till-1")}},
-	}}
-	scope := &dendro.Scope{Name: "load"}
-	for i := range 500 {
-		s := &dendro.SpanData{Name: "GET /orders/{id}", Scope: scope, Kind: dendro.KindServer}
-		s.Attributes = []slog.Attr{
-			slog.String("http.request.method", "GET"), slog.String("url.scheme", "http"), slog.String("url.path", ""),
-			slog.String("network.protocol.version", "1.1"), slog.String("server.address", "shop.example"), slog.Int("server.port", 8080),
-			slog.String("user_agent.original", "curl/8.5.0"), slog.Int("http.response.status_code", 200), slog.String("http.route", "/orders/{id}"),
-		}
-		if i%5 < 4 { // the root comes last
-			s.Name, s.Kind = "SELECT items", dendro.KindClient
-			s.Attributes = []slog.Attr{
-				slog.String("db.system.name", "postgresql"), slog.String("db.namespace", "shop"), slog.String("db.query.summary", "SELECT items"),
-				slog.String("db.query.text", "SELECT id, name, price FROM items WHERE order_id = $1"), slog.String("db.operation.name", "SELECT"),
-				slog.String("db.collection.name", "items"), slog.Int("db.response.returned_rows", i), slog.String("server.address", "db.example"),
-			}
-		}
-		r.batch.Spans = append(r.batch.Spans, s)
-	}
-	return r
-}
-
-// next appends another encoded batch and returns its number of spans.
-func (r *requests) next(body []byte) ([]byte, int) {
-	now := time.Now().UnixNano()
-	for i, s := range r.batch.Spans {
-		root := r.batch.Spans[i-i%5+4]
-		if i%5 == 0 {
-			binary.LittleEndian.PutUint64(root.TraceID[:], r.random.Uint64())
-			binary.LittleEndian.PutUint64(root.TraceID[8:], r.random.Uint64())
-			binary.LittleEndian.PutUint64(root.SpanID[:], r.random.Uint64()|1)
-			root.Start, root.End = now, now+int64(r.random.Uint32())
-			root.Attributes[2] = slog.String("url.path", "/orders/"+strconv.Itoa(int(r.random.Uint32())))
-		}
-		if s != root {
-			s.TraceID, s.ParentID = root.TraceID, root.SpanID
-			binary.LittleEndian.PutUint64(s.SpanID[:], r.random.Uint64()|1)
-			s.Start, s.End = now+int64(1000*i), now+int64(1000*i)+int64(r.random.Uint32()>>8)
-		}
-	}
-	return otlp.AppendTraces(body, r.batch), len(r.batch.Spans)
 }

@@ -19,7 +19,7 @@ type target struct {
 
 func (t *target) flags(flags *flag.FlagSet) {
 	flags.StringVar(&t.endpoint, "otlp", "", "`URL` of the collector; by default $OTEL_EXPORTER_OTLP_ENDPOINT, or else http://localhost:4318")
-	t.token.flag(flags)
+	t.token.flag(flags, "token-file", "the collector")
 }
 
 // writer returns a writer that sends over a number of connections.

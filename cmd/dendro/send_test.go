@@ -210,7 +210,7 @@ func TestSendIsRefused(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "broken.json")
 	testkit.NoError(t, os.WriteFile(broken, append(otlp.AppendTracesJSON(nil, traceOf(1, 3)), "\n{"...), 0o600))
 	token := filepath.Join(t.TempDir(), "token")
-	testkit.NoError(t, os.WriteFile(token, []byte("s3cret\n"), 0o600))
+	testkit.NoError(t, os.WriteFile(token, []byte("# of the shop\n\ns3cret\nother\n"), 0o600))
 	var requests atomic.Int64
 	refuse := func(status int, times int64) func(http.ResponseWriter, *http.Request) bool {
 		return func(w http.ResponseWriter, r *http.Request) bool {

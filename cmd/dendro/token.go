@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"net/http"
@@ -12,11 +11,11 @@ import (
 // tokenVariable is the environment variable with the token of commands that ask or send.
 const tokenVariable = "DENDRO_TOKEN"
 
-// bearer is a flag for a file with a token, which the program adds to its requests (RFC 6750).
+// bearer is a flag for a file with the token that is sent with requests (RFC 6750).
 type bearer struct{ file string }
 
-func (b *bearer) flag(flags *flag.FlagSet) {
-	flags.StringVar(&b.file, "token-file", "", "`file` with the token for requests; by default the token is in $"+tokenVariable)
+func (b *bearer) flag(flags *flag.FlagSet, name, of string) {
+	flags.StringVar(&b.file, name, "", "`file` whose first line is the token for "+of+"; by default $"+tokenVariable+" has it")
 }
 
 // header returns the headers of requests. They are empty if there is no token.
@@ -28,8 +27,8 @@ func (b *bearer) header() (http.Header, error) {
 		if err != nil {
 			return nil, err
 		}
-		token, from = string(bytes.TrimSpace(data)), b.file
-		if token == "" {
+		from = b.file
+		if token = firstLine(string(data)); token == "" {
 			return nil, fmt.Errorf("%s has no token", b.file)
 		}
 	}
@@ -40,4 +39,15 @@ func (b *bearer) header() (http.Header, error) {
 		h.Set("Authorization", "Bearer "+token)
 	}
 	return h, nil
+}
+
+// firstLine returns the first line that is neither blank nor a comment: the file may be the one
+// with the tokens of a server.
+func firstLine(text string) string {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return line
+		}
+	}
+	return ""
 }

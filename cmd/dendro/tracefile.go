@@ -58,7 +58,7 @@ func (f *traceFile) close() {
 		f.z.Close()
 	}
 	if f.raw != os.Stdin {
-		f.raw.Close()
+		_ = f.raw.Close()
 	}
 }
 
