@@ -215,6 +215,16 @@ var partialSuccessFields = message{
 const (
 	rpcStatusCode    = 1
 	rpcStatusMessage = 2
+	rpcStatusDetails = 3
+)
+
+// google.protobuf.Any, google.rpc.RetryInfo and google.protobuf.Duration.
+const (
+	anyTypeURL      = 1
+	anyMessage      = 2
+	retryInfoDelay  = 1
+	durationSeconds = 1
+	durationNanos   = 2
 )
 
 var rpcStatusFields = message{

@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"strconv"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -24,6 +25,23 @@ func AppendStatusJSON(dst []byte, code int32, message string) []byte {
 	dst = append(dst, `,"message":`...)
 	dst = appendJSONString(dst, message)
 	return append(dst, '}')
+}
+
+// AppendRetryInfo appends to a protobuf google.rpc.Status the detail google.rpc.RetryInfo: the
+// client should send the request again, after some time (OTLP specification, "OTLP/gRPC
+// Throttling").
+func AppendRetryInfo(status []byte, after time.Duration) []byte {
+	status, detail := begin(status, rpcStatusDetails, 1)
+	status = appendText(status, anyTypeURL, "type.googleapis.com/google.rpc.RetryInfo")
+	status, info := begin(status, anyMessage, 1)
+	status, delay := begin(status, retryInfoDelay, 1)
+	status = append(status, durationSeconds<<3|varint)
+	status = protowire.AppendVarint(status, uint64(after/time.Second))
+	status = append(status, durationNanos<<3|varint)
+	status = protowire.AppendVarint(status, uint64(after%time.Second))
+	status = end(status, delay, 1)
+	status = end(status, info, 1)
+	return end(status, detail, 1)
 }
 
 // DecodeStatus decodes a protobuf google.rpc.Status. It returns an error that names

@@ -22,6 +22,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/internal/testkit"
+	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -56,6 +57,17 @@ func zip(body []byte) []byte {
 	return b.Bytes()
 }
 
+func zstandard(body []byte, options ...zstd.EOption) []byte {
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, append(options, zstd.WithEncoderConcurrency(1))...)
+	if err != nil {
+		panic(err)
+	}
+	w.Write(body)
+	w.Close()
+	return b.Bytes()
+}
+
 func request(contentType, encoding string, body []byte) *http.Request {
 	r := httptest.NewRequest("POST", "/v1/traces", bytes.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
@@ -83,6 +95,8 @@ func TestReceives(t *testing.T) {
 		{"protobuf", "/v1/traces", protobuf, "", proto, protobuf, ""},
 		{"gzip", "/v1/traces", protobuf, "gzip", zip(proto), protobuf, ""},
 		{"two gzip members", "/v1/traces", protobuf, "GZIP", append(zip(proto[:9]), zip(proto[9:])...), protobuf, ""},
+		{"zstd", "/v1/traces", protobuf, "zstd", zstandard(proto), protobuf, ""},
+		{"two zstd frames", "/v1/traces", protobuf, "ZSTD", append(zstandard(proto[:9]), zstandard(proto[9:])...), protobuf, ""},
 		{"identity", "/v1/traces", protobuf, "identity", proto, protobuf, ""},
 		{"json", "/v1/traces", json, "", text, json, "{}"},
 		{"json with parameter", "/v1/traces", "Application/JSON; charset=utf-8", "gzip", zip(text), json, "{}"},
@@ -164,6 +178,8 @@ func TestRefuses(t *testing.T) {
 	bomb := zip(make([]byte, 1<<20+1))
 	damaged := zip(proto)
 	damaged[len(damaged)-5] ^= 1 // damages the checksum
+	damagedZstd := zstandard(proto)
+	damagedZstd[len(damagedZstd)-1] ^= 1 // damages the checksum
 	noLength := request(protobuf, "", nil)
 	noLength.ContentLength, noLength.Body = -1, io.NopCloser(bytes.NewReader(make([]byte, 5000)))
 	broken := request(protobuf, "", nil)
@@ -192,10 +208,14 @@ func TestRefuses(t *testing.T) {
 		{"no type", request("", "", proto), 0, 415, protobuf},
 		{"other type", request("text/plain", "", proto), 0, 415, json},
 		{"broken type", request("application/json json", "", text), 0, 415, json},
-		{"encoding", request(protobuf, "zstd", proto), 0, 415, `"zstd"`},
+		{"encoding", request(protobuf, "br", proto), 0, 415, `"br"`},
+		{"no zstd", request(protobuf, "zstd", proto), 0, 400, "magic"},
 		{"no gzip", request(protobuf, "gzip", proto), 0, 400, "gzip"},
 		{"short gzip", request(protobuf, "gzip", zip(proto)[:40]), 0, 400, "EOF"},
 		{"damaged gzip", request(protobuf, "gzip", damaged), 0, 400, "checksum"},
+		{"short zstd", request(protobuf, "zstd", zstandard(proto)[:20]), 0, 400, "EOF"},
+		{"damaged zstd", request(protobuf, "zstd", damagedZstd), 0, 400, "CRC"},
+		{"zstd with a window of 16 MiB", request(protobuf, "zstd", zstandard(make([]byte, 9<<20), zstd.WithWindowSize(16<<20))), 0, 400, "window"},
 		{"broken connection", broken, 0, 400, "EOF"},
 		{"short protobuf", request(protobuf, "", proto[:len(proto)-1]), 0, 400, "decoding application/x-protobuf: "},
 		{"protobuf as json", request(json, "", proto), 0, 400, "decoding application/json: "},
@@ -205,6 +225,8 @@ func TestRefuses(t *testing.T) {
 		{"too large, not read", unread, 4999, 413, "4999 bytes"},
 		{"endless gzip of nothing", noLengthGzip, 4999, 413, "4999 bytes"},
 		{"too large after decompression", request(protobuf, "gzip", bomb), 1 << 20, 413, "1048576 bytes"},
+		{"zstd too large after decompression", request(protobuf, "zstd", zstandard(make([]byte, 1<<20+1))), 1 << 20, 413, "1048576 bytes"},
+		{"endless zstd of nothing", request(protobuf, "zstd", bytes.Repeat(zstandard(nil, zstd.WithZeroFrames(true)), 1000)), 4999, 413, "4999 bytes"},
 		{"just right", request(protobuf, "gzip", zip(proto)), int64(len(proto)), 200, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -260,7 +282,7 @@ func TestCollectorRefuses(t *testing.T) {
 		protobuf   []byte
 		jsonAnswer string
 	}{
-		{"all", []string{"shop", "till"}, full, 503, "1", otlp.AppendStatus(nil, 14, full.Error()), string(otlp.AppendStatusJSON(nil, 14, full.Error()))},
+		{"all", []string{"shop", "till"}, full, 503, "1", otlp.AppendStatus(nil, 8, full.Error()), string(otlp.AppendStatusJSON(nil, 8, full.Error()))},
 		{"some", []string{"shop"}, full, 200, "", otlp.Result{Rejected: 2, Message: full.Error()}.AppendProto(nil),
 			`{"partialSuccess":{"rejectedSpans":"2","errorMessage":"dendro: spans dropped: queue_full"}}`},
 		{"all, for good", []string{"shop", "till"}, large, 200, "", otlp.Result{Rejected: 3, Message: large.Error()}.AppendProto(nil),
@@ -286,8 +308,6 @@ func TestCollectorRefuses(t *testing.T) {
 	}
 }
 
-// Bodies that may become much larger when they are decoded wait for each other. Other
-// bodies do not wait.
 // disk is a store whose spans are durable once sync has returned.
 type disk struct {
 	sync             error
@@ -327,6 +347,8 @@ func TestAcknowledged(t *testing.T) {
 	}
 }
 
+// Bodies that may become much larger when they are decoded wait for each other. Other
+// bodies do not wait.
 func TestLargeBodiesAreTakenOneAtATime(t *testing.T) {
 	for name, test := range map[string]struct {
 		textBytes int
@@ -356,32 +378,66 @@ func TestLargeBodiesAreTakenOneAtATime(t *testing.T) {
 	}
 }
 
-// Whatever a client sends, the response is one that New documents, and the stored
-// spans stay as they are.
+// Whatever a client sends, the response is one that New documents, and the spans that are
+// written are within the limits.
 func FuzzServer(f *testing.F) {
 	proto, text := otlp.AppendTraces(nil, batches...), otlp.AppendTracesJSON(nil, batches...)
-	f.Add(protobuf, "", proto)
-	f.Add(protobuf, "gzip", zip(proto))
-	f.Add(json, "", text)
-	f.Add(json+"; charset=utf-8", "identity", text[:50])
-	f.Add("text/plain", "br", []byte("x"))
-	f.Fuzz(func(t *testing.T, contentType, encoding string, body []byte) {
-		_, store := testkit.NewTracer(t)
-		testkit.NoError(t, store.Collect(batch("before", "before")))
-		w := serve(store, server.Options{MaxBodyBytes: 1 << 16}, request(contentType, encoding, body))
-		spans := store.Spans()
+	const traces, zipkin, grpc = "/v1/traces", "/api/v2/spans", "application/grpc"
+	f.Add(traces, protobuf, "", proto)
+	f.Add(traces, protobuf, "gzip", zip(proto))
+	f.Add(traces, protobuf, "zstd", zstandard(proto))
+	f.Add(traces, json, "", text)
+	f.Add(traces, json+"; charset=utf-8", "identity", text[:50])
+	f.Add(traces, "text/plain", "br", []byte("x"))
+	f.Add(zipkin, json, "", []byte(zipkinSpans))
+	f.Add(export, grpc, "", message(0, proto))
+	f.Add(export, grpc+"+proto", "gzip", message(1, zip(proto)))
+	f.Add(export, grpc, "zstd", message(1, zstandard(proto)))
+	f.Add(export, grpc, "zstd", message(1, proto)[:9])
+	f.Add("/other", grpc, "", message(0, nil))
+	f.Fuzz(func(t *testing.T, path, contentType, encoding string, body []byte) {
+		o := server.Options{
+			MaxBodyBytes: 1 << 16, MaxSpans: 3, MaxAttributes: 2, MaxEvents: 2, MaxLinks: 2,
+			MaxKeyBytes: 20, MaxNameBytes: 10, MaxValueBytes: 30,
+		}
+		written := 0
+		h := server.New(collector.WriterOf(collect(func(b *dendro.Batch) error {
+			written += len(b.Spans)
+			wantWithin(t, o, b)
+			return nil
+		})), o)
+		r := request(contentType, encoding, body)
+		r.URL.Path, r.ProtoMajor = path, 2
+		r.Header.Set("Grpc-Encoding", encoding)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		refused := w.Code/100 != 2
 		switch w.Code {
 		case 200:
-		case 400, 413, 415:
-			testkit.Equal(t, "spans", len(spans), 1)
+			if w.Header().Get("Content-Type") == grpc {
+				status := w.Header().Get("Grpc-Status")
+				refused = status != ""
+				switch status {
+				case "", "3", "8", "12":
+				default:
+					t.Errorf("gRPC status %s", status)
+				}
+			}
+		case 202, 400, 404, 413, 415:
 		default:
 			t.Errorf("status %d", w.Code)
 		}
-		for _, s := range spans {
-			if s.Service == "before" && s.Name == "before" {
-				return
-			}
+		if refused && written > 0 || written > o.MaxSpans {
+			t.Errorf("%d spans are written", written)
 		}
-		t.Error("the span from before is gone")
+		stats := h.Stats()
+		testkit.Equal(t, "in flight", stats.InFlightBytes, int64(0))
+		for _, p := range stats.Protocols {
+			rejected := uint64(0)
+			for _, n := range p.RejectedSpans {
+				rejected += n
+			}
+			testkit.Equal(t, p.Protocol, p.ReceivedSpans, p.StoredSpans+rejected)
+		}
 	})
 }

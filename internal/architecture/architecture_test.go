@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"collector/jaeger":               {"", "collector/internal/spanjson", "internal/semconv"},
 	"collector/otlp":                 {"", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},
 	"collector/remote":               {"", "collector", "collector/otlp"},
-	"collector/server":               {"", "collector", "collector/otlp"},
+	"collector/server":               {"", "collector", "collector/otlp", "collector/zipkin", "github.com/klauspost/compress/zstd"},
 	"collector/traceql":              {"", "collector"},
 	"collector/web":                  {"", "collector", "collector/operations", "collector/otlp", "collector/traceql", "internal/semconv", "internal/tracefile"},
 	"collector/zipkin":               {"", "collector/internal/spanjson", "internal/semconv"},
