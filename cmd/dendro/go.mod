@@ -7,6 +7,9 @@ require (
 	github.com/klauspost/compress v1.20.4
 )
 
-require google.golang.org/protobuf v1.36.12 // indirect
+require (
+	github.com/klauspost/compress v1.20.4 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
 
 replace github.com/dendrotrace/dendro => ../..

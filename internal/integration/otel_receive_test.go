@@ -18,6 +18,8 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -71,18 +73,19 @@ func TestOTelSDKSends(t *testing.T) {
 				handler.ServeHTTP(w, r)
 			}))
 			defer srv.Close()
-			testOTelSDKSends(t, store, append(options, otlptracehttp.WithEndpointURL(srv.URL+"/v1/traces")))
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			exporter, err := otlptracehttp.New(t.Context(), append(options, otlptracehttp.WithEndpointURL(srv.URL+"/v1/traces"),
+				otlptracehttp.WithHTTPClient(&http.Client{Transport: transport}))...)
+			testkit.NoError(t, err)
+			testOTelSDKSends(t, store, exporter)
 			testkit.Equal(t, "how it was sent", <-encodings, name)
 		})
 	}
 }
 
-func testOTelSDKSends(t *testing.T, store collector.Store, options []otlptracehttp.Option) {
+func testOTelSDKSends(t *testing.T, store collector.Store, exporter sdktrace.SpanExporter) {
 	ctx := t.Context()
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	exporter, err := otlptracehttp.New(ctx, append(options, otlptracehttp.WithHTTPClient(&http.Client{Transport: transport}))...)
-	testkit.NoError(t, err)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
 		sdktrace.WithResource(resource.NewWithAttributes("https://example.com/resource",
@@ -221,45 +224,57 @@ func (c *refusing) Collect(b *dendro.Batch) error {
 	return nil
 }
 
-// The OpenTelemetry exporter understands the responses: it tries again after a 503,
-// reports rejected spans, and shows the message of an error.
+// oneSpan returns a span of a service.
+func oneSpan(service, name string) *tracepb.ResourceSpans {
+	s := &tracepb.Span{Name: name, TraceId: make([]byte, 16), SpanId: make([]byte, 8)}
+	s.TraceId[0], s.SpanId[0] = 1, 1
+	return &tracepb.ResourceSpans{Resource: serviceResource(service), ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{s}}}}
+}
+
+// The OpenTelemetry exporters understand the responses: they try again when there is no room,
+// report rejected spans, and show the message of an error.
 func TestOTelExporterUnderstandsAnswers(t *testing.T) {
-	span := func(service, name string) *tracepb.ResourceSpans {
-		r := &tracepb.ResourceSpans{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{Name: name, TraceId: make([]byte, 16), SpanId: make([]byte, 8)}}}}}
-		r.ScopeSpans[0].Spans[0].TraceId[0], r.ScopeSpans[0].Spans[0].SpanId[0] = 1, 1
-		r.Resource = serviceResource(service)
-		return r
+	transport := &http.Transport{}
+	clients := map[string]func(address string) otlptrace.Client{
+		"HTTP": func(address string) otlptrace.Client {
+			return otlptracehttp.NewClient(otlptracehttp.WithEndpoint(address), otlptracehttp.WithInsecure(), otlptracehttp.WithHTTPClient(&http.Client{Transport: transport}),
+				otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: time.Millisecond, MaxInterval: time.Second, MaxElapsedTime: time.Minute}))
+		},
+		"gRPC": func(address string) otlptrace.Client {
+			return otlptracegrpc.NewClient(otlptracegrpc.WithEndpoint(address), otlptracegrpc.WithInsecure(),
+				otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: true, InitialInterval: time.Millisecond, MaxInterval: time.Second, MaxElapsedTime: time.Minute}))
+		},
 	}
-	noID := span("shop", "no id")
+	noID := oneSpan("shop", "no id")
 	noID.ScopeSpans[0].Spans[0].TraceId = nil
+	both := []*tracepb.ResourceSpans{oneSpan("shop", "a"), oneSpan("till", "b")}
 	for _, c := range []struct {
 		name  string
-		store *refusing
+		store refusing
 		spans []*tracepb.ResourceSpans
 		err   string
 		taken []string
 	}{
-		{"all refused once", &refusing{times: 2}, []*tracepb.ResourceSpans{span("shop", "a"), span("till", "b")}, "", []string{"a", "b"}},
-		{"some refused", &refusing{service: "till", times: 9}, []*tracepb.ResourceSpans{span("shop", "a"), span("till", "b")}, "queue_full (1 spans rejected)", []string{"a"}},
-		{"malformed", &refusing{}, []*tracepb.ResourceSpans{span("shop", "a"), noID}, "400 Bad Request", nil},
+		{"all refused once", refusing{times: 2}, both, "", []string{"a", "b"}},
+		{"some refused", refusing{service: "till", times: 9}, both, "queue_full (1 spans rejected)", []string{"a"}},
+		{"malformed", refusing{}, []*tracepb.ResourceSpans{both[0], noID}, "traceId: missing or all zeros", nil},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			testkit.NoLeaks(t)
-			srv := httptest.NewServer(otlpserver.New(collector.WriterOf(c.store), otlpserver.Options{}))
-			defer srv.Close()
-			transport := &http.Transport{}
-			defer transport.CloseIdleConnections()
-			client := otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(srv.URL+"/v1/traces"), otlptracehttp.WithHTTPClient(&http.Client{Transport: transport}),
-				otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: time.Millisecond, MaxInterval: time.Second, MaxElapsedTime: time.Minute}))
-			testkit.NoError(t, client.Start(context.Background()))
-			err := client.UploadTraces(context.Background(), c.spans)
-			if c.err == "" {
-				testkit.NoError(t, err)
-			} else if err == nil || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("got %v, want %s", err, c.err)
-			}
-			testkit.NoError(t, client.Stop(context.Background()))
-			testkit.Equal(t, "taken", c.store.taken, c.taken)
-		})
+		for name, newClient := range clients {
+			t.Run(c.name+", "+name, func(t *testing.T) {
+				testkit.NoLeaks(t)
+				defer transport.CloseIdleConnections()
+				store := c.store
+				client := newClient(startReceiver(t, otlpserver.New(collector.WriterOf(&store), otlpserver.Options{})))
+				testkit.NoError(t, client.Start(context.Background()))
+				err := client.UploadTraces(context.Background(), c.spans)
+				if c.err == "" {
+					testkit.NoError(t, err)
+				} else if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Errorf("got %v, want %s", err, c.err)
+				}
+				testkit.NoError(t, client.Stop(context.Background()))
+				testkit.Equal(t, "taken", store.taken, c.taken)
+			})
+		}
 	}
 }
