@@ -68,5 +68,11 @@ func BenchmarkReceive(b *testing.B) {
 	proto, text := otlp.AppendTraces(nil, benchBatch()), otlp.AppendTracesJSON(nil, benchBatch())
 	b.Run("protobuf", func(b *testing.B) { benchmark(b, request(protobuf, "", proto)) })
 	b.Run("protobuf, gzip", func(b *testing.B) { benchmark(b, request(protobuf, "gzip", zip(proto))) })
+	b.Run("protobuf, zstd", func(b *testing.B) { benchmark(b, request(protobuf, "zstd", zstandard(proto))) })
+	b.Run("grpc", func(b *testing.B) {
+		r := request("application/grpc", "", message(0, proto))
+		r.URL.Path, r.ProtoMajor = export, 2
+		benchmark(b, r)
+	})
 	b.Run("json", func(b *testing.B) { benchmark(b, request(json, "", text)) })
 }

@@ -46,7 +46,7 @@ func TestCountLimits(t *testing.T) {
 	b.Spans[0].DroppedAttributes = math.MaxUint32 - 5
 	for i := range 5 {
 		b.Spans[0].Events = append(b.Spans[0].Events, dendro.Event{Name: fmt.Sprint("e", i), Attributes: attrs(i)})
-		b.Spans[0].Links = append(b.Spans[0].Links, dendro.Link{SpanContext: b.Spans[1].SpanContext, Attributes: attrs(i + 1)})
+		b.Spans[0].Links = append(b.Spans[0].Links, dendro.Link{SpanContext: b.Spans[1].SpanContext, Attributes: attrs(i + 3)})
 	}
 	var h *server.Handler
 	got := receive(t, &h, server.Options{MaxAttributes: 3, MaxEvents: 4, MaxLinks: 2}, b)
@@ -55,9 +55,9 @@ func TestCountLimits(t *testing.T) {
 	testkit.Equal(t, "scope", fmt.Sprint(s.Scope.Attributes, s.Scope.DroppedAttributes), "[k0=0 k1=1 k2=2] 1")
 	testkit.Equal(t, "span", fmt.Sprint(s.Attributes, s.DroppedAttributes == math.MaxUint32), "[k0=0 k1=1 k2=2] true")
 	testkit.Equal(t, "events", fmt.Sprint(len(s.Events), s.DroppedEvents, s.Events[3].Attributes, s.Events[3].DroppedAttributes), "4 1 [k0=0 k1=1 k2=2] 0")
-	testkit.Equal(t, "links", fmt.Sprint(len(s.Links), s.DroppedLinks, s.Links[1].Attributes), "2 3 [k0=0 k1=1]")
+	testkit.Equal(t, "links", fmt.Sprint(len(s.Links), s.DroppedLinks, s.Links[1].Attributes, s.Links[1].DroppedAttributes), "2 3 [k0=0 k1=1 k2=2] 1")
 	p := h.Stats().Protocols[0]
-	testkit.Equal(t, "counted", []uint64{p.DroppedAttributes, p.DroppedEvents, p.DroppedLinks, p.TruncatedTexts}, []uint64{3 + 1 + 99_997, 1, 3, 0})
+	testkit.Equal(t, "counted", []uint64{p.DroppedAttributes, p.DroppedEvents, p.DroppedLinks, p.TruncatedTexts}, []uint64{3 + 1 + 99_997 + 1, 1, 3, 0})
 }
 
 // Long texts are cut between characters. An attribute with a long key is dropped.
@@ -94,6 +94,20 @@ func TestLengthLimits(t *testing.T) {
 	testkit.Equal(t, "dropped", s.DroppedAttributes, uint32(1))
 	p := h.Stats().Protocols[0]
 	testkit.Equal(t, "counted", []uint64{p.DroppedAttributes, p.TruncatedTexts}, []uint64{1, 5 + 1 + 1 + 1 + 9})
+}
+
+// An array and a map end with the last element that fits.
+func TestValueLimitOfArrays(t *testing.T) {
+	b := batch("shop", "a")
+	b.Spans[0].Attributes = []slog.Attr{
+		slog.Any("strings", []string{"0123456789", "0123456789", "x"}),
+		slog.Any("mixed", []slog.Value{slog.IntValue(1), slog.StringValue("0123456789"), slog.StringValue("0123456789")}),
+		slog.Any("map", dendro.KeyValues{slog.Any("k", []string{"0123456789"}), slog.String("l", "0123456789")}),
+		slog.Any("ints", []int64{1, 2, 3, 4}),
+	}
+	var h *server.Handler
+	got := receive(t, &h, server.Options{MaxValueBytes: 30}, b)
+	testkit.Equal(t, "attributes", fmt.Sprint(got.Spans[0].Attributes), "[strings=[0123456789 0123] mixed=[1 0123456789] map=[k=[0123456789]] ints=[1 2 3]]")
 }
 
 // What a Tracer of this module keeps is within the default limits.
