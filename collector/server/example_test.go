@@ -12,7 +12,8 @@ import (
 	"github.com/dendrotrace/dendro/collector/server"
 )
 
-// Any store, or any function, can receive spans from whatever speaks OTLP.
+// Any store, or any function, can receive spans from whatever speaks OTLP or Zipkin's JSON. gRPC
+// needs HTTP/2.
 func ExampleNew() {
 	printer := collect(func(b *dendro.Batch) error {
 		for _, s := range b.Spans {
@@ -21,9 +22,13 @@ func ExampleNew() {
 		return nil
 	})
 	srv := &http.Server{
-		Handler:     server.New(collector.WriterOf(printer), server.Options{}),
-		ReadTimeout: 30 * time.Second,
+		Handler:           server.New(collector.WriterOf(printer), server.Options{}),
+		ReadHeaderTimeout: 10 * time.Second,
+		Protocols:         new(http.Protocols),
 	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
 
 	r := httptest.NewRequest("POST", "/v1/traces", strings.NewReader(`{"resourceSpans":[{
 		"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
