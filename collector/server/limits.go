@@ -81,18 +81,20 @@ func (l *limiter) name(s *string) {
 }
 
 func (l *limiter) attrs(attrs *[]slog.Attr, dropped *uint32) {
-	longKey := func(a slog.Attr) bool { return len(a.Key) > l.o.MaxKeyBytes }
-	if slices.ContainsFunc(*attrs, longKey) {
-		kept := slices.DeleteFunc(*attrs, longKey)
-		l.attributes += drop(len(*attrs)-len(kept), dropped)
-		*attrs = kept
-	}
 	l.attributes += first(attrs, l.o.MaxAttributes, dropped)
+	longKeys := 0
 	for i := range *attrs {
-		if v := &(*attrs)[i].Value; size(*v) > l.o.MaxValueBytes {
-			*v, _ = cutValue(*v, l.o.MaxValueBytes)
+		a := &(*attrs)[i]
+		if len(a.Key) > l.o.MaxKeyBytes {
+			longKeys++
+		} else if size(a.Value) > l.o.MaxValueBytes {
+			a.Value, _ = cutValue(a.Value, l.o.MaxValueBytes)
 			l.truncated++
 		}
+	}
+	if longKeys > 0 {
+		*attrs = slices.DeleteFunc(*attrs, func(a slog.Attr) bool { return len(a.Key) > l.o.MaxKeyBytes })
+		l.attributes += drop(longKeys, dropped)
 	}
 }
 
