@@ -114,8 +114,6 @@ func (h *handler) importForm(w http.ResponseWriter, r *http.Request, root string
 	if problem != nil {
 		p.Problem = problem.Error()
 	}
-	// With the policy of the other pages, a browser sends no origin with the form.
-	w.Header().Set("Referrer-Policy", "same-origin")
 	render(w, status, "import.html", p)
 }
 
@@ -131,14 +129,13 @@ func (h *handler) importPage(w http.ResponseWriter, r *http.Request) {
 		h.importForm(w, r, "./", status, err)
 		return
 	}
-	w.Header().Set("Location", to)
-	w.WriteHeader(http.StatusSeeOther)
+	redirect(w, http.StatusSeeOther, to)
 }
 
 // importFile receives a file and returns the relative path to what shows it.
 func (h *handler) importFile(w http.ResponseWriter, r *http.Request) (to string, status int, err error) {
-	if err := new(http.CrossOriginProtection).Check(r); err != nil {
-		return "", http.StatusForbidden, errors.New("the request comes from a page of another site")
+	if new(http.CrossOriginProtection).Check(r) != nil {
+		return "", http.StatusForbidden, errOtherSite
 	}
 	name, data, err := receive(w, r)
 	var s *fileStore
@@ -186,6 +183,7 @@ var (
 	errTooLarge = fmt.Errorf("it has more than %s: cut it in parts", formatBytes(maxImportBytes))
 	errTooMany  = fmt.Errorf("it has more than %s spans: cut it in parts", formatCount(maxImportedSpans))
 
+	errOtherSite      = errors.New("the request comes from a page of another site")
 	errTooManyObjects = fmt.Errorf("it has more than %s JSON objects: cut it in parts", formatCount(maxImportedObjects))
 )
 

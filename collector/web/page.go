@@ -31,6 +31,7 @@ type frame struct {
 	Store        collector.Stats
 	StoreProblem string // why Store is not known
 	Tracers      []tracer
+	LogOut       bool // there are sessions to end
 }
 
 // tracer is what the footer of a page shows about one tracer or about all of them.
@@ -40,7 +41,7 @@ type tracer struct {
 }
 
 func (h *handler) frame(ctx context.Context, root, title string) frame {
-	f := frame{Root: root, Live: root, File: h.file, Page: title, Title: title}
+	f := frame{Root: root, Live: root, File: h.file, Page: title, Title: title, LogOut: h.sessions != nil}
 	if h.file != "" {
 		f.Live += "../../"
 	}
@@ -204,9 +205,7 @@ func (h *handler) tracePage(r *http.Request, root string, t *collector.Trace, st
 	if root == "" {
 		return p
 	}
-	if p.Query = r.URL.RawQuery; p.Query != "" {
-		p.Query = "?" + p.Query
-	}
+	p.Query = query(r)
 	other := r.URL.Query()
 	if other.Del("clocks"); !straight {
 		other.Set("clocks", "straight")

@@ -46,16 +46,16 @@ var routes = []route{
 	{[]string{"api", "dendro", "traces", "{}", "html"}, (*handler).html},
 }
 
-// match finds the route by the end of path. A handler cannot know where it is mounted:
-// http.StripPrefix removes the prefix, and other routers do not.
-func match(path string) (serveFunc, []string) {
+// match finds the route by the end of path, and returns that end. A handler cannot know where
+// it is mounted: http.StripPrefix removes the prefix, and other routers do not.
+func match(path string) (serve serveFunc, args []string, end string) {
 	segments := strings.Split(path, "/")
 	for _, r := range routes {
 		from := len(segments) - len(r.pattern)
 		if from < 0 {
 			continue
 		}
-		var args []string
+		args = nil
 		if slices.EqualFunc(segments[from:], r.pattern, func(have, want string) bool {
 			if want != "{}" {
 				return have == want
@@ -64,21 +64,24 @@ func match(path string) (serveFunc, []string) {
 			args = append(args, arg)
 			return err == nil && arg != ""
 		}) {
-			return r.serve, args
+			return r.serve, args, strings.Join(segments[from:], "/")
 		}
 	}
-	return nil, nil
+	return nil, nil, ""
 }
+
+// upFrom returns the relative path from a page to the mount point, which is where end begins.
+func upFrom(end string) string { return strings.Repeat("../", strings.Count(end, "/")) }
 
 // inImport matches what comes before the path of a page of an imported file.
 var inImport = regexp.MustCompile(`(?:^|/)import/([0-9a-f]{32})(?:/|$)`)
 
-// cutImport returns the token of an imported file in path, or "", and the relative path from there to
-// the mount point.
-func cutImport(path string) (token, root string) {
+// cutImport returns the token of an imported file in path, and the end of path that begins with
+// import/, or "".
+func cutImport(path string) (token, end string) {
 	at := inImport.FindStringSubmatchIndex(path)
 	if at == nil {
 		return "", ""
 	}
-	return path[at[2]:at[3]], strings.Repeat("../", 1+strings.Count(path[at[2]:], "/"))
+	return path[at[2]:at[3]], "import/" + path[at[2]:]
 }

@@ -11,6 +11,7 @@
 //	/?view=compare&q={A}&against={B}          two groups of spans, by their attributes
 //	/?view=compare&a={id}&b={id}              two traces as one tree
 //	/?view=import                             form for a file of traces, which POST receives
+//	/?view=login, /?view=logout               POST, with [Options.Sessions]
 //	/import/{token}/…                         all of these for the traces of a file
 //	/?limit=50                                list of traces; any parameter of the list will do
 //	/trace/{id}                               a trace
@@ -44,16 +45,21 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/auth"
 )
 
 // Options configures [New]. The zero value is ready to use.
 type Options struct {
 	// Authorize reports whether a request may see the traces. It must be safe for
-	// concurrent use. If it is nil, only requests that come directly from this machine
-	// and ask for localhost or a loopback address are allowed. A proxy on this machine
-	// that asks for localhost and adds no header such as X-Forwarded-For, like nginx
-	// by default, cannot be distinguished from these: set Authorize if there is one.
+	// concurrent use. If it is nil, Sessions decide. If these are nil, too, only requests
+	// that come directly from this machine and ask for localhost or a loopback address are
+	// allowed. A proxy on this machine that asks for localhost and adds no header such as
+	// X-Forwarded-For, like nginx by default, cannot be distinguished from these: set
+	// Authorize or Sessions if there is one.
 	Authorize func(*http.Request) bool
+	// Sessions, if they are not nil, let people log in with a token: a browser whose request
+	// is not allowed gets a form, and other clients status 401. A page has a button to log out.
+	Sessions *auth.Sessions
 	// Tracers are the tracers whose [dendro.Stats] the page shows: delivered,
 	// unfinished and dropped spans. If it is empty, the page shows none.
 	Tracers []*dendro.Tracer
@@ -69,6 +75,7 @@ type Store interface {
 type handler struct {
 	store     Store
 	authorize func(*http.Request) bool
+	sessions  *auth.Sessions
 	tracers   []*dendro.Tracer
 	imports   *imports         // nil for a file
 	file      string           // the name of the file
@@ -85,9 +92,13 @@ func New(store Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")
 	}
-	h := &handler{store: store, authorize: o.Authorize, tracers: o.Tracers, imports: &imports{}, now: time.Now, since: "15m"}
-	if h.authorize == nil {
-		h.authorize = fromThisMachine
+	h := &handler{store: store, authorize: o.Authorize, sessions: o.Sessions, tracers: o.Tracers, imports: &imports{}, now: time.Now, since: "15m"}
+	switch {
+	case h.authorize != nil:
+	case h.sessions != nil:
+		h.authorize = h.sessions.Authorize
+	default:
+		h.authorize = auth.FromThisMachine
 	}
 	return h
 }
@@ -103,18 +114,20 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
 	head.Set("Content-Security-Policy", contentSecurityPolicy)
 	head.Set("Cross-Origin-Resource-Policy", "same-origin")
-	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("Referrer-Policy", "same-origin") // with no-referrer, a browser sends no origin with a form
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Cache-Control", "no-store")
+	if h.sessions != nil && h.serveLogin(w, r) {
+		return
+	}
 	if !h.authorize(r) {
-		http.Error(w, "403 forbidden: by default traces are shown only to direct requests from this machine to localhost; "+
-			"set web.Options.Authorize to decide who else may see them", http.StatusForbidden)
+		h.refuse(w, r)
 		return
 	}
 	dendro.SpanFromContext(r.Context()).Discard()
 	h.imports.expire(time.Now())
-	if token, root := cutImport(r.URL.EscapedPath()); token != "" {
-		h.imported(w, r, token, root)
+	if token, end := cutImport(r.URL.EscapedPath()); token != "" {
+		h.imported(w, r, token, upFrom(end))
 		return
 	}
 	h.serve(w, r)
@@ -123,7 +136,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve responds to a request that is authorized.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
-	serve, args := match(r.URL.EscapedPath())
+	serve, args, _ := match(r.URL.EscapedPath())
 	forImport := serve == nil && h.imports != nil && r.URL.Query().Get("view") == "import"
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead || forImport && r.Method == http.MethodPost:
@@ -141,10 +154,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		serve(h, w, r, args)
 		return
 	}
-	asked, query := r.URL.EscapedPath(), r.URL.RawQuery
-	if r.RequestURI != "" { // the path that the client requested, before prefixes were stripped
-		asked, query, _ = strings.Cut(r.RequestURI, "?")
-	}
+	asked := askedPath(r)
 	switch last := asked[strings.LastIndexByte(asked, '/')+1:]; {
 	case last == "" && forImport:
 		h.importPage(w, r)
@@ -159,12 +169,32 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	case strings.Contains(asked, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html"):
 		http.Error(w, "404 not found: the query API has no such path", http.StatusNotFound)
 	default: // the mount point without its slash, for which relative links would be wrong
-		if query != "" {
-			query = "?" + query
-		}
-		head.Set("Location", "./"+last+"/"+query)
-		w.WriteHeader(http.StatusTemporaryRedirect)
+		redirect(w, http.StatusTemporaryRedirect, last+"/"+query(r))
 	}
+}
+
+// askedPath returns the path that the client requested, before prefixes were stripped.
+func askedPath(r *http.Request) string {
+	if r.RequestURI == "" {
+		return r.URL.EscapedPath()
+	}
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	return path
+}
+
+// query returns the query of a request with its "?", or "".
+func query(r *http.Request) string {
+	if r.URL.RawQuery == "" {
+		return ""
+	}
+	return "?" + r.URL.RawQuery
+}
+
+// redirect responds with an address relative to that of the request, which is therefore on the
+// same host whatever to is.
+func redirect(w http.ResponseWriter, status int, to string) {
+	w.Header().Set("Location", "./"+to)
+	w.WriteHeader(status)
 }
 
 // fail responds with an error.

@@ -1,4 +1,4 @@
-package web
+package auth
 
 import (
 	"net"
@@ -12,11 +12,12 @@ import (
 // others.
 var forwarding = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip"}
 
-// fromThisMachine reports whether a request comes from a loopback address, was not
+// FromThisMachine reports whether a request comes from a loopback address, was not
 // forwarded by a proxy, and asks for a loopback host. The last check refuses web sites
 // whose name resolves to 127.0.0.1 (DNS rebinding). The check of forwarding headers is
-// also necessary because a middleware may have set RemoteAddr from them.
-func fromThisMachine(r *http.Request) bool {
+// also necessary because a middleware may have set RemoteAddr from them. A proxy on this
+// machine that asks for localhost and adds no such header cannot be told from a local client.
+func FromThisMachine(r *http.Request) bool {
 	for name := range r.Header {
 		if strings.HasPrefix(name, "X-Forwarded-") || slices.Contains(forwarding, name) {
 			return false
