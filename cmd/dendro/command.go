@@ -23,7 +23,7 @@ const usage = `dendro receives spans and shows them.
 
 Usage:
 
-  dendro serve [flags]           receive OTLP, keep it in memory, show it on a page
+  dendro serve [flags]           receive spans, keep them, show them on a page
   dendro query [flags] QUERY     find traces with TraceQL
   dendro metrics [flags] QUERY   time series of a TraceQL metrics query
   dendro tail [flags] QUERY      print traces that match as they arrive
@@ -83,9 +83,10 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case err != nil:
 		return exitUsage
 	}
-	if err := serve(ctx, o, stdout); err != nil {
+	log := o.logger(stderr)
+	if err := serve(ctx, o, stdout, log); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") { // a line for each joined error
-			fmt.Fprintf(stderr, "dendro: %s\n", line)
+			log.Error(line)
 		}
 		return exitError
 	}

@@ -86,7 +86,7 @@ type served struct {
 
 func startServer(t *testing.T, memory string) *served {
 	s := &served{cmd: exec.CommandContext(t.Context(), os.Args[0])}
-	s.cmd.Env = append(os.Environ(), asServer+"=serve -otlp 127.0.0.1:0 -web 127.0.0.1:0 -memory "+memory)
+	s.cmd.Env = append(os.Environ(), asServer+"=serve -otlp 127.0.0.1:0 -otlp-grpc= -web 127.0.0.1:0 -memory "+memory)
 	stdout, err := s.cmd.StdoutPipe()
 	testkit.NoError(t, err)
 	s.cmd.Stderr = t.Output()

@@ -130,12 +130,13 @@ func (t *Tokens) bears(r *http.Request) bool {
 // Refused returns how many requests and logins were refused for want of a token.
 func (t *Tokens) Refused() uint64 { return t.refused.Load() }
 
-// Protect returns a handler that calls next for requests with one of the tokens. It answers
-// others with status 401, and those of gRPC with its status UNAUTHENTICATED. It does not
-// read their bodies.
+// Protect returns a handler that calls next for requests with one of the tokens, and for those with
+// the method OPTIONS, because a browser that asks whether it may send a token does not send it yet.
+// It answers others with status 401, and those of gRPC with its status UNAUTHENTICATED. It does
+// not read their bodies.
 func (t *Tokens) Protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if t.Authorize(r) {
+		if r.Method == http.MethodOptions || t.Authorize(r) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -124,6 +124,9 @@ func TestProtect(t *testing.T) {
 	testkit.Equal(t, "type", w.Header().Get("Content-Type"), "application/grpc+proto")
 	testkit.Equal(t, "body", w.Body.Len(), 0)
 	testkit.Equal(t, "calls", called, 1)
+
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodOptions, "/v1/traces", nil))
+	testkit.Equal(t, "calls after a preflight", called, 2)
 }
 
 func FuzzParse(f *testing.F) {

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// serveOptions are the flags of "dendro serve".
+type serveOptions struct {
+	otlp, otlpGRPC, web     string // addresses; empty ones are not listened to
+	maxConnections          int
+	tokenFile, webTokenFile string
+	tls                     certificateFiles
+	memory                  byteSize
+	shutdownTimeout         time.Duration
+	logFormat               string
+	logLevel                slog.Level
+}
+
+const serveUsage = `Usage: dendro serve [flags]
+
+Receives spans, keeps them and shows them. Each flag can also be set by an environment
+variable, -tls-cert by DENDRO_TLS_CERT, and by a line of the file that -config names:
+
+  # who may send
+  token-file = /etc/dendro/writers
+
+A flag on the command line counts before the variable, and that before the file.
+SIGHUP reads the files with tokens and certificates again.
+
+Flags:
+
+`
+
+// parseServe parses args, the environment and the configuration file. If it returns an error, it
+// has written it to stderr, except for flag.ErrHelp.
+func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
+	o := serveOptions{memory: 256 << 20}
+	flags := flag.NewFlagSet("dendro serve", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, serveUsage)
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&o.otlp, "otlp", "127.0.0.1:4318", "`address` that receives OTLP/HTTP, protobuf and JSON; \"\" for none")
+	flags.StringVar(&o.otlpGRPC, "otlp-grpc", "127.0.0.1:4317", "`address` that receives OTLP/gRPC; \"\" for none")
+	flags.StringVar(&o.web, "web", "127.0.0.1:8700", "`address` of the page, the query API, /metrics, /healthz and /readyz; \"\" for none")
+	flags.IntVar(&o.maxConnections, "max-connections", 1000, "largest `number` of open connections of each address")
+	flags.StringVar(&o.tokenFile, "token-file", "", "`file` with the bearer tokens that may send, one a line; by default whoever reaches the address may")
+	flags.StringVar(&o.webTokenFile, "web-token-file", "", "`file` with the bearer tokens that may read, and log in to the page; by default this machine may")
+	flags.StringVar(&o.tls.cert, "tls-cert", "", "`file` with the certificate of all addresses and its chain (PEM); needs -tls-key")
+	flags.StringVar(&o.tls.key, "tls-key", "", "`file` with the private key of -tls-cert (PEM)")
+	flags.StringVar(&o.tls.clientCA, "tls-client-ca", "", "`file` with the certificates that sign those of clients (PEM); all clients need one then, and may read without a token unless -web-token-file is set")
+	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; four fifths are for the store, where new traces evict the oldest")
+	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
+	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug, info, warn or error")
+	config := flags.String("config", "", "`file` with flags, a line for each")
+
+	if err := flags.Parse(args); err != nil {
+		return o, err // which Parse has written
+	}
+	err := configure(flags, *config)
+	if err == nil {
+		_ = flags.Parse(args) // as before: the command line has the last word
+		err = o.check(flags.Args())
+	}
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(stderr, "dendro serve:", line)
+		}
+		fmt.Fprintln(stderr, `"dendro serve -help" lists the flags.`)
+	}
+	return o, err
+}
+
+// check returns an error if options do not fit together.
+func (o *serveOptions) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	case o.otlp == "" && o.otlpGRPC == "" && o.web == "":
+		return errors.New("nothing to do: -otlp, -otlp-grpc and -web are all empty")
+	case (o.tls.cert == "") != (o.tls.key == ""):
+		return errors.New("-tls-cert and -tls-key need each other")
+	case o.tls.clientCA != "" && o.tls.cert == "":
+		return errors.New("-tls-client-ca needs -tls-cert and -tls-key")
+	case o.maxConnections < 1:
+		return fmt.Errorf("-max-connections %d: want at least 1", o.maxConnections)
+	case o.shutdownTimeout < 0:
+		return fmt.Errorf("-shutdown-timeout %v: want zero or more", o.shutdownTimeout)
+	case o.logFormat != "text" && o.logFormat != "json":
+		return fmt.Errorf("-log-format %s: want text or json", o.logFormat)
+	}
+	return nil
+}
+
+// logger returns the log of the program.
+func (o *serveOptions) logger(out io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: o.logLevel}
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}
