@@ -28,12 +28,14 @@ log-level = warn
 	t.Setenv("DENDRO_WEB", "127.0.0.1:2")
 	t.Setenv("DENDRO_MEMORY", "128MiB")
 	t.Setenv("DENDRO_SHUTDOWN_TIMEOUT", "2m")
-	o, err := parseServe([]string{"-memory", "256MiB", "-otlp="}, t.Output())
+	o, err := parseServe([]string{"-memory", "256MiB", "-otlp=", "-cors-origin", "https://a.example, http://localhost:8080,"}, t.Output())
 	testkit.NoError(t, err)
-	testkit.Equal(t, "options", o, serveOptions{
-		web: "127.0.0.1:2", memory: 256 << 20, shutdownTimeout: 2 * time.Minute, logLevel: slog.LevelWarn,
-		maxConnections: 1000, logFormat: "text",
-	})
+	want, err := parseServe(nil, t.Output())
+	testkit.NoError(t, err)
+	want.otlp, want.otlpGRPC, want.web = "", "", "127.0.0.1:2"
+	want.memory, want.shutdownTimeout, want.logLevel = 256<<20, 2*time.Minute, slog.LevelWarn
+	want.receive.AllowedOrigins = []string{"https://a.example", "http://localhost:8080"}
+	testkit.Equal(t, "options", o, want)
 
 	// The flag -config counts before its variable, too.
 	o, err = parseServe([]string{"-config", file(t, "otlp = 127.0.0.1:9")}, t.Output())

@@ -12,10 +12,11 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/auth"
+	"github.com/dendrotrace/dendro/collector/server"
 )
 
 // newRegistry returns what /metrics exposes.
-func newRegistry(s *store, a *access, endpoints ...*endpoint) *prometheus.Registry {
+func newRegistry(receiver *server.Handler, s *store, a *access, endpoints ...*endpoint) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
@@ -24,6 +25,7 @@ func newRegistry(s *store, a *access, endpoints ...*endpoint) *prometheus.Regist
 			Name: "dendro_build_info", Help: "1, with the version as label.",
 			ConstLabels: prometheus.Labels{"version": dendro.Version, "goversion": runtime.Version()},
 		}, func() float64 { return 1 }),
+		receiverMetrics{receiver},
 		storeMetrics{s},
 	)
 	if s.metrics != nil {
@@ -87,6 +89,10 @@ func gauge(name, help string) description {
 	return description{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue}
 }
 
+func (d description) send(ch chan<- prometheus.Metric, value float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d.Desc, d.kind, value, labels...)
+}
+
 // Describe implements [prometheus.Collector].
 func (m storeMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []description{storeAccepted, storeDuplicates, storeDropped, storeTraces, storeSpans, storeBytes, storeLimit, operations, operationsBytes, operationsLate} {
@@ -103,21 +109,18 @@ func (m storeMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(storeSpans.Desc, err)
 		return
 	}
-	send := func(d description, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d.Desc, d.kind, value, labels...)
-	}
-	send(storeAccepted, float64(s.Accepted))
-	send(storeDuplicates, float64(s.Duplicates))
+	storeAccepted.send(ch, float64(s.Accepted))
+	storeDuplicates.send(ch, float64(s.Duplicates))
 	for reason, n := range s.Dropped {
-		send(storeDropped, float64(n), reason)
+		storeDropped.send(ch, float64(n), reason)
 	}
-	send(storeTraces, float64(s.Traces))
-	send(storeSpans, float64(s.Spans))
-	send(storeBytes, float64(s.Bytes))
-	send(storeLimit, float64(s.MaxBytes))
-	send(operations, float64(s.Operations.Operations+s.Operations.Edges))
-	send(operationsBytes, float64(s.Operations.Bytes))
-	send(operationsLate, float64(s.Operations.Late))
+	storeTraces.send(ch, float64(s.Traces))
+	storeSpans.send(ch, float64(s.Spans))
+	storeBytes.send(ch, float64(s.Bytes))
+	storeLimit.send(ch, float64(s.MaxBytes))
+	operations.send(ch, float64(s.Operations.Operations+s.Operations.Edges))
+	operationsBytes.send(ch, float64(s.Operations.Bytes))
+	operationsLate.send(ch, float64(s.Operations.Late))
 }
 
 // refuseMetrics responds to a request that may not read.

@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/dendrotrace/dendro/collector/server"
 )
 
 // serveOptions are the flags of "dendro serve".
 type serveOptions struct {
 	otlp, otlpGRPC, web     string // addresses; empty ones are not listened to
 	maxConnections          int
+	receive                 server.Options
 	tokenFile, webTokenFile string
 	tls                     certificateFiles
 	memory                  byteSize
@@ -40,17 +43,18 @@ Flags:
 // parseServe parses args, the environment and the configuration file. If it returns an error, it
 // has written it to stderr, except for flag.ErrHelp.
 func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
-	o := serveOptions{memory: 256 << 20}
+	o := serveOptions{maxConnections: 1000, memory: 256 << 20}
 	flags := flag.NewFlagSet("dendro serve", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
 		fmt.Fprint(stderr, serveUsage)
 		flags.PrintDefaults()
 	}
-	flags.StringVar(&o.otlp, "otlp", "127.0.0.1:4318", "`address` that receives OTLP/HTTP, protobuf and JSON; \"\" for none")
+	flags.StringVar(&o.otlp, "otlp", "127.0.0.1:4318", "`address` that receives OTLP/HTTP, in protobuf and JSON, and Zipkin's JSON; \"\" for none")
 	flags.StringVar(&o.otlpGRPC, "otlp-grpc", "127.0.0.1:4317", "`address` that receives OTLP/gRPC; \"\" for none")
 	flags.StringVar(&o.web, "web", "127.0.0.1:8700", "`address` of the page, the query API, /metrics, /healthz and /readyz; \"\" for none")
-	flags.IntVar(&o.maxConnections, "max-connections", 1000, "largest `number` of open connections of each address")
+	flags.Var((*positive)(&o.maxConnections), "max-connections", "largest `number` of open connections of each address")
+	receiveFlags(flags, &o.receive)
 	flags.StringVar(&o.tokenFile, "token-file", "", "`file` with the bearer tokens that may send, one a line; by default whoever reaches the address may")
 	flags.StringVar(&o.webTokenFile, "web-token-file", "", "`file` with the bearer tokens that may read, and log in to the page; by default this machine may")
 	flags.StringVar(&o.tls.cert, "tls-cert", "", "`file` with the certificate of all addresses and its chain (PEM); needs -tls-key")
@@ -90,8 +94,8 @@ func (o *serveOptions) check(rest []string) error {
 		return errors.New("-tls-cert and -tls-key need each other")
 	case o.tls.clientCA != "" && o.tls.cert == "":
 		return errors.New("-tls-client-ca needs -tls-cert and -tls-key")
-	case o.maxConnections < 1:
-		return fmt.Errorf("-max-connections %d: want at least 1", o.maxConnections)
+	case o.receive.ReadTimeout <= 0:
+		return fmt.Errorf("-body-timeout %v: want more than zero", o.receive.ReadTimeout)
 	case o.shutdownTimeout < 0:
 		return fmt.Errorf("-shutdown-timeout %v: want zero or more", o.shutdownTimeout)
 	case o.logFormat != "text" && o.logFormat != "json":

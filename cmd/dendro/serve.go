@@ -33,17 +33,17 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 	}
 	defer func() { err = errors.Join(err, kept.close()) }()
 
-	receiver := a.protect(server.New(kept, server.Options{}))
+	receiver := server.New(kept, o.receive)
 	h := &health{store: kept}
-	page := newServer(newPage(kept, a, h, newRegistry(kept, a, otlp, grpc, web)), log)
+	page := newServer(newPage(kept, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), log)
 	reading, endReading := context.WithCancel(context.WithoutCancel(ctx))
 	page.BaseContext = func(net.Listener) context.Context { return reading }
 	page.RegisterOnShutdown(endReading) // ends queries and live tails; spans are received to the end
 	defer endReading()
 
 	failed := make(chan error, 3)
-	otlp.serve(newServer(receiver, log), a, failed)
-	grpc.serve(newServer(receiver, log), a, failed)
+	otlp.serve(newServer(a.protect(receiver), log), a, failed)
+	grpc.serve(newServer(a.protect(receiver), log), a, failed)
 	web.serve(page, a, failed)
 	a.reloadOnHangUp(reading, log)
 	greet(stdout, kept.about, a, otlp, grpc, web)

@@ -285,14 +285,20 @@ func TestTokens(t *testing.T) {
 
 	// gRPC has its own way to say so.
 	h2 := plainHTTP2(t)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.grpc+"/opentelemetry.proto.collector.trace.v1.TraceService/Export", strings.NewReader("\x00\x00\x00\x00\x00"))
-	testkit.NoError(t, err)
-	r.Header.Set("Content-Type", "application/grpc")
-	res, err := h2.Do(r)
-	testkit.NoError(t, err)
-	res.Body.Close()
-	testkit.Equal(t, "HTTP", []any{res.StatusCode, res.ProtoMajor}, []any{200, 2})
-	testkit.Equal(t, "status of gRPC", res.Header.Get("Grpc-Status"), "16")
+	for token, want := range map[string]string{"": "16", reader: "16", writer: "0"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.grpc+"/opentelemetry.proto.collector.trace.v1.TraceService/Export", strings.NewReader("\x00\x00\x00\x00\x00"))
+		testkit.NoError(t, err)
+		r.Header.Set("Content-Type", "application/grpc")
+		r.Header.Set("Te", "trailers")
+		r.Header.Set("Authorization", "Bearer "+token)
+		res, err := h2.Do(r)
+		testkit.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		testkit.NoError(t, err)
+		res.Body.Close()
+		testkit.Equal(t, "HTTP", []any{res.StatusCode, res.ProtoMajor}, []any{200, 2})
+		testkit.Equal(t, token+": status of gRPC", res.Header.Get("Grpc-Status")+res.Trailer.Get("Grpc-Status"), want)
+	}
 	h2.CloseIdleConnections()
 
 	// A token that is taken out of the file is refused after SIGHUP.
@@ -343,14 +349,18 @@ func TestMetrics(t *testing.T) {
 	for range 2 {
 		testkit.Equal(t, "send", status(t, user, s.otlp+"/v1/traces", "", span), 200)
 	}
+	testkit.Equal(t, "send what is not OTLP", status(t, user, s.otlp+"/v1/traces", "", "["), 400)
 	testkit.Equal(t, "search", status(t, user, s.web+"/api/search", "", ""), 200)
 	testkit.Equal(t, "page", status(t, user, s.web+"/", "", ""), 200)
 	code, metrics := ask(t, user, s.web+"/metrics", "", "")
 	testkit.Equal(t, "status", code, 200)
 	hasMetrics(t, metrics,
+		`dendro_requests_total{protocol="otlp_http_json"} 3`, `dendro_refused_requests_total{protocol="otlp_http_json",reason="invalid"} 1`,
+		`dendro_received_spans_total{protocol="otlp_http_json"} 2`, `dendro_stored_spans_total{protocol="otlp_http_json"} 2`,
+		`dendro_rejected_spans_total{protocol="otlp_grpc",reason="rejected"} 0`, `dendro_limited_total{protocol="zipkin_json",what="texts"} 0`, "dendro_in_flight_bytes 0",
 		"dendro_store_accepted_spans_total 1", "dendro_store_duplicate_spans_total 1", "dendro_store_spans 1", "dendro_store_traces 1",
 		"dendro_store_bytes ", "dendro_store_limit_bytes 1.2582912e+07", "dendro_operations 0", "dendro_operations_late_spans_total 1",
-		`dendro_connections{address="web"} 1`, `dendro_connections_limit{address="otlp"} 7`, `dendro_connections_refused_total{address="otlp-grpc"} 0`,
+		`dendro_connections{address="web"} `, `dendro_connections_limit{address="otlp"} 7`, `dendro_connections_refused_total{address="otlp-grpc"} 0`,
 		`dendro_http_request_duration_seconds_count{path="/api/search"} 1`, `dendro_http_request_duration_seconds_count{path="/"} 1`,
 		"dendro_build_info{", "go_goroutines ", "go_memstats_heap_alloc_bytes ")
 	if runtime.GOOS == "linux" {
@@ -364,6 +374,24 @@ func TestMetrics(t *testing.T) {
 	testkit.NoError(t, err)
 	res.Body.Close()
 	testkit.Equal(t, "status for another machine", res.StatusCode, http.StatusForbidden)
+	s.stop()
+}
+
+// The flags for what is received reach the receiver. A browser that asks whether its script may send
+// has no token yet.
+func TestLimits(t *testing.T) {
+	testkit.NoLeaks(t)
+	s := start(t, "-max-body", "100B", "-cors-origin", "https://shop.example.com", "-token-file", file(t, "writer-0123456789abcdef"))
+	testkit.Equal(t, "status of a large body", status(t, user, s.otlp+"/v1/traces", "writer-0123456789abcdef", span), 413)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, s.otlp+"/v1/traces", nil)
+	testkit.NoError(t, err)
+	r.Header.Set("Origin", "https://shop.example.com")
+	r.Header.Set("Access-Control-Request-Method", "POST")
+	r.Header.Set("Access-Control-Request-Headers", "authorization,content-type")
+	res, err := user.Do(r)
+	testkit.NoError(t, err)
+	res.Body.Close()
+	testkit.Equal(t, "preflight", []any{res.StatusCode, res.Header.Get("Access-Control-Allow-Origin")}, []any{204, "https://shop.example.com"})
 	s.stop()
 }
 
