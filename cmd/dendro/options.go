@@ -23,6 +23,7 @@ type serveOptions struct {
 	shutdownTimeout         time.Duration
 	logFormat               string
 	logLevel                slog.Level
+	config                  string // file
 }
 
 const serveUsage = `Usage: dendro serve [flags]
@@ -40,10 +41,9 @@ Flags:
 
 `
 
-// parseServe parses args, the environment and the configuration file. If it returns an error, it
-// has written it to stderr, except for flag.ErrHelp.
-func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
-	o := serveOptions{maxConnections: 1000, memory: 256 << 20}
+// newServeFlags returns the flags of "dendro serve" and where their values are.
+func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
+	o := &serveOptions{maxConnections: 1000, memory: 256 << 20}
 	flags := flag.NewFlagSet("dendro serve", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -64,12 +64,18 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug, info, warn or error")
-	config := flags.String("config", "", "`file` with flags, a line for each")
+	flags.StringVar(&o.config, "config", "", "`file` with flags, a line for each")
+	return flags, o
+}
 
+// parseServe parses args, the environment and the configuration file. If it returns an error, it
+// has written it to stderr, except for flag.ErrHelp.
+func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
+	flags, o := newServeFlags(stderr)
 	if err := flags.Parse(args); err != nil {
-		return o, err // which Parse has written
+		return *o, err // which Parse has written
 	}
-	err := configure(flags, *config)
+	err := configure(flags, o.config)
 	if err == nil {
 		_ = flags.Parse(args) // as before: the command line has the last word
 		err = o.check(flags.Args())
@@ -80,7 +86,7 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 		}
 		fmt.Fprintln(stderr, `"dendro serve -help" lists the flags.`)
 	}
-	return o, err
+	return *o, err
 }
 
 // check returns an error if options do not fit together.
