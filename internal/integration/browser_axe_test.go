@@ -40,6 +40,7 @@ func TestBrowserAxe(t *testing.T) {
 	}{
 		{"full", everyPage, openBrowser(t, storeOfAll(t), refused)},
 		{"empty", []struct{ path, condition string }{{"/", `document.querySelector(".empty")`}}, openBrowser(t, memory.New(memory.Options{}), "")},
+		{"log in", []struct{ path, condition string }{{"/", `document.querySelector("#login")`}}, openBrowserToLogIn(t, memory.New(memory.Options{}))},
 	} {
 		for _, page := range test.pages {
 			test.b.open(page.path, page.condition)
