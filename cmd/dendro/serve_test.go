@@ -431,6 +431,18 @@ func TestDrain(t *testing.T) {
 	testkit.Equal(t, "last line", s.stop(), "received 1 spans, held 1 in 1 traces, dropped 0\n")
 }
 
+// A live tail does not keep the program from ending.
+func TestTailEnds(t *testing.T) {
+	testkit.NoLeaks(t)
+	s := start(t, "-shutdown-timeout", "20s") // user waits longer
+	res, err := user.Get(s.web + "/api/dendro/tail?q=%7B%7D")
+	testkit.NoError(t, err)
+	defer res.Body.Close()
+	testkit.Equal(t, "status", res.StatusCode, 200)
+	s.stop()
+	testkit.Equal(t, "cut off", strings.Contains(s.stderr.String(), "did not end in time"), false)
+}
+
 // A request that does not end is cut off after -shutdown-timeout.
 func TestShutdownTimeout(t *testing.T) {
 	testkit.NoLeaks(t)

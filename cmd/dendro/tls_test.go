@@ -119,8 +119,14 @@ func TestTLS(t *testing.T) {
 	testkit.NoError(t, err)
 	res.Body.Close()
 	testkit.Equal(t, "over HTTP/2", []any{res.StatusCode, res.ProtoMajor}, []any{200, 2})
-	old := ca.client("", "", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS11, tls.VersionTLS11 })
-	if _, err := old.Get(s.web + "/healthz"); err == nil {
+	to, err := url.Parse(s.web)
+	testkit.NoError(t, err)
+	config := c.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	old := config.Clone()
+	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
+	if c, err := tls.Dial("tcp", to.Host, old); err == nil {
+		c.Close()
 		t.Error("TLS 1.1 is spoken")
 	}
 	if runtime.GOOS == "windows" {
@@ -128,10 +134,6 @@ func TestTLS(t *testing.T) {
 	}
 
 	// A connection goes on while the certificate of new ones changes.
-	to, err := url.Parse(s.web)
-	testkit.NoError(t, err)
-	config := c.Transport.(*http.Transport).TLSClientConfig.Clone()
-	config.NextProtos = []string{"http/1.1"}
 	kept, err := tls.Dial("tcp", to.Host, config)
 	testkit.NoError(t, err)
 	defer kept.Close()

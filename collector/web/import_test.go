@@ -262,7 +262,7 @@ func TestImportFromElsewhere(t *testing.T) {
 	}
 	got := do(t, http.MethodPut, to, nil)
 	testkit.Equal(t, "PUT", []any{got.status, got.header.Get("Allow")}, []any{405, "GET, HEAD, POST"})
-	for _, path := range []string{"/", "/?view=sql", "/api/search?view=import", "/trace/1?view=import"} {
+	for _, path := range []string{"/", "/?view=sql", "/?view=login", "/api/search?view=import", "/trace/1?view=import"} {
 		testkit.Equal(t, "POST "+path, do(t, http.MethodPost, server.URL+path, nil).status, 405)
 	}
 
