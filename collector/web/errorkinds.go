@@ -37,12 +37,8 @@ const (
 func (h *handler) errorKinds(ctx context.Context, start time.Time) ([]errorKind, error) {
 	type key struct{ service, typ, message string }
 	kinds := map[key]*errorKind{}
-	read, spans := 0, 0
 	scan := collector.Scan{TimeRange: collector.TimeRange{Start: start}, Hints: collector.Hints{Errors: true}, Attributes: []string{semconv.ErrorType}, Details: true}
-	err := h.store.Scan(ctx, scan, func(t *collector.Trace) bool {
-		if !scan.Contains(t.Start()) {
-			return true
-		}
+	_, err := newest(ctx, h.store, scan, inspectedErrors, inspectedErrorSpans, func(t *collector.Trace) {
 		passedOn := map[dendro.SpanID]bool{}
 		for i := range t.Spans {
 			if s := &t.Spans[i]; s.Status.Code == dendro.StatusError {
@@ -71,9 +67,6 @@ func (h *handler) errorKinds(ctx context.Context, start time.Time) ([]errorKind,
 				kind.Traces++
 			}
 		}
-		read++
-		spans += len(t.Spans)
-		return read < inspectedErrors && spans < inspectedErrorSpans
 	})
 	out := make([]errorKind, 0, len(kinds))
 	for _, kind := range kinds {

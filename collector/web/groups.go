@@ -74,8 +74,6 @@ func (v differentValue) Points() string {
 }
 
 const (
-	// inspectedGroups bounds how many spans are read.
-	inspectedGroups     = 500_000
 	maxGroupValues      = 1000 // of a field
 	shownDifferent      = 30   // fields
 	shownDifferentOf    = 4    // values of a field
@@ -146,18 +144,9 @@ func (c *groupCounter) scan(ctx context.Context, store collector.Reader) error {
 		TimeRange: collector.TimeRange{Start: c.a.Start, End: c.a.End}, Hints: common(a.Hints, b.Hints),
 		AllAttributes: true, Details: a.Details || b.Details,
 	}
-	read := 0
-	return store.Scan(ctx, scan, func(t *collector.Trace) bool {
-		if !scan.Contains(t.Start()) {
-			return true
-		}
-		c.add(t)
-		c.page.Traces++
-		read += len(t.Spans)
-		more := c.page.Traces < traceql.MaxInspected && read < inspectedGroups
-		c.page.Cut = c.page.Cut || !more
-		return more
-	})
+	cut, err := newest(ctx, store, scan, traceql.MaxInspected, inspectedSpans, c.add)
+	c.page.Cut = cut
+	return err
 }
 
 // common returns the hints that a and b agree on, which are about the traces that either wants.
@@ -179,6 +168,7 @@ func common(a, b collector.Hints) (h collector.Hints) {
 
 // add counts the spans of t. It keeps nothing of t.
 func (c *groupCounter) add(t *collector.Trace) {
+	c.page.Traces++
 	c.side = slices.Grow(c.side[:0], len(t.Spans))[:len(t.Spans)]
 	clear(c.side)
 	of := traceql.Trace{Trace: t}

@@ -170,16 +170,12 @@ const (
 // if there is an error: the filter also works without suggestions.
 func (h *handler) services(ctx context.Context) []string {
 	seen := map[string]bool{}
-	traces, spans := 0, 0
-	_ = h.store.Scan(ctx, collector.Scan{}, func(t *collector.Trace) bool {
+	_, _ = newest(ctx, h.store, collector.Scan{}, suggestTraces, suggestSpans, func(t *collector.Trace) {
 		for i := range t.Spans {
 			if name := t.Spans[i].Resource.Service(); name != "" && len(name) <= maxShown && !seen[name] {
 				seen[strings.Clone(name)] = true
 			}
 		}
-		traces++
-		spans += len(t.Spans)
-		return traces < suggestTraces && spans < suggestSpans
 	})
 	return slices.Sorted(maps.Keys(seen))
 }

@@ -53,8 +53,6 @@ func (s *statement) P99() time.Duration  { return s.durations.Quantile(.99) }
 const (
 	maxStatements   = 2000 // that are counted
 	shownStatements = 100
-	// inspectedStatements bounds how many spans are read.
-	inspectedStatements = 500_000
 )
 
 // sql serves the page of statements.
@@ -131,17 +129,9 @@ func (c *statementCounter) scan(ctx context.Context, store collector.Reader) err
 		Details:    true,
 		Attributes: []string{semconv.DBSystemName, semconv.DBNamespace, semconv.DBQueryText, semconv.DBResponseReturnedRows, semconv.DBAffectedRows},
 	}
-	spans := 0
-	return store.Scan(ctx, scan, func(t *collector.Trace) bool {
-		if !scan.Contains(t.Start()) {
-			return true
-		}
-		c.add(t)
-		spans += len(t.Spans)
-		more := c.page.Traces < traceql.MaxInspected && spans < inspectedStatements
-		c.page.Cut = c.page.Cut || !more
-		return more
-	})
+	cut, err := newest(ctx, store, scan, traceql.MaxInspected, inspectedSpans, c.add)
+	c.page.Cut = c.page.Cut || cut
+	return err
 }
 
 // add counts the statements of t. It keeps nothing of t.
