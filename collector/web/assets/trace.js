@@ -45,7 +45,7 @@ async function start() {
     query = q;
     remember();
   });
-  const newWaterfall = () => new Waterfall(skeleton, { open, close, zoomed: rememberSoon }, find.element);
+  const newWaterfall = () => new Waterfall(skeleton, { open, zoomed: rememberSoon }, find.element);
   let waterfall = newWaterfall();
 
   /** @typedef {{key: string, title: string, make: () => HTMLElement, element?: HTMLElement, tab?: HTMLElement}} View */

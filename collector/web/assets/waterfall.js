@@ -20,7 +20,7 @@ const deepestZoom = 2 ** 46; // of a trace of years, a shorter range has too few
 export class Waterfall {
   /**
    * @param {Skeleton} skeleton
-   * @param {{open: (row: number) => void, close: () => boolean, zoomed: () => void}} actions
+   * @param {{open: (row: number) => void, zoomed: () => void}} actions
    * @param {HTMLElement} above what is above the names, beside the minimap
    */
   constructor(skeleton, actions, above) {
