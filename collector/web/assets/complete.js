@@ -55,7 +55,7 @@ async function values(field, pattern) {
  * @param {string} before
  * @returns {Promise<{replaces: number, list: string[]}>}
  */
-export async function suggest(before) {
+async function suggest(before) {
   if (before.length > longest) return { replaces: 0, list: [] };
   const value = /([\w.:\-/]+|[\w.]*"[^"]*")\s*(=~|!~|!=|<=|>=|=|<|>)\s*("(?:[^"\\]|\\.)*|[\w.\-]*)$/.exec(before);
   if (value) {

@@ -19,7 +19,7 @@ const narrowest = 0.15; // percent: narrower frames are left out
  * @param {Skeleton} s
  * @returns {Frame}
  */
-export function framesOf(s) {
+function framesOf(s) {
   /** @type {(service: number, name: number, above: Frame | null) => Frame} */
   const frame = (service, name, above) => ({ service, name, above, below: new Map(), spans: 0, self: 0, total: 0, longest: -1, row: -1 });
   const root = frame(-1, -1, null);

@@ -54,7 +54,7 @@ export function ago(then, now) {
  * Formats a time of day with milliseconds.
  * @param {Date} t
  */
-export function clock(t) {
+function clock(t) {
   return `${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}.${String(t.getMilliseconds()).padStart(3, "0")}`;
 }
 

@@ -23,7 +23,7 @@ const columns = /** @type {const} */ ([
  * @param {boolean} byService without name and kind
  * @returns {Group[]}
  */
-export function groupsOf(s, byService) {
+function groupsOf(s, byService) {
   /** @type {Map<string, Group>} */
   const groups = new Map();
   const folds = new Set(s.foldRow ?? []);
