@@ -18,6 +18,14 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
+ * Returns a paragraph that says what is wrong, which screen readers announce.
+ * @param {...(Node | string)} text
+ */
+export function problem(...text) {
+  return el("p", { class: "problem", role: "alert" }, ...text);
+}
+
+/**
  * Returns a button that copies text.
  * @param {() => string} text
  */

@@ -1,5 +1,5 @@
 // @ts-check
-import { el } from "./dom.js";
+import { el, problem } from "./dom.js";
 import { keys } from "./keys.js";
 import { tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
@@ -8,11 +8,11 @@ const form = /** @type {HTMLFormElement} */ (document.getElementById("import"));
 const input = /** @type {HTMLInputElement} */ (form.querySelector("[type=file]"));
 const button = /** @type {HTMLButtonElement} */ (form.querySelector("[type=submit]"));
 const progress = /** @type {HTMLElement} */ (document.getElementById("progress"));
-const problem = /** @type {HTMLElement} */ (document.getElementById("problem"));
+const complaint = /** @type {HTMLElement} */ (document.getElementById("problem"));
 
 /** @param {string} text */
 function complain(text) {
-  problem.replaceChildren(el("p", { class: "problem", role: "alert" }, el("b", {}, "The file cannot be shown: "), text));
+  complaint.replaceChildren(problem(el("b", {}, "The file cannot be shown: "), text));
 }
 
 /**
@@ -36,7 +36,7 @@ function busy(on) {
 /** @param {File} file */
 function send(file) {
   if (button.disabled) return;
-  problem.replaceChildren();
+  complaint.replaceChildren();
   const most = Number(form.dataset.most);
   if (file.size > most) {
     complain(`it has more than ${most / 2 ** 20} MiB: cut it in parts`);
@@ -56,7 +56,7 @@ function send(file) {
     }
     busy(false);
     const why = r.response?.getElementById("problem");
-    if (why) problem.replaceChildren(...why.childNodes);
+    if (why) complaint.replaceChildren(...why.childNodes);
     else complain(`the server says ${r.status} ${r.statusText}`);
   };
   r.onerror = () => {

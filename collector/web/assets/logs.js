@@ -1,5 +1,5 @@
 // @ts-check
-import { el } from "./dom.js";
+import { el, problem } from "./dom.js";
 import { offset } from "./format.js";
 
 /** @typedef {import("./columns.js").Skeleton} Skeleton */
@@ -38,7 +38,7 @@ export function logs(s, load, select) {
           el("td", { class: "of" }, service ? el("span", { class: `service c${service.colour}` }, service.name || "unnamed service") : "", " ",
             el("button", { type: "button", class: "link", click: () => select(row) }, s.names[s.name[row]] || "unnamed span")));
       }))), more > 0 && el("p", { class: "more" }, `${more} later events are not shown.`) || "");
-  }).catch((e) => out.replaceChildren(el("p", { class: "problem", role: "alert" }, `The events cannot be loaded: ${e.message}`)));
+  }).catch((e) => out.replaceChildren(problem(`The events cannot be loaded: ${e.message}`)));
   return out;
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-import { el } from "./dom.js";
+import { el, problem } from "./dom.js";
 import { load } from "./refresh.js";
 import { isFile } from "./source.js";
 
@@ -23,7 +23,7 @@ export function statements(trace) {
   if (kept) show(kept.content);
   else {
     load(address.href).then((page) => show(/** @type {HTMLElement} */ (page.getElementById("results"))))
-      .catch((e) => out.replaceChildren(el("p", { class: "problem", role: "alert" }, `The statements cannot be loaded: ${e.message}`)));
+      .catch((e) => out.replaceChildren(problem(`The statements cannot be loaded: ${e.message}`)));
   }
   return out;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-import { copy, el } from "./dom.js";
+import { copy, el, problem } from "./dom.js";
 import { detail, foldDetail, linkedBy } from "./detail.js";
 import { findBox } from "./find.js";
 import { flame } from "./flame.js";
@@ -16,11 +16,6 @@ import { Waterfall } from "./waterfall.js";
 /** @typedef {import("./columns.js").Skeleton} Skeleton */
 
 const main = /** @type {HTMLElement} */ (document.getElementById("trace"));
-
-/** @param {unknown} e */
-function problem(e) {
-  return el("p", { class: "problem", role: "alert" }, e instanceof Error ? e.message : String(e));
-}
 
 /** Formats what the server has rendered for the reader, and makes its button work. */
 function tellFacts() {
@@ -140,10 +135,10 @@ async function start() {
     try {
       content = s.service[row] < 0 ? [] : await source.spans(s.id[row]);
     } catch (e) {
-      content = e;
+      content = problem(/** @type {Error} */ (e).message);
     }
     if (asked !== question) return;
-    if (!Array.isArray(content)) panel.replaceChildren(shut, problem(content));
+    if (!Array.isArray(content)) panel.replaceChildren(shut, content);
     else if (fold) panel.replaceChildren(shut, foldDetail(s, row, name, fold, content[0]));
     else panel.replaceChildren(shut, ...detail(s, row, content, (above) => select(rowOf(s.id[above]))));
     panel.scrollTop = 0;
@@ -247,4 +242,4 @@ function watch(shown, size, grow, wait = 1000) {
   }, wait);
 }
 
-start().catch((e) => main.replaceChildren(problem(e)));
+start().catch((e) => main.replaceChildren(problem(e.message)));
