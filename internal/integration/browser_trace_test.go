@@ -239,6 +239,43 @@ func TestBrowserMarks(t *testing.T) {
 	testkit.Equal(t, "says so", eval[bool](b, `/straightened/.test(document.querySelector(".facts").innerText)`), true)
 }
 
+// save writes the page of a trace as the file /trace.html of a new origin.
+func (b *browser) save(trace string) {
+	b.t.Helper()
+	response, err := http.Get(b.origin + "/api/dendro/traces/" + trace + "/html")
+	testkit.NoError(b.t, err)
+	page, err := io.ReadAll(response.Body)
+	testkit.NoError(b.t, err)
+	testkit.NoError(b.t, response.Body.Close())
+	dir := b.t.TempDir()
+	testkit.NoError(b.t, os.WriteFile(filepath.Join(dir, "trace.html"), page, 0o600))
+	b.origin = "file://" + dir
+}
+
+// TestBrowserLinkedFrom opens spans that others link to, in a page and in a file: not all are
+// shown if there are many, and the panel says so.
+func TestBrowserLinkedFrom(t *testing.T) {
+	store := memory.New(memory.Options{})
+	spans := []*dendro.SpanData{spanAt(1, 1, 0, "batch", 0, 100)}
+	for n := range 41 {
+		s := spanAt(1, n+2, 1, "mail", 10, 20)
+		s.Links = []dendro.Link{{SpanContext: spanAt(1, 1+n/21, 0, "", 0, 0).SpanContext}} // 21 and 20
+		spans = append(spans, s)
+	}
+	send(t, store, "shop", spans...)
+	b := openBrowser(t, store, "")
+	linked := `[...` + panel + `.querySelectorAll(":scope > section")].map(e => [e.querySelectorAll("li").length, e.querySelector(".more")?.textContent ?? ""].join(" "))`
+	look := func(page string) {
+		b.open(page+"#span=0000000000000001", panel+`?.innerText.includes("Linked from")`)
+		testkit.Equal(t, page+": more than are shown", eval[[]string](b, linked), []string{"20 More are not shown."})
+		b.open(page+"#span=0000000000000002", panel+`?.innerText.includes("Linked from")`)
+		testkit.Equal(t, page+": as many as are shown", eval[[]string](b, linked), []string{"20 "})
+	}
+	look("/trace/1")
+	b.save("1")
+	look("/trace.html")
+}
+
 // TestBrowserFile opens the page of a trace that was saved as a file, without a collector.
 func TestBrowserFile(t *testing.T) {
 	const evil = `</script><script>window.harm=1</script><img src=x onerror="window.harm=1">` + "\u2028\x00\xff"
@@ -250,14 +287,7 @@ func TestBrowserFile(t *testing.T) {
 	query.Links = []dendro.Link{{SpanContext: root.SpanContext}, {SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{15: 2}, SpanID: dendro.SpanID{7: 1}}}}
 	send(t, store, "shop", root, query)
 	b := openBrowser(t, store, "")
-	response, err := http.Get(b.origin + "/api/dendro/traces/1/html")
-	testkit.NoError(t, err)
-	page, err := io.ReadAll(response.Body)
-	testkit.NoError(t, err)
-	testkit.NoError(t, response.Body.Close())
-	name := filepath.Join(t.TempDir(), "trace.html")
-	testkit.NoError(t, os.WriteFile(name, page, 0o600))
-	b.origin = "file://" + filepath.Dir(name)
+	b.save("1")
 
 	b.open("/trace.html", ready)
 	testkit.Equal(t, "tree", len(eval[[]string](b, rows)), 2)

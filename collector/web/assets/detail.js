@@ -33,7 +33,10 @@ import { framesOf } from "./stack.js";
  * @property {number} [droppedLinks]
  * @property {{spans: number, slower: number}} [rank]
  */
-/** @typedef {{traceId: string, spanId: string, name: string, service: string, start: string}} Linked a span that links to another */
+/**
+ * Spans that link to another one, as returned by links.go. more is whether there are others.
+ * @typedef {{linkedBy: {traceId: string, spanId: string, name: string, service: string, start: string}[], more: boolean}} Linked
+ */
 
 /** Attributes whose value gets lines of its own. */
 const blocks = new Set(["db.query.text", "db.statement", "dendro.db.plan", "exception.stacktrace"]);
@@ -149,13 +152,14 @@ function toSpan(to, trace, text) {
 
 /**
  * Returns the spans that link to a span.
- * @param {Linked[]} spans
+ * @param {Linked} linked
  * @param {string} trace the id of the trace on this page
  */
-export function linkedBy(spans, trace) {
+export function linkedBy({ linkedBy: spans, more }, trace) {
   return el("section", {}, el("h3", {}, "Linked from"), el("ol", { class: "events" }, ...spans.map((l) => el("li", {},
     toSpan(l, trace, l.name || "unnamed span"),
-    ` of ${l.service || "unnamed service"}${l.traceId === trace ? ", in this trace" : ""}`))));
+    ` of ${l.service || "unnamed service"}${l.traceId === trace ? ", in this trace" : ""}`))),
+    more && el("p", { class: "more" }, "More are not shown."));
 }
 
 /** @param {string} text */

@@ -9,7 +9,7 @@
  * @typedef {object} Source
  * @property {() => Promise<Skeleton>} rows
  * @property {(id: string) => Promise<Detail[]>} spans the spans with an id
- * @property {(id: string) => Promise<import("./detail.js").Linked[]>} linkedBy the spans whose links point at a span
+ * @property {(id: string) => Promise<import("./detail.js").Linked>} linkedBy the spans whose links point at a span
  * @property {(query: string) => Promise<string[]>} match the ids of spans with a text, or that a query matches
  * @property {() => Promise<{events: LogEvent[], more: number}>} events the events of all spans, ordered by time
  * @property {() => Promise<number>} size how many spans there are now
@@ -50,7 +50,7 @@ function collector(api) {
   return {
     rows: () => get(rows),
     spans: async (id) => (await get(`${api}/spans/${id}`)).spans,
-    linkedBy: async (id) => (await get(`${api}/spans/${id}/links`)).linkedBy,
+    linkedBy: (id) => get(`${api}/spans/${id}/links`),
     match: async (query) => (await get(`${api}/match?q=${encodeURIComponent(query)}`)).spans,
     events: () => get(`${api}/events${new URL(rows).search}`), // of the same time and clocks
     size: async () => (await get(`${api}/size`)).spans,
@@ -64,13 +64,17 @@ function collector(api) {
  */
 function file(all, rows) {
   const maxEvents = 5000; // as in events.go
+  const maxLinkedBy = 20; // as in links.go
   const unsearched = new Set(["type", "kind", "status", "start", "parentId", "traceState", "resource", "version"]); // as in match.go
   /** @param {unknown} v @param {string} text @returns {boolean} */
   const has = (v, text) => (typeof v === "string" ? v.toLowerCase().includes(text) : typeof v === "object" && v !== null && Object.entries(v).some(([name, of]) => !unsearched.has(name) && has(of, text)));
   return {
     rows: async () => rows,
     spans: async (id) => all.filter((d) => d.spanId === id),
-    linkedBy: async (id) => all.filter((d) => d.links.some((l) => l.traceId === d.traceId && l.spanId === id)),
+    linkedBy: async (id) => {
+      const linked = all.filter((d) => d.links.some((l) => l.traceId === d.traceId && l.spanId === id));
+      return { linkedBy: linked.slice(0, maxLinkedBy), more: linked.length > maxLinkedBy };
+    },
     match: async (query) => {
       if (query.startsWith("{")) throw new Error("a file can only be searched for a text");
       return all.filter((d) => has(d, query.toLowerCase())).map((d) => d.spanId);

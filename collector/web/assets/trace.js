@@ -144,8 +144,8 @@ async function start() {
     panel.scrollTop = 0;
     waterfall.reveal();
     if (fold || s.service[row] < 0) return;
-    const linked = await source.linkedBy(s.id[row]).catch(() => []);
-    if (asked === question && linked.length > 0) panel.append(linkedBy(linked, s.traceId));
+    const linked = await source.linkedBy(s.id[row]).catch(() => null);
+    if (asked === question && linked?.linkedBy.length) panel.append(linkedBy(linked, s.traceId));
   }
 
   function close() {
