@@ -14,7 +14,7 @@ func TestDecodeOtherSenders(t *testing.T) {
 	testkit.NoError(t, err)
 	batches, err := DecodeTracesJSON(text)
 	testkit.NoError(t, err)
-	golden(t, "senders.txt", []byte(dump(batches)))
+	testkit.Golden(t, "testdata/senders.txt", dump(batches))
 }
 
 func TestMalformedJSON(t *testing.T) {

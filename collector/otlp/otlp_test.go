@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,20 +14,6 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "write the files of testdata")
-
-// golden compares got with a file in testdata.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		testkit.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	testkit.NoError(t, err)
-	testkit.Equal(t, name, string(got), string(want))
-}
 
 // unhex decodes hexadecimal text. A line may end in a comment.
 func unhex(t testing.TB, text string) []byte {
@@ -115,11 +98,11 @@ func fullTraces() []*dendro.Batch {
 func TestGolden(t *testing.T) {
 	batches := fullTraces()
 	data := AppendTraces(nil, batches...)
-	golden(t, "traces.hex", []byte(hex.Dump(data)))
+	testkit.Golden(t, "testdata/traces.hex", hex.Dump(data))
 	var indented bytes.Buffer
 	compact := AppendTracesJSON(nil, batches...)
 	testkit.NoError(t, json.Indent(&indented, compact, "", " "))
-	golden(t, "traces.json", append(indented.Bytes(), '\n'))
+	testkit.Golden(t, "testdata/traces.json", indented.String()+"\n")
 
 	got, err := DecodeTraces(data)
 	testkit.NoError(t, err)

@@ -1,7 +1,6 @@
 package traceql_test
 
 import (
-	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -11,12 +10,10 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "write the answers into ../storetest/queries.txt")
-
 // The answers in the table of storetest are those of the store in memory. With -update they
 // are written; look at what changed.
 func TestUpdateQueries(t *testing.T) {
-	if !*update {
+	if !*testkit.Update {
 		t.Skip("only with -update; storetest compares the answers")
 	}
 	s := memory.New(memory.Options{})

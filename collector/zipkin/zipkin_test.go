@@ -3,7 +3,6 @@ package zipkin
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -14,8 +13,6 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "write testdata/trace.otlp.json")
-
 // TestTrace compares a trace with what it is in OTLP.
 func TestTrace(t *testing.T) {
 	in, err := os.ReadFile("testdata/trace.json")
@@ -24,13 +21,7 @@ func TestTrace(t *testing.T) {
 	testkit.NoError(t, err)
 	var got bytes.Buffer
 	testkit.NoError(t, json.Indent(&got, otlp.AppendTracesJSON(nil, batches...), "", "  "))
-	const golden = "testdata/trace.otlp.json"
-	if *update {
-		testkit.NoError(t, os.WriteFile(golden, got.Bytes(), 0o644))
-	}
-	want, err := os.ReadFile(golden)
-	testkit.NoError(t, err)
-	testkit.Equal(t, golden, got.String(), string(want))
+	testkit.Golden(t, "testdata/trace.otlp.json", got.String())
 }
 
 // one decodes the fields of one span, besides its ids.
