@@ -53,7 +53,8 @@ function groupsOf(s, byService) {
  * @param {(row: number) => void} select shows the longest span of a group
  */
 export function table(s, select) {
-  let groups = groupsOf(s, false);
+  /** @type {Group[]} */
+  let groups = [];
   let byService = false;
   /** @type {typeof columns[number][0]} */
   let ordered = "self";
