@@ -31,7 +31,7 @@ export class Waterfall {
     this.top = 0; // how far it is scrolled, which an element forgets that leaves the document
     this.listening = new AbortController(); // aborted when another waterfall takes its place
     /** @type {Range} */
-    this.range = { from: 0, to: Math.max(1, skeleton.duration) };
+    this.range = this.all;
     /** @type {Set<number> | null} the rows that a search found */
     this.found = null;
     /** @type {Set<number>} */
