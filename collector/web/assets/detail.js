@@ -1,5 +1,5 @@
 // @ts-check
-import { copyButton, el } from "./dom.js";
+import { copyButton, el, service } from "./dom.js";
 import { duration, exact, offset } from "./format.js";
 import { errors, kinds } from "./columns.js";
 import { isFile } from "./source.js";
@@ -72,11 +72,12 @@ export function detail(s, row, spans, select) {
  */
 export function foldDetail(s, row, name, fold, first) {
   const took = s.length.slice(row + 1, row + s.size[row]).sort((a, b) => a - b);
+  const { colour } = s.services[s.service[row]];
   const text = first.attributes.filter((a) => blocks.has(a.key));
-  return el("article", { class: `c${s.services[s.service[row]].colour}` },
+  return el("article", { class: `c${colour}` },
     el("h2", {}, name),
     el("p", { class: "line" },
-      el("span", { class: `service c${s.services[s.service[row]].colour}` }, first.service || "unnamed service"), " ",
+      service({ name: first.service, colour }), " ",
       el("span", { class: "badge" }, kinds[s.kind[row]] ?? "internal"), " ",
       fold.errors > 0 && el("span", { class: "badge error" }, errors(fold.errors))),
     el("p", { class: "line" }, `The same ${fold.spans} times below one span. One query or call for all of them may be faster.`),
@@ -99,6 +100,7 @@ export function foldDetail(s, row, name, fold, first) {
  * @param {(row: number) => void} select
  */
 function one(s, row, d, select) {
+  const { colour } = s.services[s.service[row]];
   const start = s.straight ? s.offset[row] : Number(BigInt(d.start) - BigInt(s.start));
   const above = s.parent[row];
   const parent = s.foldRow?.includes(above) ? s.parent[above] : above;
@@ -107,10 +109,10 @@ function one(s, row, d, select) {
       el("h4", {}, el("span", { class: "at" }, offset(e.offset)), " ", el("b", {}, e.name || "unnamed event"), e.duration > 0 && ` for ${duration(e.duration)}`),
       e.attributes.length > 0 && attributes(e.attributes, "event"),
       dropped(e.droppedAttributes)))), d.droppedEvents);
-  return el("article", { class: `c${s.services[s.service[row]].colour}` },
+  return el("article", { class: `c${colour}` },
     el("h2", {}, d.name || "unnamed span"),
     el("p", { class: "line" },
-      el("span", { class: `service c${s.services[s.service[row]].colour}` }, d.service || "unnamed service"), " ",
+      service({ name: d.service, colour }), " ",
       el("span", { class: "badge" }, d.kind), " ",
       d.status !== "unset" && el("span", { class: `badge ${d.status}` }, d.status)),
     d.message ? el("pre", { class: "message" }, d.message) : null,

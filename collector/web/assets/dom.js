@@ -26,6 +26,14 @@ export function problem(...text) {
 }
 
 /**
+ * Returns the name of a service in its color.
+ * @param {{name: string, colour: number}} of
+ */
+export function service({ name, colour }) {
+  return el("span", { class: `service c${colour}` }, name || "unnamed service");
+}
+
+/**
  * Returns a button that copies text.
  * @param {() => string} text
  */

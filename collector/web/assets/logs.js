@@ -1,5 +1,5 @@
 // @ts-check
-import { el, problem } from "./dom.js";
+import { el, problem, service } from "./dom.js";
 import { offset } from "./format.js";
 
 /** @typedef {import("./columns.js").Skeleton} Skeleton */
@@ -30,12 +30,12 @@ export function logs(s, load, select) {
       el("thead", {}, el("tr", {}, ...["Time", "Event", "Span"].map((t) => el("th", { scope: "col" }, t)))),
       el("tbody", {}, ...events.map((e) => {
         const row = rows.get(e.spanId) ?? 0;
-        const service = s.services[s.service[row]];
+        const of = s.services[s.service[row]];
         const failed = e.name === "exception";
         return el("tr", {},
           el("td", { class: "num" }, offset(e.offset)),
           el("td", { class: "what" }, el("b", failed ? { class: "bad" } : {}, e.name || "unnamed event"), " ", el("span", { class: "text" }, textOf(e))),
-          el("td", { class: "of" }, service ? el("span", { class: `service c${service.colour}` }, service.name || "unnamed service") : "", " ",
+          el("td", { class: "of" }, of ? service(of) : "", " ",
             el("button", { type: "button", class: "link", click: () => select(row) }, s.names[s.name[row]] || "unnamed span")));
       }))), more > 0 && el("p", { class: "more" }, `${more} later events are not shown.`) || "");
   }).catch((e) => out.replaceChildren(problem(`The events cannot be loaded: ${e.message}`)));

@@ -1,5 +1,5 @@
 // @ts-check
-import { el } from "./dom.js";
+import { el, service } from "./dom.js";
 import { duration } from "./format.js";
 import { errors, kinds, statusError } from "./columns.js";
 
@@ -68,7 +68,7 @@ export function table(s, select) {
     for (const [i, [key]] of columns.entries()) heads[i].setAttribute("aria-sort", key === by ? "descending" : "none");
     body.replaceChildren(...groups.slice(0, most).map((g) => el("tr", {},
       el("td", { class: "what" },
-        el("span", { class: `service c${s.services[g.service].colour}` }, s.services[g.service].name || "unnamed service"), " ",
+        service(s.services[g.service]), " ",
         ...(byService ? [] : [
           el("button", { type: "button", class: "link", title: "Show the longest one", click: () => select(g.row) }, s.names[g.name] || "unnamed span"), " ",
           el("span", { class: "badge" }, kinds[g.kind] ?? "internal")])),
@@ -81,9 +81,9 @@ export function table(s, select) {
   }
   const more = el("p", { class: "more" });
   const choices = ["name", "service"].map((by) => el("button", { type: "button", class: "quiet", click: () => choose(by === "service") }, by));
-  /** @param {boolean} service */
-  const choose = (service) => {
-    byService = service;
+  /** @param {boolean} by */
+  const choose = (by) => {
+    byService = by;
     groups = groupsOf(s, byService);
     for (const [n, b] of choices.entries()) b.ariaPressed = String((n === 1) === byService);
     more.textContent = groups.length > most ? `${groups.length - most} more are not shown.` : "";
