@@ -200,7 +200,7 @@ func variants(t *testing.T, f func(name string, r *coltracepb.ExportTraceService
 func TestOTLPFields(t *testing.T) {
 	store := memory.New(memory.Options{})
 	mux := http.NewServeMux()
-	mux.Handle("POST /v1/traces", otlpserver.New(store, otlpserver.Options{}))
+	mux.Handle("POST /v1/traces", otlpserver.New(store, otlpserver.Options{MaxKeyBytes: 1 << 16, MaxNameBytes: 1 << 16}))
 	mux.Handle("/", web.New(store, web.Options{Authorize: func(*http.Request) bool { return true }}))
 	n := 0
 	variants(t, func(name string, r *coltracepb.ExportTraceServiceRequest) {
