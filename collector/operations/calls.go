@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/bits"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -223,14 +222,7 @@ func (sh *Shard) edge(e edge, at int64, d time.Duration, failed bool, weight flo
 
 // edgeCell returns the cell of an edge in a minute.
 func (sh *Shard) edgeCell(e edge, at int64) *cell[edge] {
-	c, _ := sh.edges.at(sh, &sh.table.edges, e, at, func(e edge) (edge, int) {
-		size := 0
-		for _, text := range []*string{&e.client.Name, &e.client.System, &e.server.Name, &e.server.System} {
-			*text = strings.Clone(*text)
-			size += len(*text)
-		}
-		return e, size
-	})
+	c, _ := sh.edges.at(sh, &sh.table.edges, e, at, edge.own)
 	return c
 }
 

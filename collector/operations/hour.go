@@ -100,6 +100,35 @@ func points(data []byte, visit func(minute int, c *collector.Counts)) {
 	}
 }
 
+// check reports whether data is such that points can read it, and how many spans it has.
+func check(data []byte) (spans float64, ok bool) {
+	d := decoder{data: data}
+	for len(d.data) > 0 {
+		minute, count := d.byte(), d.number()
+		d.number() // errors
+		first, buckets := d.number(), d.number()
+		if minute >= 60 || first > collector.MaxBucket || buckets > collector.MaxBucket+1-first {
+			return 0, false
+		}
+		for ; buckets > 0; buckets-- {
+			if d.number() > 0 {
+				continue
+			}
+			further := d.number()
+			if further >= buckets {
+				return 0, false
+			}
+			buckets -= further
+		}
+		if count&1 != 0 {
+			spans += float64(count>>1) / fraction
+		} else {
+			spans += float64(count >> 1)
+		}
+	}
+	return spans, !d.failed
+}
+
 // merge rewrites h with one point for each of the minutes that are multiples of step.
 func (h *hour) merge(step int) {
 	var sums [60]collector.Counts

@@ -3,7 +3,8 @@
 //
 // Counts go three ways. A span adds to a cell: the counts of one operation or edge in one
 // minute, in a [Shard]. When the minute is over, its cells are sealed: encoded and appended to
-// the hours of their series, a few at a time. A reader merges both.
+// the hours of their series, a few at a time. A reader merges both. A snapshot of a table outlives the
+// process.
 package operations
 
 import (
@@ -66,6 +67,7 @@ type Table struct {
 	byMinute  int64 // the first hour that is not merged to points of five minutes
 	complete  int64 // the first hour that is not dropped to make room
 	shrinking []*history
+	point     []byte // that is being sealed
 
 	others      atomic.Int64 // bytes of everything but hours
 	ahead       atomic.Bool  // the clock of this machine was ahead
@@ -80,6 +82,23 @@ type (
 	}
 	edge struct{ client, server collector.Node }
 )
+
+// own returns a copy of o that may be kept, and how many bytes its texts have. The service is a
+// copy already.
+func (o operation) own() (operation, int) {
+	o.name = strings.Clone(o.name)
+	return o, len(o.service) + len(o.name)
+}
+
+// own is that of an operation, for an edge.
+func (e edge) own() (edge, int) {
+	size := 0
+	for _, text := range []*string{&e.client.Name, &e.client.System, &e.server.Name, &e.server.System} {
+		*text = strings.Clone(*text)
+		size += len(*text)
+	}
+	return e, size
+}
 
 // New returns an empty table.
 func New(o Options) *Table {

@@ -507,7 +507,7 @@ func dump(minute int, c *collector.Counts) string {
 	return text
 }
 
-// Nothing is lost or counted twice while the table is read, and minutes end.
+// Nothing is lost or counted twice while the table is read and saved, and minutes end.
 func TestConcurrent(t *testing.T) {
 	const shards, batches = 4, 2000
 	c := New(Options{Shards: shards})
@@ -545,6 +545,7 @@ func TestConcurrent(t *testing.T) {
 			}
 			last = n
 			c.Stats()
+			c.AppendSnapshot(nil)
 			select {
 			case <-done:
 				return

@@ -27,6 +27,12 @@ func (sh *Shard) seal(n int) {
 		return
 	}
 	defer t.sealed.Unlock()
+	sh.sealLast(n)
+}
+
+// sealLast seals n cells. t.sealed is held.
+func (sh *Shard) sealLast(n int) {
+	t := sh.table
 	for ; n > 0 && len(sh.sealing) > 0; n-- {
 		last := len(sh.sealing) - 1
 		s := sh.sealing[last]
@@ -42,6 +48,15 @@ func (sh *Shard) seal(n int) {
 	t.shrink()
 }
 
+// sealAll seals all cells, and those of calls that have waited for long enough. t.sealed is held.
+func (sh *Shard) sealAll(now int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.expire(now)
+	sh.roll()
+	sh.sealLast(len(sh.sealing))
+}
+
 // seal appends a cell to its series. t.sealed is held.
 func (t *Table) seal(s sealing) {
 	defer s.of.cells.Add(-1) // from then on the series may go
@@ -54,24 +69,32 @@ func (t *Table) seal(s sealing) {
 		t.newest = number
 		t.sweep()
 	}
-	if number < max(t.complete, t.newest-keep/60) {
-		return
-	}
+	t.point = appendPoint(t.point[:0], s.minute, s.Counts)
 	at, found := s.of.hour(number)
-	if !found {
-		s.of.hours = slices.Insert(s.of.hours, at, hour{number: number, limit: firstLimit})
-		t.hours += hourBytes
-		if at > 0 {
-			t.rewrite(&s.of.hours[at-1])
-		}
+	if t.add(s.of, number, t.point) && !found && at > 0 {
+		t.rewrite(&s.of.hours[at-1])
 	}
-	h := &s.of.hours[at]
+}
+
+// add appends points to an hour of a series, and reports whether it did: not if the hour is too
+// old. t.sealed is held.
+func (t *Table) add(to *history, number int64, points []byte) bool {
+	if number < max(t.complete, t.newest-keep/60) {
+		return false
+	}
+	at, found := to.hour(number)
+	if !found {
+		to.hours = slices.Insert(to.hours, at, hour{number: number, limit: max(firstLimit, 2*len(points))})
+		t.hours += hourBytes
+	}
+	h := &to.hours[at]
 	t.hours -= int64(cap(h.data))
-	h.data = appendPoint(h.data, s.minute, s.Counts)
+	h.data = append(h.data, points...)
 	t.hours += int64(cap(h.data))
 	if len(h.data) > h.limit {
 		t.rewrite(h)
 	}
+	return true
 }
 
 // hour returns where an hour is, or else where it can be inserted.

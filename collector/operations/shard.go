@@ -2,7 +2,6 @@ package operations
 
 import (
 	"hash/maphash"
-	"strings"
 	"sync"
 	"time"
 
@@ -183,9 +182,7 @@ func (sh *Shard) operation(s *dendro.SpanData, at int64) *cell[operation] {
 		return c
 	}
 	key := operation{sh.service, shortened(s.Name), s.Kind}
-	c, isOther := sh.operations.at(sh, &sh.table.operations, key, at, func(k operation) (operation, int) {
-		return operation{k.service, strings.Clone(k.name), k.kind}, len(k.service) + len(k.name)
-	})
+	c, isOther := sh.operations.at(sh, &sh.table.operations, key, at, operation.own)
 	if !isOther {
 		*slot = c
 	}
