@@ -12,6 +12,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 	"github.com/dendrotrace/dendro/collector/operations"
 )
 
@@ -225,7 +226,7 @@ func (m *Store) Trace(ctx context.Context, id dendro.TraceID, _ collector.TimeRa
 	}
 	hash := hashOf(id)
 	p := m.partition(hash)
-	var t trace
+	var t block.Trace
 	m.readers.Add(1)
 	defer m.readers.Add(-1)
 	p.mu.Lock()
@@ -239,5 +240,5 @@ func (m *Store) Trace(ctx context.Context, id dendro.TraceID, _ collector.TimeRa
 	if !found {
 		return nil, nil
 	}
-	return t.decode(ctx)
+	return t.Decode(ctx)
 }

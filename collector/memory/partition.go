@@ -65,31 +65,9 @@ type segment struct {
 	continued bool // there is a block that another block continues
 }
 
-// wanted is what a trace must have.
-type wanted struct {
-	*collector.Hints
-	hashes []want // of what is in the filters of its segments
-}
-
-// want has hashes of which one must be in a filter.
-type want []uint64
-
-// all returns a bit for each of the hashes.
-func (w *wanted) all() uint64 { return 1<<len(w.hashes) - 1 }
-
-// has returns a bit for each of hashes that s may have.
-func (s *segment) has(hashes []want) (found uint64) {
-	for i, w := range hashes {
-		if slices.ContainsFunc(w, s.filter.Has) {
-			found |= 1 << i
-		}
-	}
-	return found
-}
-
 // agrees reports whether a trace that is wholly in s may be wanted.
-func (s *segment) agrees(w *wanted) bool {
-	return s.has(w.hashes) == w.all() && s.longest >= w.MinDuration && (!w.Errors || s.errors > 0)
+func (s *segment) agrees(w *block.Wanted) bool {
+	return w.In(s.filter) == w.All() && s.longest >= w.MinDuration && (!w.Errors || s.errors > 0)
 }
 
 const (
@@ -154,7 +132,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 	}
 	given := spans
 	if !batch.Fresh {
-		spans = p.fresh(f.Previous, given)
+		spans = p.decoder.Fresh(given, p.suspects(f.Previous, given))
 	}
 	arrived := spans
 
@@ -378,15 +356,17 @@ func (p *partition) held(id dendro.TraceID) (t *table, at int) {
 }
 
 // snapshot adds the trace whose newest block is given to t. t must be empty, but may
-// bring memory to reuse. It sets a bit of Block.Wanted for each of hashes that the segment of
-// the block may have.
-func (p *partition) snapshot(t *trace, newest block.Ref, hashes []want) {
-	t.id = p.block(newest).TraceID()
+// bring memory to reuse. If want is not nil, it sets a bit of Block.Wanted for each of
+// its hashes that the segment of the block may have.
+func (p *partition) snapshot(t *block.Trace, newest block.Ref, want *block.Wanted) {
+	t.ID = p.block(newest).TraceID()
 	for at := newest; at != (block.Ref{}); {
 		b := p.block(at)
-		b.Wanted = p.segments[at.Segment-p.first].has(hashes)
+		if want != nil {
+			b.Wanted = want.In(p.segments[at.Segment-p.first].filter)
+		}
 		f := p.decoder.Open(b)
-		t.add(b, &f)
+		t.Add(b, &f)
 		at = f.Previous
 	}
 }

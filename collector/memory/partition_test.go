@@ -28,8 +28,8 @@ func encode(spans ...*dendro.SpanData) block.Block {
 }
 
 func decode(b block.Block) ([]collector.Span, error) {
-	t := trace{blocks: []block.Block{b}}
-	got, err := t.decode(context.Background())
+	t := block.Trace{Blocks: []block.Block{b}}
+	got, err := t.Decode(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -59,14 +59,14 @@ func FuzzBlock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := block.Block{Segment: data, Wanted: math.MaxUint64}
 		s := collector.Scan{Attributes: []string{"text", "int"}, Hints: collector.Hints{Names: []string{"name"}, Keys: []string{"text"}}}
-		v := &view{Scan: s, want: wantedOf(&s.Hints)}
-		_ = v.agrees(&trace{blocks: []block.Block{b}})
-		_ = v.decode(&trace{blocks: []block.Block{b}})
+		v := &block.View{Scan: s, Want: block.WantedOf(&s.Hints), Ctx: context.Background()}
+		_ = v.Agrees(&block.Trace{Blocks: []block.Block{b}})
+		_, _ = v.Decode(&block.Trace{Blocks: []block.Block{b}})
 		var d block.Decoder
-		eachSpan(&d, b, func(spanID) {})
-		var tr trace
+		d.EachSpan(b, func(block.SpanKey) {})
+		var tr block.Trace
 		f := d.Open(b)
-		tr.add(b, &f)
+		tr.Add(b, &f)
 
 		spans, err := decode(b)
 		if err != nil || len(spans) == 0 || len(spans) > block.MaxSpans {

@@ -82,9 +82,9 @@ func (p *partition) settle() {
 
 // join moves the spans of a pending block to the trace that turned out to be held.
 func (p *partition) join(n pending) {
-	var t trace
+	var t block.Trace
 	p.snapshot(&t, n.block, nil)
-	got, err := t.decode(context.Background())
+	got, err := t.Decode(context.Background())
 	if err != nil {
 		return // impossible: it was just encoded
 	}

@@ -18,7 +18,7 @@ const segmentsPerLock = 16
 // place whatever is added to the trace.
 type walk struct {
 	p     *partition
-	want  *wanted
+	want  *block.Wanted
 	at    block.Ref // the next block
 	end   int       // length of its segment when the walk reached it
 	found int       // number of traces that next found
@@ -28,7 +28,7 @@ type walk struct {
 	latest []int64
 }
 
-func (p *partition) walk(want *wanted) *walk {
+func (p *partition) walk(want *block.Wanted) *walk {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle()
@@ -55,7 +55,7 @@ func (w *walk) bound() (latest int64, ok bool) {
 
 // next sets traces[:w.found] to the next traces, of which there may be none. It skips
 // segments in which all traces begin before since.
-func (w *walk) next(traces []trace, since int64) {
+func (w *walk) next(traces []block.Trace, since int64) {
 	p := w.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +83,7 @@ func (w *walk) next(traces []trace, since int64) {
 }
 
 // scan appends traces of the current segment. p.mu must be held.
-func (w *walk) scan(traces []trace) {
+func (w *walk) scan(traces []block.Trace) {
 	b := w.p.block(w.at)
 	s := &w.p.segments[w.at.Segment-w.p.first]
 	agrees := s.agrees(w.want)
@@ -94,13 +94,13 @@ func (w *walk) scan(traces []trace) {
 		b.At = int(w.at.Offset)
 		if mark := b.Mark(); !b.Continues() && mark != block.MarkVoid && (agrees || mark == block.MarkContinued) {
 			t := &traces[w.found]
-			t.blocks = t.blocks[:0]
+			t.Blocks = t.Blocks[:0]
 			newest := w.at
 			if mark == block.MarkContinued {
 				table, at := w.p.held(b.TraceID())
 				newest = table.entries[at].block
 			}
-			w.p.snapshot(t, newest, w.want.hashes)
+			w.p.snapshot(t, newest, w.want)
 			w.found++
 		}
 		w.at.Offset += b.Size()

@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"collector/auth":                 nil,
 	"collector/memory":               {"", "collector", "collector/internal/block", "collector/operations"},
 	"collector/operations":           {"", "collector", "internal/semconv"},
-	"collector/internal/block":       {""},
+	"collector/internal/block":       {"", "collector"},
 	"collector/internal/spanjson":    {"", "internal/semconv"},
 	"collector/jaeger":               {"", "collector/internal/spanjson", "internal/semconv"},
 	"collector/otlp":                 {"", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},

@@ -348,17 +348,14 @@ func HashText(s string) uint64 {
 	return (h + uint64(n)) * multiplier >> 32
 }
 
-// hashLong is HashText for more than 16 bytes. Multiplying into 128 bits and folding is what
-// wyhash does (https://github.com/wangyi-fudan/wyhash).
+// hashLong is HashText for more than 24 bytes.
 func hashLong(s string) uint64 {
 	h := uint64(len(s))
 	last := s[len(s)-16:]
 	for ; len(s) > 16; s = s[16:] {
-		high, low := bits.Mul64(word(s[:8])^multiplier, word(s[8:16])^h)
-		h = high ^ low
+		h = fold(word(s[:8])^multiplier, word(s[8:16])^h)
 	}
-	high, low := bits.Mul64(word(last[:8])^multiplier, word(last[8:])^h)
-	return high ^ low
+	return fold(word(last[:8])^multiplier, word(last[8:])^h)
 }
 
 const multiplier = 0x9e3779b97f4a7c15 // 2^64 / the golden ratio
