@@ -97,8 +97,10 @@ type Hints struct {
 
 // Trace holds the spans of one trace that have arrived so far.
 type Trace struct {
-	ID    dendro.TraceID
-	Spans []Span // ordered by Start, then by arrival; at least one
+	ID dendro.TraceID
+	// Spans are ordered by Start. Those of the same resource that start at the same time are in
+	// the order of arrival. There is at least one.
+	Spans []Span
 }
 
 // Start returns the earliest start of a span, in nanoseconds since the Unix epoch.

@@ -33,21 +33,31 @@ func agreesWithModel(t *testing.T, s collector.Store) {
 			equal(t, fmt.Sprintf("%+v: once each", q), visited, slices.Compact(slices.Clone(visited)))
 			equal(t, fmt.Sprintf("%+v: not lost", q), common(must, visited), must)
 			for i := range got {
-				equal(t, "summary", got[i].Summary(), summarize(got[i].ID, m[got[i].ID]))
+				slices.SortStableFunc(got[i].Spans, byStart)
+				equal(t, "summary", got[i].Summary(), summarize(got[i].ID, slices.SortedStableFunc(slices.Values(m[got[i].ID]), byStart)))
 			}
 		}
 		for id, want := range m {
-			slices.SortStableFunc(want, func(a, b collector.Span) int { return cmp.Compare(a.Start, b.Start) })
+			slices.SortStableFunc(want, byStart)
 			got, err := s.Trace(t.Context(), id, collector.TimeRange{})
 			if err != nil || got == nil {
 				t.Fatalf("trace %s: %v, %v", id, got, err)
 			}
+			if !slices.IsSortedFunc(got.Spans, func(a, b collector.Span) int { return cmp.Compare(a.Start, b.Start) }) {
+				t.Errorf("trace %s is not ordered by start", id)
+			}
+			slices.SortStableFunc(got.Spans, byStart)
 			equal(t, "trace "+id.String(), texts(got.Spans), texts(want))
 		}
 		if t.Failed() {
 			t.FailNow()
 		}
 	}
+}
+
+// byStart orders spans by start, and then by their resources.
+func byStart(a, b collector.Span) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Resource.Service(), b.Resource.Service()))
 }
 
 // common returns the elements of a that are in b.

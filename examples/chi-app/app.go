@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/collector/pebblestore"
 	"github.com/dendrotrace/dendro/collector/remote"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/middleware"
@@ -24,13 +26,14 @@ const (
 
 // app is the running program.
 type app struct {
-	parts   []part // in the order of their start
-	tracers []*dendro.Tracer
-	spans   dendro.Collector // the collector of all tracers
-	remote  *remote.Client   // nil if the spans stay in this process
-	client  *http.Client
-	failed  chan error // errors of servers that stopped by themselves
-	ready   time.Time  // when the latest part was ready
+	parts      []part // in the order of their start
+	tracers    []*dendro.Tracer
+	spans      dendro.Collector // the collector of all tracers
+	remote     *remote.Client   // nil if the spans stay in this process
+	closeStore func() error     // nil unless they are on disk
+	client     *http.Client
+	failed     chan error // errors of servers that stopped by themselves
+	ready      time.Time  // when the latest part was ready
 }
 
 // part is something that was started and must be stopped.
@@ -54,16 +57,24 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		}
 	}()
 
-	var store *memory.Store
-	if o.collector == "" {
-		store = memory.New(memory.Options{}) // dendro: keep the spans in this process
-		a.spans = store
-	} else {
-		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: or send them to another process
+	var store collector.Store
+	switch {
+	case o.collector != "":
+		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: send the spans to another process
 		if err != nil {
 			return nil, fmt.Errorf("-collector: %w", err)
 		}
 		a.spans = a.remote
+	case o.data != "":
+		disk, err := pebblestore.Open(o.data, pebblestore.Options{}) // dendro: or keep them on disk
+		if err != nil {
+			return nil, fmt.Errorf("-data: %w", err)
+		}
+		a.closeStore = disk.Close
+		store, a.spans = disk, disk
+	default:
+		store = memory.New(memory.Options{}) // dendro: or in memory
+		a.spans = store
 	}
 	a.client = &http.Client{
 		Transport: transport.New(nil, transport.Options{}), // dendro: a span for every outgoing request, and headers for the server
@@ -191,6 +202,9 @@ func (a *app) stop(ctx context.Context) error {
 	}
 	if a.remote != nil {
 		_ = a.remote.Shutdown(sending)
+	}
+	if a.closeStore != nil {
+		errs = append(errs, a.closeStore())
 	}
 	return errors.Join(errs...)
 }

@@ -110,6 +110,23 @@ func TestInProcess(t *testing.T) {
 	testkit.Equal(t, "body of service A", body, "service1 ok")
 }
 
+// With -data, the traces are there after a restart.
+func TestOnDisk(t *testing.T) {
+	testkit.NoLeaks(t)
+	data := t.TempDir()
+	a := startApp(t, "-data", data)
+	checkFront(t, a.address("front"), a.address("page"))
+	o, err := parseFlags(append(anyPort, "-data", data), t.Output())
+	testkit.NoError(t, err)
+	if second, err := start(t.Context(), o); err == nil {
+		t.Error("a second app uses the same directory", second.stop(t.Context()))
+	}
+	testkit.NoError(t, a.stop(t.Context()))
+
+	a = startApp(t, "-data", data)
+	testkit.Equal(t, "tree", newestTrace(t, a.address("page"), "GET /front", 7).tree(), frontTree)
+}
+
 func TestRemoteCollector(t *testing.T) {
 	testkit.NoLeaks(t)
 	otlp, api := startCollector(t)
@@ -316,6 +333,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"now"}, exitUsage, `unexpected argument "now"`},
 		{[]string{"-role", "c"}, exitUsage, `-role "c" is not one of`},
 		{[]string{"-db", "shop.db"}, exitUsage, "-db is not a URL"},
+		{[]string{"-data", "traces", "-collector", "http://127.0.0.1:4318"}, exitUsage, "leave out -collector"},
 		{[]string{"-load", "-1s"}, exitUsage, "-load -1s is not between"},
 		{[]string{"-load", "30s", "-role", "a"}, exitUsage, "-load needs the front service"},
 	} {

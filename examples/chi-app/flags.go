@@ -24,6 +24,7 @@ type options struct {
 	front, page string
 	a, b        string
 	collector   string
+	data        string
 	db          string
 	load        time.Duration
 }
@@ -48,6 +49,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.a, "a", "127.0.0.1:8691", "`address` of service A, where it listens and where front calls it")
 	flags.StringVar(&o.b, "b", "127.0.0.1:8692", "`address` of service B, where it listens and where front calls it")
 	flags.StringVar(&o.collector, "collector", "", "send the spans to this OTLP/HTTP `URL`, such as "+defaultCollector+",\ninstead of keeping them in this process")
+	flags.StringVar(&o.data, "data", "", "keep the spans in this `directory`, where they survive a restart, instead of in memory")
 	flags.StringVar(&o.db, "db", "", "a postgres:// `URL`: use this database, with the tables shop_orders and\nshop_items (default: SQLite in a temporary file)")
 	flags.DurationVar(&o.load, "load", 0, "make traffic for that `time`, such as 30s, then serve on until Ctrl-C (at most "+maxLoad.String()+")")
 	if err := flags.Parse(args); err != nil {
@@ -79,6 +81,9 @@ func (o options) check() error {
 	}
 	if o.db != "" && !strings.HasPrefix(o.db, "postgres://") && !strings.HasPrefix(o.db, "postgresql://") {
 		return errors.New("-db is not a URL such as postgres://user@localhost/shop")
+	}
+	if o.data != "" && (o.collector != "" || o.role != roleAll) {
+		return errors.New("-data is for a process that keeps its spans: leave out -collector and -role")
 	}
 	if o.load < 0 || o.load > maxLoad {
 		return fmt.Errorf("-load %v is not between 0s and %v", o.load, maxLoad)

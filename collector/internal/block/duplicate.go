@@ -25,11 +25,20 @@ func (s SpanSet) has(k SpanKey) bool {
 	return ok
 }
 
-// add adds a span and reports whether it is new.
-func (s SpanSet) add(k SpanKey) bool {
+// Add adds a span and reports whether it is new.
+func (s SpanSet) Add(k SpanKey) bool {
 	n := len(s)
 	s[k] = struct{}{}
 	return len(s) > n
+}
+
+// Without returns the spans that are not in s. It does not modify the slice.
+func (s SpanSet) Without(spans []*dendro.SpanData) []*dendro.SpanData {
+	held := func(d *dendro.SpanData) bool { return s.has(SpanKey{d.SpanID, d.Start}) }
+	if len(s) == 0 || !slices.ContainsFunc(spans, held) {
+		return spans
+	}
+	return slices.DeleteFunc(slices.Clone(spans), held)
 }
 
 // idFilter is the memory of a filter of the ids of a block.
@@ -57,7 +66,7 @@ func (d *Decoder) Fresh(spans []*dendro.SpanData, held iter.Seq[Block]) []*dendr
 	}
 	return slices.DeleteFunc(slices.Clone(spans), func(s *dendro.SpanData) bool {
 		k := SpanKey{s.SpanID, s.Start}
-		return found.has(k) || given != nil && !given.add(k)
+		return found.has(k) || given != nil && !given.Add(k)
 	})
 }
 

@@ -15,8 +15,7 @@ type Filter []uint64
 
 // places returns where the two bits of hash are.
 func (f Filter) places(hash uint64) (word1, bit1, word2, bit2 uint64) {
-	mask := uint64(len(f))*64 - 1
-	a, b := hash&mask, (hash*multiplier)>>32&mask
+	a, b := f.Places(hash)
 	return a / 64, 1 << (a % 64), b / 64, 1 << (b % 64)
 }
 
@@ -27,6 +26,12 @@ func (f Filter) Add(hash uint64) bool {
 	f[word1] |= bit1
 	f[word2] |= bit2
 	return had
+}
+
+// Places returns the numbers of the two bits of hash.
+func (f Filter) Places(hash uint64) (a, b uint64) {
+	mask := uint64(len(f))*64 - 1
+	return hash & mask, (hash * multiplier) >> 32 & mask
 }
 
 // Has reports whether hash may have been added.

@@ -22,6 +22,9 @@ type View struct {
 	order   sorter
 }
 
+// Forget must be called before a trace is decoded whose memory may be that of another one before.
+func (v *View) Forget() { v.decoder.Forget() }
+
 // Agrees reports whether t may be wanted, as far as the hints say and it is fast to find out.
 func (v *View) Agrees(t *Trace) bool {
 	h := &v.Hints

@@ -1,6 +1,7 @@
 package block
 
 import (
+	"bytes"
 	"log/slog"
 	"slices"
 
@@ -13,8 +14,12 @@ type Wanted struct {
 	Hashes []Want // of what is in the filters of its segments
 }
 
-// Want has hashes of which one must be in a filter.
-type Want []uint64
+// Want has hashes of which one must be in a filter. If text is not empty and the second is not,
+// the segment has the text.
+type Want struct {
+	Hashes []uint64
+	text   string
+}
 
 // All returns a bit for each of the hashes.
 func (w *Wanted) All() uint64 { return 1<<len(w.Hashes) - 1 }
@@ -22,7 +27,7 @@ func (w *Wanted) All() uint64 { return 1<<len(w.Hashes) - 1 }
 // In returns a bit for each of the hashes that filter may have.
 func (w *Wanted) In(filter Filter) (found uint64) {
 	for i, want := range w.Hashes {
-		if slices.ContainsFunc(want, filter.Has) {
+		if slices.ContainsFunc(want.Hashes, filter.Has) {
 			found |= 1 << i
 		}
 	}
@@ -38,24 +43,47 @@ func WantedOf(h *collector.Hints) *Wanted {
 	var hashes []Want
 	for _, a := range h.Values {
 		if len(a.Key) <= MaxKey {
-			hashes = append(hashes, HashAttr(a))
+			hashes = append(hashes, wantAttr(a))
 		}
 	}
 	for _, a := range h.Texts {
 		if len(a.Key) <= MaxKey {
-			hashes = append(hashes, HashAttrText(a.Key, a.Value.String()))
+			hashes = append(hashes, Want{Hashes: HashAttrText(a.Key, a.Value.String())})
 		}
 	}
 	for _, service := range h.Services {
-		hashes = append(hashes, HashAttr(slog.String("service.name", service)))
+		hashes = append(hashes, wantAttr(slog.String("service.name", service)))
 	}
 	for _, name := range h.Names {
-		hashes = append(hashes, Want{HashName(name)})
+		hashes = append(hashes, Want{Hashes: []uint64{HashName(name)}, text: name})
 	}
 	for _, key := range h.Keys {
 		if len(key) <= MaxKey {
-			hashes = append(hashes, Want{HashText(key)})
+			hashes = append(hashes, Want{Hashes: []uint64{HashText(key)}})
 		}
 	}
 	return &Wanted{h, hashes[:min(len(hashes), maxWanted)]}
+}
+
+func wantAttr(a slog.Attr) Want {
+	w := Want{Hashes: HashAttr(a)}
+	if a.Value.Kind() == slog.KindString {
+		w.text = a.Value.String()
+	}
+	return w
+}
+
+// Literal reports whether a segment whose filter may have all hashes can have the texts that
+// belong to them. A filter is wrong more often than a segment happens to have a text. found reports
+// whether the filter may have a hash.
+func (w *Wanted) Literal(segment []byte, found func(hash uint64) bool) bool {
+	for _, want := range w.Hashes {
+		if want.text == "" || len(want.Hashes) > 1 && found(want.Hashes[1]) {
+			continue
+		}
+		if !bytes.Contains(segment, []byte(want.text)) {
+			return false
+		}
+	}
+	return true
 }

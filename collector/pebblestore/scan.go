@@ -1,0 +1,493 @@
+package pebblestore
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
+)
+
+// Scan implements [collector.Reader]. It visits traces by descending start and then by ascending
+// id, and none that begin outside of the range. It reads a snapshot and blocks nobody. Besides the
+// trace that is visited it holds those of a chunk, or of more if the clocks of senders disagree.
+func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collector.Trace) bool) error {
+	sc := s.newScanner(q)
+	defer sc.release()
+	view := block.View{Scan: q, Ctx: ctx, Want: sc.want}
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		from, latest := sc.newest()
+		if len(sc.found) > 0 && (from == nil || sc.found[0].First > latest) {
+			c := heap.Pop(&sc.found).(*candidate)
+			got, err := view.Decode(&c.Trace)
+			more := err == nil && visit(got)
+			c.leave()
+			switch {
+			case errors.Is(err, block.ErrBroken):
+				s.damage("a trace", 0, 0, err)
+			case err != nil:
+				return err
+			case !more:
+				return nil
+			}
+			continue
+		}
+		if from == nil {
+			return nil
+		}
+		if from.next(sc); sc.fresh {
+			view.Forget()
+			sc.fresh = false
+		}
+	}
+}
+
+// scanner merges the traces of several sources.
+type scanner struct {
+	s          *Store
+	q          collector.Scan
+	want       *block.Wanted
+	start, end int64
+	sources    []source
+	split      map[dendro.TraceID]bool // traces of the source of split traces
+	runs       map[uint64]*runSource
+	found      candidates
+	fresh      bool      // a chunk was read
+	recent     []*loaded // chunks that were read last, the newest last
+}
+
+// source has traces, in the order of a scan as far as it knows.
+type source interface {
+	// bound returns the latest start of the traces that next has not found yet. It returns
+	// false if there are none.
+	bound() (latest int64, ok bool)
+	// next adds further traces to what the scanner has found, perhaps none.
+	next(*scanner)
+}
+
+// newest returns the source with the latest bound, or nil if there is none.
+func (sc *scanner) newest() (from source, latest int64) {
+	for _, src := range sc.sources {
+		if bound, ok := src.bound(); ok && bound >= sc.start && (from == nil || bound > latest) {
+			from, latest = src, bound
+		}
+	}
+	return from, latest
+}
+
+// candidate is a trace that was found and not visited yet.
+type candidate struct {
+	block.Trace
+	in []*loaded // where its blocks are
+}
+
+// loaded is a chunk that was read. Its memory is given back when it is neither recent nor has
+// traces to visit.
+type loaded struct {
+	block.Chunk
+	run   uint64
+	chunk uint32
+	open  io.Closer
+	users int
+}
+
+func (l *loaded) leave() {
+	if l.users--; l.users == 0 {
+		_ = l.open.Close() // nothing is written
+	}
+}
+
+// maxRecent bounds the number of chunks that are kept because parts of further traces may be in
+// them.
+const maxRecent = 8
+
+// load returns a chunk, or nil if it is gone or damaged. It stays loaded for the next calls.
+func (sc *scanner) load(run uint64, chunk uint32) *loaded {
+	for _, l := range sc.recent {
+		if l.run == run && l.chunk == chunk {
+			return l
+		}
+	}
+	c, open := sc.s.chunk(run, chunk)
+	if open == nil {
+		return nil
+	}
+	if len(sc.recent) == maxRecent {
+		sc.recent[0].leave()
+		sc.recent = slices.Delete(sc.recent, 0, 1)
+	}
+	l := &loaded{c, run, chunk, open, 1}
+	sc.recent = append(sc.recent, l)
+	sc.fresh = true
+	return l
+}
+
+func (sc *scanner) release() {
+	for _, l := range sc.recent {
+		l.leave()
+	}
+	for _, c := range sc.found {
+		c.leave()
+	}
+}
+
+func (c *candidate) leave() {
+	for _, l := range c.in {
+		l.leave()
+	}
+}
+
+// wants reports whether a trace may be wanted, by its time.
+func (sc *scanner) wants(first, end int64) bool {
+	h := &sc.q.Hints
+	d := time.Duration(max(0, end-first))
+	return first >= sc.start && first < sc.end && d >= h.MinDuration && (h.MaxDuration == 0 || d <= h.MaxDuration) &&
+		(h.EndsAfter.IsZero() || end >= block.UnixNano(h.EndsAfter))
+}
+
+// add adds a trace, whose blocks are in some chunks, if it may be wanted.
+func (sc *scanner) add(t block.Trace, in ...*loaded) {
+	if !sc.wants(t.First, t.End) || sc.q.Hints.Errors && t.Errors == 0 {
+		return
+	}
+	for _, l := range in {
+		l.users++
+	}
+	heap.Push(&sc.found, &candidate{t, in})
+}
+
+// candidates is a heap, the newest first.
+type candidates []*candidate
+
+func (c candidates) Len() int           { return len(c) }
+func (c candidates) Less(i, j int) bool { return c[i].NewestFirst(&c[j].Trace) < 0 }
+func (c candidates) Swap(i, j int)      { c[i], c[j] = c[j], c[i] }
+func (c *candidates) Push(x any)        { *c = append(*c, x.(*candidate)) }
+func (c *candidates) Pop() any {
+	last := len(*c) - 1
+	x := (*c)[last]
+	(*c)[last] = nil
+	*c = (*c)[:last]
+	return x
+}
+
+func (s *Store) newScanner(q collector.Scan) *scanner {
+	sc := &scanner{s: s, q: q, want: block.WantedOf(&q.Hints), start: math.MinInt64, end: math.MaxInt64, split: map[dendro.TraceID]bool{}, runs: map[uint64]*runSource{}}
+	if !q.Start.IsZero() {
+		sc.start = block.UnixNano(q.Start)
+	}
+	if !q.End.IsZero() {
+		sc.end = block.UnixNano(q.End)
+	}
+	s.mu.Lock()
+	heads := []*head{s.head.snapshot(), s.sealed.snapshot()}
+	split := &splitSource{heads: map[dendro.TraceID][]inHead{}}
+	for id, parts := range s.split {
+		sc.split[id] = true
+		split.traces = append(split.traces, splitTrace{id: id, parts: parts})
+	}
+	runs := s.runs
+	s.mu.Unlock()
+
+	for _, h := range heads {
+		if h != nil {
+			sc.sources = append(sc.sources, newHeadSource(sc, h, split))
+		}
+	}
+	for _, r := range runs {
+		src := newRunSource(r)
+		sc.runs[r.number] = src
+		sc.sources = append(sc.sources, src)
+	}
+	split.order(sc)
+	sc.sources = append(sc.sources, split)
+	return sc
+}
+
+// headSource has the traces of a head that are in no other place.
+type headSource struct {
+	head   *head
+	wanted []uint64 // for each segment, the hashes that it may have
+	traces latestFirst
+}
+
+// latestFirst is a heap of traces of a head by start.
+type latestFirst []*trace
+
+func (l latestFirst) Len() int           { return len(l) }
+func (l latestFirst) Less(i, j int) bool { return l[i].first > l[j].first }
+func (l latestFirst) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+func (l *latestFirst) Push(x any)        { *l = append(*l, x.(*trace)) }
+func (l *latestFirst) Pop() any {
+	last := len(*l) - 1
+	x := (*l)[last]
+	*l = (*l)[:last]
+	return x
+}
+
+// newHeadSource returns a source for a snapshot of a head. It gives split traces to split.
+func newHeadSource(sc *scanner, h *head, split *splitSource) *headSource {
+	src := &headSource{head: h, wanted: make([]uint64, len(h.segments))}
+	for i := range h.segments {
+		if src.wanted[i] = sc.want.All(); h.segments[i].filter != nil {
+			src.wanted[i] = sc.want.In(h.segments[i].filter)
+		}
+	}
+	for i := range h.traces {
+		t := &h.traces[i]
+		switch {
+		case sc.split[t.id]:
+			split.heads[t.id] = append(split.heads[t.id], inHead{src, t})
+		case t.first >= sc.start && t.first < sc.end && src.wants(t) == sc.want.All():
+			src.traces = append(src.traces, t)
+		}
+	}
+	heap.Init(&src.traces)
+	return src
+}
+
+// wants returns a bit for each wanted hash that a trace may have.
+func (src *headSource) wants(t *trace) (found uint64) {
+	for n := t.newest; n >= 0; n = src.head.blocks[n].previous {
+		found |= src.wanted[src.head.blocks[n].segment]
+	}
+	return found
+}
+
+func (src *headSource) bound() (latest int64, ok bool) {
+	if len(src.traces) == 0 {
+		return 0, false
+	}
+	return src.traces[0].first, true
+}
+
+func (src *headSource) next(sc *scanner) {
+	t := heap.Pop(&src.traces).(*trace)
+	bt := block.Trace{ID: t.id}
+	src.head.addTo(&bt, t)
+	sc.add(bt)
+}
+
+// splitSource has the traces that are in several places.
+type splitSource struct {
+	traces []splitTrace // latest start first
+	heads  map[dendro.TraceID][]inHead
+}
+
+type splitTrace struct {
+	id         dendro.TraceID
+	first, end int64
+	parts      []part
+}
+
+// inHead is a trace of a head.
+type inHead struct {
+	of *headSource
+	*trace
+}
+
+// order finds out when the traces start, and leaves only those that may be wanted.
+func (src *splitSource) order(sc *scanner) {
+	for i := range src.traces {
+		t := &src.traces[i]
+		t.first, t.end = math.MaxInt64, math.MinInt64
+		for _, p := range t.parts {
+			t.first, t.end = min(t.first, p.first), max(t.end, p.end)
+		}
+		for _, in := range src.heads[t.id] {
+			t.first, t.end = min(t.first, in.first), max(t.end, in.end)
+		}
+	}
+	src.traces = slices.DeleteFunc(src.traces, func(t splitTrace) bool { return !sc.wants(t.first, t.end) })
+	slices.SortFunc(src.traces, func(a, b splitTrace) int { return cmp.Compare(b.first, a.first) })
+}
+
+func (src *splitSource) bound() (latest int64, ok bool) {
+	if len(src.traces) == 0 {
+		return 0, false
+	}
+	return src.traces[0].first, true
+}
+
+func (src *splitSource) next(sc *scanner) {
+	t := src.traces[0]
+	src.traces = src.traces[1:]
+	var wants uint64
+	for _, p := range t.parts {
+		if r := sc.runs[p.run]; r != nil {
+			r.open(sc)
+			wants |= r.wants[p.chunk]
+		}
+	}
+	for _, in := range src.heads[t.id] {
+		wants |= in.of.wants(in.trace)
+	}
+	if wants != sc.want.All() {
+		return
+	}
+	bt := block.Trace{ID: t.id}
+	for _, in := range src.heads[t.id] {
+		in.of.head.addTo(&bt, in.trace)
+	}
+	var in []*loaded
+	for _, p := range slices.Backward(t.parts) {
+		if l := sc.load(p.run, p.chunk); l != nil {
+			addTo(&bt, l.Chunk, p.at)
+			l.users++ // loading another must not give it back
+			in = append(in, l)
+		}
+	}
+	if len(bt.Blocks) > 0 {
+		sc.add(bt, in...)
+	}
+	for _, l := range in {
+		l.leave()
+	}
+}
+
+// runSource has the traces of a run that are in no other place.
+type runSource struct {
+	run    *run
+	at     int      // number of chunks that are left
+	latest []int64  // for each chunk, the latest start of a trace in it and those before it
+	wants  []uint64 // for each chunk, a bit for each wanted hash that it may have; nil until open
+	hashes map[uint64][]byte
+}
+
+func newRunSource(r *run) *runSource {
+	src := &runSource{run: r, at: len(r.chunks), latest: make([]int64, len(r.chunks))}
+	latest := int64(math.MinInt64)
+	for i := range r.chunks {
+		latest = max(latest, r.chunks[i].latest)
+		src.latest[i] = latest
+	}
+	return src
+}
+
+func (src *runSource) bound() (latest int64, ok bool) {
+	if src.at == 0 {
+		return 0, false
+	}
+	return src.latest[src.at-1], true
+}
+
+// open reads what the filter of the run says about the wanted hashes.
+func (src *runSource) open(sc *scanner) {
+	if src.wants != nil {
+		return
+	}
+	src.wants = make([]uint64, len(src.run.chunks))
+	src.hashes = map[uint64][]byte{}
+	for bit, want := range sc.want.Hashes {
+		for _, hash := range want.Hashes {
+			row := sc.s.row(src.run, hash)
+			src.hashes[hash] = row
+			for n := range src.wants {
+				if row[n/8]>>(n%8)&1 != 0 {
+					src.wants[n] |= 1 << bit
+				}
+			}
+		}
+	}
+}
+
+// row returns a bit for each chunk of a run that may have a hash. If the filter cannot be read, all
+// may.
+func (s *Store) row(r *run, hash uint64) []byte {
+	out := make([]byte, r.rowBytes())
+	for i := range out {
+		out[i] = 0xff
+	}
+	a, b := make(block.Filter, r.words).Places(hash)
+	for _, place := range []uint64{a, b} {
+		page, at := int(place)/r.rowsPerPage(), int(place)%r.rowsPerPage()*len(out)
+		value, closer, err := s.db.Get(numberedKey(r.number, ofFilter, uint32(page)))
+		switch {
+		case errors.Is(err, pebble.ErrNotFound): // the run is gone
+			return out
+		case err == nil && len(value) >= at+len(out):
+			for i := range out {
+				out[i] &= value[at+i]
+			}
+			err = closer.Close()
+		case err == nil:
+			err = errors.Join(block.ErrBroken, closer.Close())
+		}
+		if err != nil {
+			s.damage("the filter of a run", r.number, uint32(page), err)
+			return out
+		}
+	}
+	return out
+}
+
+// agrees reports whether a chunk may have a wanted trace.
+func (c *chunkInfo) agrees(sc *scanner) bool {
+	h := &sc.q.Hints
+	return c.latest >= sc.start && c.earliest < sc.end && c.longest >= int64(h.MinDuration) && (!h.Errors || c.errors > 0) &&
+		(h.EndsAfter.IsZero() || c.end >= block.UnixNano(h.EndsAfter))
+}
+
+func (src *runSource) next(sc *scanner) {
+	src.at--
+	number := src.at
+	if !src.run.chunks[number].agrees(sc) {
+		return
+	}
+	src.open(sc)
+	if src.wants[number] != sc.want.All() {
+		return
+	}
+	l := sc.load(src.run.number, uint32(number))
+	literal := func(hash uint64) bool { return src.hashes[hash][number/8]>>(number%8)&1 != 0 }
+	if l != nil && sc.want.Literal(l.Blocks, literal) {
+		sc.addChunk(l)
+	}
+}
+
+// addChunk adds the traces of a chunk that are nowhere else.
+func (sc *scanner) addChunk(l *loaded) {
+	blocks := slices.Collect(l.All())
+	var traces []block.Trace
+	var d block.Decoder
+	for len(blocks) > 0 {
+		t := block.Trace{ID: blocks[0].TraceID()}
+		n := 1
+		for n < len(blocks) && blocks[n].TraceID() == t.ID {
+			n++
+		}
+		t.Blocks = blocks[:0:n]
+		slices.Reverse(blocks[:n])
+		for _, b := range blocks[:n] {
+			f := d.Open(b)
+			t.Add(b, &f)
+		}
+		blocks = blocks[n:]
+		if sc.wants(t.First, t.End) {
+			traces = append(traces, t)
+		}
+	}
+	if d.Broken {
+		sc.s.damage("a trace", l.run, l.chunk, block.ErrBroken)
+		return
+	}
+	sc.s.mu.Lock()
+	traces = slices.DeleteFunc(traces, func(t block.Trace) bool { return sc.split[t.ID] || sc.s.split.has(t.ID) })
+	sc.s.mu.Unlock()
+	in := []*loaded{l}
+	for _, t := range traces {
+		sc.add(t, in...)
+	}
+}

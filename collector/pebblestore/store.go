@@ -1,0 +1,341 @@
+// Package pebblestore has a [collector.Store] on disk, in an embedded database: Pebble.
+//
+//	store, err := pebblestore.Open("traces", pebblestore.Options{})
+//	tracer := dendro.New(dendro.Options{Service: "shop", Collector: store})
+//
+// # How it works
+//
+// Spans arrive in a head: blocks in memory, in the encoding of the memory store. A chunk of new
+// blocks is written to the database and synced, for all goroutines that wait for it at once. When
+// the head is full or an hour old, its traces are written again, whole and ordered by time, as a
+// run: a table of the database with the chunks, their filters and an index of trace ids. Then
+// what was received is deleted. Runs never change. The oldest ones are dropped as a whole when the
+// store is full or they are too old. docs/storage-format.md has the format.
+//
+// # What a crash can lose
+//
+// Nothing that Write has acknowledged, if [Options.Sync] is [SyncAlways], whether the process or
+// the machine stops. Spans of Collect, which does not wait, are synced a moment later.
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
+	"github.com/dendrotrace/dendro/collector/operations"
+)
+
+// Sync says what has happened to spans when [Store.Write] returns.
+type Sync uint8
+
+const (
+	// SyncAlways: they are on the disk. A crash of the process or of the machine loses nothing.
+	SyncAlways Sync = iota
+	// SyncInterval: they are given to the operating system and on the disk a second later. A crash of
+	// the process loses what was written in the last moments, one of the machine up to the last second.
+	SyncInterval
+	// SyncNone: the database writes when it likes to. A crash loses up to the last 16 MiB.
+	SyncNone
+)
+
+// Options configures a [Store]. The zero value is ready to use.
+type Options struct {
+	// MaxBytes bounds the size of the directory in bytes. If it is zero, the bound is 10 GiB. Less
+	// than 64 MiB means 64 MiB. The oldest traces make room.
+	MaxBytes int64
+	// MaxAge is how long traces are kept after they arrived. If it is zero, they are kept until
+	// there is no room. They are dropped an hour's worth at a time.
+	MaxAge time.Duration
+	// Sync says when spans are on the disk.
+	Sync Sync
+	// Logger gets what happens in the background. If it is nil, that is [slog.Default].
+	Logger *slog.Logger
+
+	fs        vfs.FS           // nil: that of the operating system
+	now       func() time.Time // nil: time.Now
+	headBytes int              // 0: depends on MaxBytes
+}
+
+const (
+	defaultMaxBytes = 10 << 30
+	minMaxBytes     = 64 << 20
+	// A head takes headShare of the store, within these bounds.
+	headShare    = 32
+	minHeadBytes = 2 << 20
+	maxHeadBytes = 32 << 20
+	// maxHeadAge is the age at which a head becomes a run, however small it is.
+	maxHeadAge = time.Hour
+	// operationBytes bounds the counts of operations, in memory.
+	operationBytes = 16 << 20
+	cacheBytes     = 32 << 20
+	memTableBytes  = 32 << 20
+)
+
+// Reasons of a [dendro.DropError], and of [collector.Stats.Dropped].
+const (
+	dropBusy     = "store_busy" // spans come faster than runs are written
+	dropDiskFull = "disk_full"
+	dropFailed   = "store_failed"
+	dropClosed   = "store_closed"
+	dropEvicted  = "evicted"
+	dropExpired  = "expired"
+)
+
+// ErrDiskFull is the error of [Store.Write] while there is no room on the disk. Reading goes on, and
+// writing does when there is room again.
+var ErrDiskFull = errors.New("pebblestore: the disk is full")
+
+var errClosed = errors.New("pebblestore: the store is closed")
+
+// Store is a [collector.Store] in a directory. Its methods are safe for concurrent use.
+type Store struct {
+	dir        string
+	o          Options
+	log        *slog.Logger
+	disk       *disk
+	db         *pebble.DB
+	lock       *pebble.Lock
+	operations *operations.Table
+
+	format  format
+	metrics metrics
+
+	mu      sync.Mutex    // guards the fields below
+	head    *head         // receives spans
+	sealed  *head         // is being written as a run, or nil
+	room    chan struct{} // closed when sealed becomes nil
+	runs    []*run        // oldest first; never modified, but replaced
+	nextRun uint64        // number of the next run
+	split   splits
+	encoder block.Encoder // of the last segment of head; its Data is nil if that is complete
+	segment uint32        // number of the segment
+	filter  block.Filter  // of the segment
+	decoder block.Decoder
+	ready   []received // chunks that are complete
+	next    uint64     // number of the next chunk
+	pending *commit    // of ready and of the segment
+	last    *commit    // the one before
+	counts  counts
+	closed  bool
+
+	damaged atomic.Uint64 // chunks that could not be read
+	failed  atomic.Pointer[error]
+	wake    chan struct{} // holds a token when there is something to commit
+	seal    chan struct{} // holds a token when there is a sealed head
+	stop    chan struct{} // closed by Close
+	done    sync.WaitGroup
+}
+
+// counts is what Stats returns besides what can be added up.
+type counts struct {
+	shared     int // places of split traces beyond the first
+	duplicates uint64
+	dropped    map[string]uint64
+}
+
+var _ collector.Store = (*Store)(nil)
+
+// Open opens the store in a directory, which it makes if there is none. It returns an error if
+// another process uses it, or a later version of dendro has written it.
+func Open(dir string, o Options) (*Store, error) {
+	s, err := open(dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("pebblestore: %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxBytes
+	}
+	o.MaxBytes = max(o.MaxBytes, minMaxBytes)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	if o.headBytes == 0 {
+		o.headBytes = int(min(max(o.MaxBytes/headShare, minHeadBytes), maxHeadBytes))
+	}
+}
+
+func open(dir string, o Options) (_ *Store, err error) {
+	o.setDefaults()
+	s := &Store{
+		dir: dir, o: o, log: o.Logger.With("dir", dir),
+		operations: operations.New(operations.Options{MaxBytes: operationBytes, Now: o.now}),
+		encoder:    block.NewEncoder(),
+		filter:     make(block.Filter, filterWords),
+		pending:    newCommit(),
+		split:      splits{},
+		counts:     counts{dropped: map[string]uint64{}},
+		wake:       make(chan struct{}, 1),
+		seal:       make(chan struct{}, 1),
+		stop:       make(chan struct{}),
+	}
+	s.disk = newDisk(o.fs, dir, s.log)
+	if err := s.openDB(); err != nil {
+		s.disk.close()
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.disk.close()
+			err = errors.Join(err, s.closeDB())
+		}
+	}()
+	s.disk.check()
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	s.done.Go(s.commits)
+	s.done.Go(s.seals)
+	s.done.Go(s.disk.watch)
+	return s, nil
+}
+
+// openDB locks the directory and opens the database in it.
+func (s *Store) openDB() (err error) {
+	if err := s.disk.fs.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	lock, err := pebble.LockDirectory(s.dir, s.disk.fs)
+	if err != nil {
+		return fmt.Errorf("another process uses this directory, each needs its own: %w", err)
+	}
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	o := &pebble.Options{
+		FS:                 s.disk.fs,
+		Lock:               lock,
+		Cache:              cache,
+		MemTableSize:       memTableBytes,
+		FormatMajorVersion: pebble.FormatTableFormatV6,
+		MaxOpenFiles:       500,
+		Logger:             logger{s},
+		EventListener:      &pebble.EventListener{DataCorruption: s.corrupt},
+	}
+	for i := range o.Levels { // received chunks, which do not stay
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+	}
+	if s.db, err = pebble.Open(s.dir, o); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	return nil
+}
+
+// closeDB closes the database, unless it has failed.
+func (s *Store) closeDB() error {
+	if err := s.err(); err != nil {
+		return err
+	}
+	return errors.Join(s.db.Close(), s.lock.Close())
+}
+
+// Close writes what was collected, and closes the store. It may be called more than once.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	close(s.stop)
+	s.disk.close()
+	s.done.Wait()
+	return s.closeDB()
+}
+
+// err returns why the store cannot write any more, or nil.
+func (s *Store) err() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Stats implements [collector.Reader].
+func (s *Store) Stats(ctx context.Context) (st collector.Stats, err error) {
+	if err := ctx.Err(); err != nil {
+		return st, err
+	}
+	st.MaxBytes, st.Operations = s.o.MaxBytes, s.operations.Stats()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		st.Traces += r.traces
+		st.Spans += r.spans
+		st.Bytes += r.bytes
+	}
+	for _, h := range []*head{s.head, s.sealed} {
+		if h != nil {
+			st.Traces += len(h.traces)
+			st.Spans += h.spans
+			st.Bytes += int64(h.bytes)
+		}
+	}
+	st.Traces -= s.counts.shared
+	st.Duplicates = s.counts.duplicates
+	st.Accepted = uint64(st.Spans)
+	for reason, n := range s.counts.dropped {
+		if st.Dropped == nil {
+			st.Dropped = map[string]uint64{}
+		}
+		st.Dropped[reason] = n
+		st.Accepted += n
+	}
+	return st, nil
+}
+
+// Operations implements [collector.OperationReader].
+func (s *Store) Operations(ctx context.Context, w collector.OperationScan, visit func(*collector.Operation) bool) error {
+	return s.operations.Operations(ctx, w, visit)
+}
+
+// Edges implements [collector.OperationReader].
+func (s *Store) Edges(ctx context.Context, w collector.OperationScan, visit func(*collector.Edge) bool) error {
+	return s.operations.Edges(ctx, w, visit)
+}
+
+// logger writes what Pebble logs. A fatal error is the last thing that a goroutine of Pebble does:
+// the database cannot write any more.
+type logger struct{ s *Store }
+
+func (l logger) Infof(string, ...any) {}
+
+func (l logger) Errorf(format string, args ...any) {
+	l.s.log.Error("dendro: store: " + fmt.Sprintf(format, args...))
+}
+
+func (l logger) Fatalf(format string, args ...any) {
+	err := fmt.Errorf("pebblestore: %s: restart the program: "+format, append([]any{l.s.dir}, args...)...)
+	if l.s.failed.CompareAndSwap(nil, &err) {
+		l.s.log.Error("dendro: the store has failed: spans are refused", "err", err)
+	}
+	runtime.Goexit()
+}
+
+// corrupt counts damage that Pebble has found.
+func (s *Store) corrupt(info pebble.DataCorruptionInfo) {
+	s.damaged.Add(1)
+	s.log.Error("dendro: the store is damaged: what is in this file is skipped", "file", info.Path, "err", info.Details)
+}
