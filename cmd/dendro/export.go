@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,12 +21,18 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/pebblestore"
+	"github.com/dendrotrace/dendro/collector/traceql"
+	"github.com/dendrotrace/dendro/internal/tracefile"
 )
 
 // runExport writes the traces of a page to a file of OTLP JSON lines.
 func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := newClient("export", "[FILE]", "-since 24h traces.json.zst", stderr)
 	since := c.flags.Duration("since", 0, "only traces that began at most this `time` before now")
+	data := c.flags.String("data", "", "`directory` of a store that no server uses, instead of -addr")
 	query := c.flags.String("q", "", "only traces that match this TraceQL `query`")
 	compression := c.flags.String("z", "", "`compression`: gzip, zstd or none; by default the ending of the name says it, .gz or .zst")
 	switch err := c.flags.Parse(args); {
@@ -56,10 +64,14 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 			return err
 		}
 		done.w = z
-		body, err := c.open(ctx, "/api/dendro/export", v, "application/x-ndjson")
-		if err == nil {
-			err = copyLines(&done, body)
-			body.Close()
+		if *data != "" {
+			err = exportData(ctx, &done, *data, *query, *since)
+		} else {
+			var body io.ReadCloser
+			if body, err = c.open(ctx, "/api/dendro/export", v, "application/x-ndjson"); err == nil {
+				err = copyLines(&done, body)
+				body.Close()
+			}
 		}
 		return errors.Join(err, z.Close())
 	})
@@ -72,6 +84,23 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	}
 	fmt.Fprintln(stderr, &done)
 	return exitOK
+}
+
+// exportData writes the traces of a directory.
+func exportData(ctx context.Context, w io.Writer, dir, query string, since time.Duration) error {
+	q, err := traceql.Parse(cmp.Or(query, "{ }"))
+	if err != nil {
+		return err
+	}
+	s, err := pebblestore.Open(dir, pebblestore.Options{MaxBytes: math.MaxInt64}) // which drops nothing
+	if err != nil {
+		return err
+	}
+	var in collector.TimeRange
+	if since > 0 {
+		in.Start = time.Now().Add(-since)
+	}
+	return errors.Join(tracefile.Write(ctx, w, s, q, in), s.Close())
 }
 
 // exported counts the lines that are written to w, one at a time.

@@ -20,11 +20,18 @@ type serveOptions struct {
 	tokenFile, webTokenFile string
 	tls                     certificateFiles
 	memory                  byteSize
+	data                    string // directory, or empty for a store in memory
+	dataSize                byteSize
+	dataAge                 time.Duration
+	sync                    syncFlag
 	shutdownTimeout         time.Duration
 	logFormat               string
 	logLevel                slog.Level
 	config                  string // file
 }
+
+// defaultDataSize is the default of -data-size.
+const defaultDataSize = 10 << 30
 
 const serveUsage = `Usage: dendro serve [flags]
 
@@ -43,7 +50,7 @@ Flags:
 
 // newServeFlags returns the flags of "dendro serve" and where their values are.
 func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
-	o := &serveOptions{maxConnections: 1000, memory: 256 << 20}
+	o := &serveOptions{maxConnections: 1000, memory: 256 << 20, dataSize: defaultDataSize}
 	flags := flag.NewFlagSet("dendro serve", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -60,7 +67,11 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.StringVar(&o.tls.cert, "tls-cert", "", "`file` with the certificate of all addresses and its chain (PEM); needs -tls-key")
 	flags.StringVar(&o.tls.key, "tls-key", "", "`file` with the private key of -tls-cert (PEM)")
 	flags.StringVar(&o.tls.clientCA, "tls-client-ca", "", "`file` with the certificates that sign those of clients (PEM); all clients need one then, and may read without a token unless -web-token-file is set")
-	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; four fifths are for the store, where new traces evict the oldest")
+	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; without -data, four fifths are for the store, where new traces evict the oldest")
+	flags.StringVar(&o.data, "data", "", "`directory` that keeps the spans on disk, where they survive a restart; \"\" keeps them in memory")
+	flags.Var(&o.dataSize, "data-size", "largest `size` of the traces in -data; new ones evict the oldest")
+	flags.DurationVar(&o.dataAge, "data-age", 0, "`time` for which traces are kept in -data, such as 168h; 0: until there is no room")
+	flags.Var(&o.sync, "sync", "`when` spans in -data are safe: always, before they are acknowledged; interval, a second later; none, when the database likes")
 	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug, info, warn or error")
@@ -102,6 +113,8 @@ func (o *serveOptions) check(rest []string) error {
 		return errors.New("-tls-client-ca needs -tls-cert and -tls-key")
 	case o.receive.ReadTimeout <= 0:
 		return fmt.Errorf("-body-timeout %v: want more than zero", o.receive.ReadTimeout)
+	case o.dataAge < 0:
+		return fmt.Errorf("-data-age %v: want zero or more", o.dataAge)
 	case o.shutdownTimeout < 0:
 		return fmt.Errorf("-shutdown-timeout %v: want zero or more", o.shutdownTimeout)
 	case o.logFormat != "text" && o.logFormat != "json":

@@ -23,7 +23,7 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 	err = errors.Join(otlpErr, grpcErr, webErr)
 	var kept *store
 	if err == nil {
-		kept, err = openStore(o)
+		kept, err = openStore(o, log)
 	}
 	if err != nil {
 		otlp.close()

@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/collector/pebblestore"
 )
 
 // store is where spans are kept.
@@ -20,10 +23,13 @@ type store struct {
 
 // openStore opens the store that o describes, and sets the memory limit of the process until it is
 // closed.
-func openStore(o serveOptions) (*store, error) {
+func openStore(o serveOptions, log *slog.Logger) (*store, error) {
 	limit, share, err := divide(o.memory, givenLimit)
 	if err != nil {
 		return nil, err
+	}
+	if o.data != "" {
+		return openDisk(o, limit, log)
 	}
 	debug.SetMemoryLimit(limit)
 	return &store{
@@ -34,4 +40,108 @@ func openStore(o serveOptions) (*store, error) {
 			return nil
 		},
 	}, nil
+}
+
+const (
+	// databaseMemory is what the database has outside of the heap that Go's limit is about.
+	databaseMemory = 96 << 20
+	// leastHeap is the smallest limit that is set with -data.
+	leastHeap = 128 << 20
+)
+
+func openDisk(o serveOptions, limit int64, log *slog.Logger) (*store, error) {
+	s, err := pebblestore.Open(o.data, pebblestore.Options{MaxBytes: int64(o.dataSize), MaxAge: o.dataAge, Sync: pebblestore.Sync(o.sync), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	debug.SetMemoryLimit(max(limit-databaseMemory, leastHeap))
+	about := fmt.Sprintf("data             %s, at most %s", o.data, &o.dataSize)
+	if o.dataAge > 0 {
+		about += fmt.Sprintf(", for %v", o.dataAge)
+	}
+	return &store{
+		Store:   s,
+		about:   about,
+		metrics: diskMetrics{s},
+		close: func() error {
+			debug.SetMemoryLimit(givenLimit)
+			return s.Close()
+		},
+	}, nil
+}
+
+// syncFlag is the flag -sync.
+type syncFlag pebblestore.Sync
+
+var syncNames = map[pebblestore.Sync]string{pebblestore.SyncAlways: "always", pebblestore.SyncInterval: "interval", pebblestore.SyncNone: "none"}
+
+// String returns the name of f.
+func (f *syncFlag) String() string { return syncNames[pebblestore.Sync(*f)] }
+
+// Set implements [flag.Value].
+func (f *syncFlag) Set(text string) error {
+	for s, name := range syncNames {
+		if name == text {
+			*f = syncFlag(s)
+			return nil
+		}
+	}
+	return fmt.Errorf("want always, interval or none")
+}
+
+// diskMetrics are those of a store on disk.
+type diskMetrics struct{ *pebblestore.Store }
+
+var (
+	diskCommit  = prometheus.NewDesc("dendro_store_commit_seconds", "Time to write and sync what was received.", nil, nil)
+	diskRun     = prometheus.NewDesc("dendro_store_run_seconds", "Time to write a run of whole traces.", nil, nil)
+	diskWritten = counter("dendro_store_commit_bytes_total", "Bytes that were written as they were received.")
+	diskDamaged = counter("dendro_store_damaged_total", "Parts of the store that could not be read.")
+	diskHead    = gauge("dendro_store_head_bytes", "Bytes of spans in memory that are in no run yet.")
+	diskFree    = gauge("dendro_store_disk_free_bytes", "Bytes that are free on the disk.")
+	diskFull    = gauge("dendro_store_disk_full", "1 while spans are refused because the disk is full.")
+	diskOldest  = gauge("dendro_store_oldest_run_timestamp_seconds", "When the oldest run was written, in Unix time.")
+)
+
+// Describe implements [prometheus.Collector].
+func (m diskMetrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- diskCommit
+	ch <- diskRun
+	for _, d := range []description{diskWritten, diskDamaged, diskHead, diskFree, diskFull, diskOldest} {
+		ch <- d.Desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m diskMetrics) Collect(ch chan<- prometheus.Metric) {
+	s := m.Metrics()
+	ch <- histogram(diskCommit, &s.Commits)
+	ch <- histogram(diskRun, &s.Runs)
+	diskWritten.send(ch, float64(s.CommitBytes))
+	diskDamaged.send(ch, float64(s.Damaged))
+	diskHead.send(ch, float64(s.Heads))
+	diskFree.send(ch, float64(s.DiskFree))
+	full := 0.0
+	if s.DiskFull {
+		full = 1
+	}
+	diskFull.send(ch, full)
+	if !s.Oldest.IsZero() {
+		diskOldest.send(ch, float64(s.Oldest.Unix()))
+	}
+}
+
+// histogram returns a metric with a bucket for each power of two from 64 µs to a minute.
+func histogram(d *prometheus.Desc, h *collector.Histogram) prometheus.Metric {
+	buckets := map[float64]uint64{}
+	for bound := 64 * time.Microsecond; bound < time.Minute; bound *= 2 {
+		n := 0.0
+		for i, count := range h.Buckets() {
+			if collector.BucketBound(i) <= bound {
+				n += count
+			}
+		}
+		buckets[bound.Seconds()] = uint64(n)
+	}
+	return prometheus.MustNewConstHistogram(d, uint64(h.Count()), h.Sum().Seconds(), buckets)
 }
