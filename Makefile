@@ -1,4 +1,4 @@
-.PHONY: help bench transparency gotests memory
+.PHONY: help bench bench-collector transparency gotests memory
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -9,6 +9,10 @@ memory: ## the resident memory of dendro serve under load, at several sizes; tak
 bench: ## compare with the peers for half an hour; writes the tables of docs/performance.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .
 	bin/benchmarks -o docs/performance.md
+
+SPANS ?= 2000000
+bench-collector: ## what dendro serve -data costs, with SPANS spans (2000000): the server on one processor, the generator on the others
+	go test ./cmd/dendro -run TestCollector -count 1 -v -timeout 1h -collector.spans $(SPANS)
 
 transparency: ## what wrappers of net/http and of drivers change, ours and those of the peers; writes docs/transparency.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .

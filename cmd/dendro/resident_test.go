@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"runtime/metrics"
 	"strconv"
 	"strings"
@@ -61,7 +62,7 @@ func TestResidentMemory(t *testing.T) {
 	}
 	var limit byteSize
 	testkit.NoError(t, limit.Set(*loadMemory))
-	s := startServer(t, *loadMemory)
+	s := startServer(t, "-memory", *loadMemory)
 	spans, took := s.load(t)
 	peak, last := s.status(t, "VmHWM"), s.status(t, "VmRSS")
 	out := s.stop(t)
@@ -84,9 +85,14 @@ type served struct {
 	out  *bufio.Reader
 }
 
-func startServer(t *testing.T, memory string) *served {
+// startServer runs "dendro serve" with some flags, on one processor if it is measured.
+func startServer(t *testing.T, args ...string) *served {
 	s := &served{cmd: exec.CommandContext(t.Context(), os.Args[0])}
-	s.cmd.Env = append(os.Environ(), asServer+"=serve -otlp 127.0.0.1:0 -otlp-grpc= -web 127.0.0.1:0 -memory "+memory)
+	if taskset, err := exec.LookPath("taskset"); err == nil && *collectorSpans > 0 && runtime.NumCPU() > 1 {
+		s.cmd = exec.CommandContext(t.Context(), taskset, "-c", "1", os.Args[0])
+		s.cmd.Env = []string{"GOMAXPROCS=1"}
+	}
+	s.cmd.Env = append(append(os.Environ(), s.cmd.Env...), asServer+"=serve -otlp 127.0.0.1:0 -otlp-grpc= -web 127.0.0.1:0 "+strings.Join(args, " "))
 	stdout, err := s.cmd.StdoutPipe()
 	testkit.NoError(t, err)
 	s.cmd.Stderr = t.Output()
