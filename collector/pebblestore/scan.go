@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"cmp"
 	"container/heap"
 	"context"
 	"errors"
@@ -195,8 +194,15 @@ func (s *Store) newScanner(q collector.Scan) *scanner {
 	heads := []*head{s.head.snapshot(), s.sealed.snapshot()}
 	split := &splitSource{heads: map[dendro.TraceID][]inHead{}}
 	for id, parts := range s.split {
-		sc.split[id] = true
-		split.traces = append(split.traces, splitTrace{id: id, parts: parts})
+		t := splitTrace{id: id, first: math.MaxInt64, end: math.MinInt64, parts: parts}
+		inHeads := s.headsOf(id) > 0
+		for _, p := range parts {
+			t.first, t.end = min(t.first, p.first), max(t.end, p.end)
+		}
+		if inHeads || sc.wants(t.first, t.end) {
+			sc.split[id] = true
+			split.traces = append(split.traces, &t)
+		}
 	}
 	runs := s.runs
 	s.mu.Unlock()
@@ -220,22 +226,33 @@ func (s *Store) newScanner(q collector.Scan) *scanner {
 type headSource struct {
 	head   *head
 	wanted []uint64 // for each segment, the hashes that it may have
-	traces latestFirst
+	traces latestFirst[*trace]
 }
 
-// latestFirst is a heap of traces of a head by start.
-type latestFirst []*trace
+// latestFirst is a heap by start.
+type latestFirst[T interface{ start() int64 }] []T
 
-func (l latestFirst) Len() int           { return len(l) }
-func (l latestFirst) Less(i, j int) bool { return l[i].first > l[j].first }
-func (l latestFirst) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
-func (l *latestFirst) Push(x any)        { *l = append(*l, x.(*trace)) }
-func (l *latestFirst) Pop() any {
+func (l latestFirst[T]) Len() int           { return len(l) }
+func (l latestFirst[T]) Less(i, j int) bool { return l[i].start() > l[j].start() }
+func (l latestFirst[T]) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+func (l *latestFirst[T]) Push(x any)        { *l = append(*l, x.(T)) }
+func (l *latestFirst[T]) Pop() any {
 	last := len(*l) - 1
 	x := (*l)[last]
 	*l = (*l)[:last]
 	return x
 }
+
+// bound returns the latest start, or false if l is empty.
+func (l latestFirst[T]) bound() (latest int64, ok bool) {
+	if len(l) == 0 {
+		return 0, false
+	}
+	return l[0].start(), true
+}
+
+func (t *trace) start() int64      { return t.first }
+func (t *splitTrace) start() int64 { return t.first }
 
 // newHeadSource returns a source for a snapshot of a head. It gives split traces to split.
 func newHeadSource(sc *scanner, h *head, split *splitSource) *headSource {
@@ -266,12 +283,7 @@ func (src *headSource) wants(t *trace) (found uint64) {
 	return found
 }
 
-func (src *headSource) bound() (latest int64, ok bool) {
-	if len(src.traces) == 0 {
-		return 0, false
-	}
-	return src.traces[0].first, true
-}
+func (src *headSource) bound() (latest int64, ok bool) { return src.traces.bound() }
 
 func (src *headSource) next(sc *scanner) {
 	t := heap.Pop(&src.traces).(*trace)
@@ -282,7 +294,7 @@ func (src *headSource) next(sc *scanner) {
 
 // splitSource has the traces that are in several places.
 type splitSource struct {
-	traces []splitTrace // latest start first
+	traces latestFirst[*splitTrace]
 	heads  map[dendro.TraceID][]inHead
 }
 
@@ -300,30 +312,19 @@ type inHead struct {
 
 // order finds out when the traces start, and leaves only those that may be wanted.
 func (src *splitSource) order(sc *scanner) {
-	for i := range src.traces {
-		t := &src.traces[i]
-		t.first, t.end = math.MaxInt64, math.MinInt64
-		for _, p := range t.parts {
-			t.first, t.end = min(t.first, p.first), max(t.end, p.end)
-		}
+	for _, t := range src.traces {
 		for _, in := range src.heads[t.id] {
 			t.first, t.end = min(t.first, in.first), max(t.end, in.end)
 		}
 	}
-	src.traces = slices.DeleteFunc(src.traces, func(t splitTrace) bool { return !sc.wants(t.first, t.end) })
-	slices.SortFunc(src.traces, func(a, b splitTrace) int { return cmp.Compare(b.first, a.first) })
+	src.traces = slices.DeleteFunc(src.traces, func(t *splitTrace) bool { return !sc.wants(t.first, t.end) })
+	heap.Init(&src.traces)
 }
 
-func (src *splitSource) bound() (latest int64, ok bool) {
-	if len(src.traces) == 0 {
-		return 0, false
-	}
-	return src.traces[0].first, true
-}
+func (src *splitSource) bound() (latest int64, ok bool) { return src.traces.bound() }
 
 func (src *splitSource) next(sc *scanner) {
-	t := src.traces[0]
-	src.traces = src.traces[1:]
+	t := heap.Pop(&src.traces).(*splitTrace)
 	var wants uint64
 	for _, p := range t.parts {
 		if r := sc.runs[p.run]; r != nil {
