@@ -64,6 +64,7 @@ type scanner struct {
 	runs       map[uint64]*runSource
 	found      candidates
 	fresh      bool      // a chunk was read
+	blocks     int       // of a chunk, about
 	recent     []*loaded // chunks that were read last, the newest last
 }
 
@@ -460,7 +461,8 @@ func (src *runSource) next(sc *scanner) {
 
 // addChunk adds the traces of a chunk that are nowhere else.
 func (sc *scanner) addChunk(l *loaded) {
-	blocks := slices.Collect(l.All())
+	blocks := slices.AppendSeq(make([]block.Block, 0, sc.blocks), l.All())
+	sc.blocks = len(blocks) + len(blocks)/8
 	var traces []block.Trace
 	var d block.Decoder
 	for len(blocks) > 0 {
