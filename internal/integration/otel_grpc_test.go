@@ -63,15 +63,15 @@ func TestOTelSDKSendsGRPC(t *testing.T) {
 		"zstd":  {otlptracegrpc.WithCompressor("zstd")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			testkit.NoLeaks(t)
-			store := memory.New(memory.Options{})
-			h := otlpserver.New(store, otlpserver.Options{})
-			exporter, err := otlptracegrpc.New(t.Context(), append(options, otlptracegrpc.WithEndpoint(startReceiver(t, h)), otlptracegrpc.WithInsecure())...)
-			testkit.NoError(t, err)
-			testOTelSDKSends(t, store, exporter)
-			for _, p := range h.Stats().Protocols {
-				testkit.Equal(t, p.Protocol, p.StoredSpans > 0, p.Protocol == "otlp_grpc")
-			}
+			eachStore(t, func(t *testing.T, store collector.Store) {
+				h := otlpserver.New(store, otlpserver.Options{})
+				exporter, err := otlptracegrpc.New(t.Context(), append(options, otlptracegrpc.WithEndpoint(startReceiver(t, h)), otlptracegrpc.WithInsecure())...)
+				testkit.NoError(t, err)
+				testOTelSDKSends(t, store, exporter)
+				for _, p := range h.Stats().Protocols {
+					testkit.Equal(t, p.Protocol, p.StoredSpans > 0, p.Protocol == "otlp_grpc")
+				}
+			})
 		})
 	}
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
-	"github.com/dendrotrace/dendro/collector/memory"
 	otlpserver "github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/internal/testkit"
 	"go.opentelemetry.io/otel/attribute"
@@ -60,26 +59,26 @@ func TestOTelSDKSends(t *testing.T) {
 		"json, gzip":     {otlptracehttp.WithEncoding(otlptracehttp.EncodingJSON), otlptracehttp.WithCompression(otlptracehttp.GzipCompression)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			testkit.NoLeaks(t)
-			store := memory.New(memory.Options{})
-			handler := otlpserver.New(store, otlpserver.Options{})
-			encodings := make(chan string, 10)
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				kind := strings.Replace(strings.TrimPrefix(r.Header.Get("Content-Type"), "application/"), "x-", "", 1)
-				if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
-					kind += ", " + encoding
-				}
-				encodings <- kind
-				handler.ServeHTTP(w, r)
-			}))
-			defer srv.Close()
-			transport := &http.Transport{}
-			defer transport.CloseIdleConnections()
-			exporter, err := otlptracehttp.New(t.Context(), append(options, otlptracehttp.WithEndpointURL(srv.URL+"/v1/traces"),
-				otlptracehttp.WithHTTPClient(&http.Client{Transport: transport}))...)
-			testkit.NoError(t, err)
-			testOTelSDKSends(t, store, exporter)
-			testkit.Equal(t, "how it was sent", <-encodings, name)
+			eachStore(t, func(t *testing.T, store collector.Store) {
+				handler := otlpserver.New(store, otlpserver.Options{})
+				encodings := make(chan string, 10)
+				srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					kind := strings.Replace(strings.TrimPrefix(r.Header.Get("Content-Type"), "application/"), "x-", "", 1)
+					if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
+						kind += ", " + encoding
+					}
+					encodings <- kind
+					handler.ServeHTTP(w, r)
+				}))
+				defer srv.Close()
+				transport := &http.Transport{}
+				defer transport.CloseIdleConnections()
+				exporter, err := otlptracehttp.New(t.Context(), append(options, otlptracehttp.WithEndpointURL(srv.URL+"/v1/traces"),
+					otlptracehttp.WithHTTPClient(&http.Client{Transport: transport}))...)
+				testkit.NoError(t, err)
+				testOTelSDKSends(t, store, exporter)
+				testkit.Equal(t, "how it was sent", <-encodings, name)
+			})
 		})
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/collector"
 	otlpserver "github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -198,7 +198,10 @@ func variants(t *testing.T, f func(name string, r *coltracepb.ExportTraceService
 // TestOTLPFields: every field of every message comes back from api/v2/traces as it was sent,
 // protobuf and JSON, unless docs/formats.md says why it does not.
 func TestOTLPFields(t *testing.T) {
-	store := memory.New(memory.Options{})
+	eachStore(t, testOTLPFields)
+}
+
+func testOTLPFields(t *testing.T, store collector.Store) {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/traces", otlpserver.New(store, otlpserver.Options{MaxKeyBytes: 1 << 16, MaxNameBytes: 1 << 16}))
 	mux.Handle("/", web.New(store, web.Options{Authorize: func(*http.Request) bool { return true }}))
