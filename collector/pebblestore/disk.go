@@ -9,39 +9,36 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-const (
-	// reserve is how much of the disk must be free for spans to be accepted, so that what was
-	// accepted can be written as a run, and old runs can be dropped.
-	reserve = 128 << 20
-	// checkInterval is how often that is looked at.
-	checkInterval = time.Second
-)
+// reserve is how much of the disk must be free for spans to be accepted, so that what was accepted
+// can be written as a run, and old runs can be dropped.
+const reserve = 128 << 20
 
 // disk knows whether there is room. Writes of the database that find none wait in fs until there
 // is, because the database does not survive an error.
 type disk struct {
-	fs    vfs.FS
-	below vfs.FS
-	dir   string
-	log   *slog.Logger
-	stop  chan struct{}
-	free  atomic.Int64 // bytes
-	full  atomic.Bool
+	fs       vfs.FS
+	below    vfs.FS
+	dir      string
+	interval time.Duration // of checks
+	log      *slog.Logger
+	stop     chan struct{}
+	free     atomic.Int64 // bytes
+	full     atomic.Bool
 
 	mu     sync.Mutex
 	signal chan struct{} // closed while full
 }
 
-func newDisk(fs vfs.FS, dir string, log *slog.Logger) *disk {
-	d := &disk{below: fs, dir: dir, log: log, stop: make(chan struct{}), signal: make(chan struct{})}
-	d.fs = vfs.OnDiskFull(fs, d.wait)
+func newDisk(dir string, o *Options, log *slog.Logger) *disk {
+	d := &disk{below: o.fs, dir: dir, interval: o.checkInterval, log: log, stop: make(chan struct{}), signal: make(chan struct{})}
+	d.fs = vfs.OnDiskFull(o.fs, d.wait)
 	return d
 }
 
 // wait returns when there is room.
 func (d *disk) wait() {
 	d.set(true)
-	tick := time.NewTicker(checkInterval)
+	tick := time.NewTicker(d.interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -86,7 +83,7 @@ func (d *disk) becameFull() <-chan struct{} {
 
 // watch checks the disk until it is closed.
 func (d *disk) watch() {
-	tick := time.NewTicker(checkInterval)
+	tick := time.NewTicker(d.interval)
 	defer tick.Stop()
 	for {
 		select {

@@ -15,7 +15,8 @@ type Metrics struct {
 	CommitBytes uint64
 	// Runs are the writes of runs.
 	Runs collector.Histogram
-	// Damaged counts what could not be read: chunks and other parts of the database.
+	// Damaged is the number of places that could not be read, up to 1000: chunks and other parts
+	// of the database.
 	Damaged uint64
 	// Heads is the number of bytes of spans that are in no run yet, in memory.
 	Heads int64
@@ -49,7 +50,7 @@ func (m *metrics) run(took time.Duration) {
 
 // Metrics returns the metrics of s.
 func (s *Store) Metrics() Metrics {
-	out := Metrics{Damaged: s.damaged.Load(), DiskFree: s.disk.free.Load(), DiskFull: s.disk.full.Load()}
+	out := Metrics{Damaged: s.damaged.count(), DiskFree: s.disk.free.Load(), DiskFull: s.disk.full.Load()}
 	s.metrics.mu.Lock()
 	out.Commits, out.Runs, out.CommitBytes = s.metrics.commits.Clone(), s.metrics.runs.Clone(), s.metrics.bytes
 	s.metrics.mu.Unlock()

@@ -19,6 +19,10 @@ func (s *Store) Trace(ctx context.Context, id dendro.TraceID, when collector.Tim
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if !s.reading.enter() {
+		return nil, errClosed
+	}
+	defer s.reading.leave()
 	t := block.Trace{ID: id}
 	s.mu.Lock()
 	held := s.addHeads(&t, s.head, s.sealed)
@@ -150,10 +154,4 @@ func (s *Store) chunk(run uint64, number uint32) (c block.Chunk, open io.Closer)
 	}
 	s.damage("a chunk", run, number, err)
 	return c, nil
-}
-
-// damage counts and names something that cannot be read.
-func (s *Store) damage(what string, number uint64, chunk uint32, err error) {
-	s.damaged.Add(1)
-	s.log.Error("dendro: the store is damaged: "+what+" is skipped", "number", number, "chunk", chunk, "err", err)
 }

@@ -94,7 +94,7 @@ func (s *Store) writeRun(ctx context.Context, h *head, number, upTo uint64) (*ru
 		var meta *sstable.WriterMetadata
 		if meta, err = w.table.Metadata(); err == nil {
 			w.run.bytes = int64(meta.Size)
-			err = s.db.Ingest(ctx, []string{path})
+			err = s.write(func() error { return s.db.Ingest(ctx, []string{path}) })
 		}
 	}
 	if err != nil {

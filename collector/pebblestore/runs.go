@@ -27,6 +27,8 @@ func (s *Store) seals() {
 		case <-s.seal:
 			s.writeSealed()
 		case <-tick.C:
+		case <-s.failing:
+			return
 		case <-s.stop:
 			return
 		}
@@ -52,11 +54,13 @@ func (s *Store) writeSealed() {
 		s.log.Error("dendro: the store cannot write a run, and tries again", "err", err)
 		select {
 		case <-time.After(retryInterval):
+		case <-s.failing:
+			return
 		case <-s.stop:
 			return
 		}
 	}
-	_ = s.db.DeleteRange(receivedKey(h.first), receivedKey(upTo+1), pebble.NoSync) // an error is fatal
+	_ = s.write(func() error { return s.db.DeleteRange(receivedKey(h.first), receivedKey(upTo+1), pebble.NoSync) }) // an error is fatal
 }
 
 // publish replaces the sealed head by a run.
@@ -105,7 +109,7 @@ func (s *Store) retain() {
 		s.counts.shared -= s.split.remove(r.number, s.headsOf)
 		s.counts.dropped[reason] += uint64(r.spans)
 		s.mu.Unlock()
-		if err := s.db.Excise(context.Background(), keysOf(r.number)); err != nil {
+		if err := s.write(func() error { return s.db.Excise(context.Background(), keysOf(r.number)) }); err != nil {
 			s.log.Error("dendro: the store cannot drop old traces", "err", err)
 			return
 		}

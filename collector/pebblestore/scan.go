@@ -20,6 +20,10 @@ import (
 // id, and none that begin outside of the range. It reads a snapshot and blocks nobody. Besides the
 // trace that is visited it holds those of a chunk, or of more if the clocks of senders disagree.
 func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collector.Trace) bool) error {
+	if !s.reading.enter() {
+		return errClosed
+	}
+	defer s.reading.leave()
 	sc := s.newScanner(q)
 	defer sc.release()
 	view := block.View{Scan: q, Ctx: ctx, Want: sc.want}

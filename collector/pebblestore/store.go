@@ -63,9 +63,10 @@ type Options struct {
 	// Logger gets what happens in the background. If it is nil, that is [slog.Default].
 	Logger *slog.Logger
 
-	fs        vfs.FS           // nil: that of the operating system
-	now       func() time.Time // nil: time.Now
-	headBytes int              // 0: depends on MaxBytes
+	fs            vfs.FS           // nil: that of the operating system
+	now           func() time.Time // nil: time.Now
+	headBytes     int              // 0: depends on MaxBytes
+	checkInterval time.Duration    // of looks at the disk; 0: a second
 }
 
 const (
@@ -130,12 +131,17 @@ type Store struct {
 	counts  counts
 	closed  bool
 
-	damaged atomic.Uint64 // chunks that could not be read
-	failed  atomic.Pointer[error]
-	wake    chan struct{} // holds a token when there is something to commit
-	seal    chan struct{} // holds a token when there is a sealed head
-	stop    chan struct{} // closed by Close
-	done    sync.WaitGroup
+	damaged  damaged
+	failed   atomic.Pointer[error]
+	failing  chan struct{} // closed after failed is set
+	wake     chan struct{} // holds a token when there is something to commit
+	seal     chan struct{} // holds a token when there is a sealed head
+	stop     chan struct{} // closed by Close
+	reading  gate
+	writing  sync.WaitGroup // calls that add to the head; incremented while mu is held and the store is open
+	working  sync.WaitGroup // goroutines
+	finished sync.Once
+	closeErr error
 }
 
 // counts is what Stats returns besides what can be added up.
@@ -150,7 +156,14 @@ var _ collector.Store = (*Store)(nil)
 // Open opens the store in a directory, which it makes if there is none. It returns an error if
 // another process uses it, or a later version of dendro has written it.
 func Open(dir string, o Options) (*Store, error) {
-	s, err := open(dir, o)
+	s := newStore(dir, o)
+	err := errClosed // until it is known
+	var opening sync.WaitGroup
+	opening.Go(func() { err = s.open() }) // a fatal error ends this goroutine
+	opening.Wait()
+	if failed := s.err(); failed != nil {
+		return nil, failed
+	}
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: %s: %w", dir, err)
 	}
@@ -171,12 +184,15 @@ func (o *Options) setDefaults() {
 	if o.now == nil {
 		o.now = time.Now
 	}
+	if o.checkInterval == 0 {
+		o.checkInterval = time.Second
+	}
 	if o.headBytes == 0 {
 		o.headBytes = int(min(max(o.MaxBytes/headShare, minHeadBytes), maxHeadBytes))
 	}
 }
 
-func open(dir string, o Options) (_ *Store, err error) {
+func newStore(dir string, o Options) *Store {
 	o.setDefaults()
 	s := &Store{
 		dir: dir, o: o, log: o.Logger.With("dir", dir),
@@ -188,27 +204,28 @@ func open(dir string, o Options) (_ *Store, err error) {
 		counts:     counts{dropped: map[string]uint64{}},
 		wake:       make(chan struct{}, 1),
 		seal:       make(chan struct{}, 1),
+		failing:    make(chan struct{}),
 		stop:       make(chan struct{}),
+		reading:    newGate(),
 	}
-	s.disk = newDisk(o.fs, dir, s.log)
+	s.disk = newDisk(dir, &s.o, s.log)
+	return s
+}
+
+func (s *Store) open() error {
 	if err := s.openDB(); err != nil {
 		s.disk.close()
-		return nil, err
+		return err
 	}
-	defer func() {
-		if err != nil {
-			s.disk.close()
-			err = errors.Join(err, s.closeDB())
-		}
-	}()
 	s.disk.check()
 	if err := s.load(); err != nil {
-		return nil, err
+		s.disk.close()
+		return errors.Join(err, s.closeDB())
 	}
-	s.done.Go(s.commits)
-	s.done.Go(s.seals)
-	s.done.Go(s.disk.watch)
-	return s, nil
+	s.working.Go(s.commits)
+	s.working.Go(s.seals)
+	s.working.Go(s.disk.watch)
+	return nil
 }
 
 // openDB locks the directory and opens the database in it.
@@ -242,27 +259,38 @@ func (s *Store) openDB() (err error) {
 	return nil
 }
 
-// closeDB closes the database, unless it has failed.
+// closeDB closes the database. It does not wait for one that fails.
 func (s *Store) closeDB() error {
-	if err := s.err(); err != nil {
+	closed := make(chan error, 1)
+	go func() {
+		if s.err() == nil {
+			closed <- errors.Join(s.db.Close(), s.lock.Close())
+		}
+	}()
+	select {
+	case err := <-closed:
 		return err
+	case <-s.failing:
+		return s.err()
 	}
-	return errors.Join(s.db.Close(), s.lock.Close())
 }
 
-// Close writes what was collected, and closes the store. It may be called more than once.
+// Close stops receiving, waits for calls that read, writes what was collected, and closes the store.
+// After that, all methods return errors. It may be called more than once, and each call waits. If the
+// database has failed, or there is no room on the disk for what was collected, it returns that
+// error, and the directory stays locked until the process ends.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
+	s.finished.Do(func() {
+		s.mu.Lock()
+		s.closed = true
 		s.mu.Unlock()
-		return nil
-	}
-	s.closed = true
-	s.mu.Unlock()
-	close(s.stop)
-	s.disk.close()
-	s.done.Wait()
-	return s.closeDB()
+		close(s.stop)
+		s.disk.close()
+		s.working.Wait()
+		s.reading.close()
+		s.closeErr = s.closeDB()
+	})
+	return s.closeErr
 }
 
 // err returns why the store cannot write any more, or nil.
@@ -273,6 +301,29 @@ func (s *Store) err() error {
 	return nil
 }
 
+// fail notes that the store cannot write any more.
+func (s *Store) fail(why string) {
+	err := fmt.Errorf("pebblestore: %s: restart the program: %s", s.dir, why)
+	if s.failed.CompareAndSwap(nil, &err) {
+		close(s.failing)
+		s.log.Error("dendro: the store has failed: spans are refused", "err", err)
+	}
+}
+
+// write calls a function that writes to the database. Pebble panics if one before has failed.
+func (s *Store) write(f func() error) (err error) {
+	if err := s.err(); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.fail(fmt.Sprint(p))
+			err = s.err()
+		}
+	}()
+	return f()
+}
+
 // Stats implements [collector.Reader].
 func (s *Store) Stats(ctx context.Context) (st collector.Stats, err error) {
 	if err := ctx.Err(); err != nil {
@@ -281,6 +332,9 @@ func (s *Store) Stats(ctx context.Context) (st collector.Stats, err error) {
 	st.MaxBytes, st.Operations = s.o.MaxBytes, s.operations.Stats()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return st, errClosed
+	}
 	for _, r := range s.runs {
 		st.Traces += r.traces
 		st.Spans += r.spans
@@ -327,15 +381,6 @@ func (l logger) Errorf(format string, args ...any) {
 }
 
 func (l logger) Fatalf(format string, args ...any) {
-	err := fmt.Errorf("pebblestore: %s: restart the program: "+format, append([]any{l.s.dir}, args...)...)
-	if l.s.failed.CompareAndSwap(nil, &err) {
-		l.s.log.Error("dendro: the store has failed: spans are refused", "err", err)
-	}
+	l.s.fail(fmt.Sprintf(format, args...))
 	runtime.Goexit()
-}
-
-// corrupt counts damage that Pebble has found.
-func (s *Store) corrupt(info pebble.DataCorruptionInfo) {
-	s.damaged.Add(1)
-	s.log.Error("dendro: the store is damaged: what is in this file is skipped", "file", info.Path, "err", info.Details)
 }

@@ -76,6 +76,8 @@ func (s *Store) Write(ctx context.Context, batches []*dendro.Batch) error {
 			err = c.err
 		case <-s.disk.becameFull():
 			err = ErrDiskFull
+		case <-s.failing:
+			err = s.err()
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
@@ -102,6 +104,8 @@ func (s *Store) put(ctx context.Context, batches []*dendro.Batch, wait bool) (c 
 	if err := s.admit(ctx, wait); err != nil {
 		return nil, 0, err
 	}
+	s.writing.Add(1)
+	defer s.writing.Done()
 	var unsure []group // which the runs may have spans of
 	for _, g := range groups {
 		n, sure := s.add(g, nil)
@@ -147,6 +151,7 @@ func (s *Store) admit(ctx context.Context, wait bool) error {
 		select {
 		case <-room:
 		case <-s.disk.becameFull():
+		case <-s.failing:
 		case <-s.stop:
 		case <-ctx.Done():
 			s.mu.Lock()
@@ -321,9 +326,12 @@ func (s *Store) commits() {
 				s.commit()
 			}
 			if s.o.Sync == SyncInterval {
-				_ = s.db.LogData(nil, pebble.Sync) // an error is fatal
+				_ = s.write(func() error { return s.db.LogData(nil, pebble.Sync) }) // an error is fatal
 			}
+		case <-s.failing:
+			return
 		case <-s.stop:
+			s.writing.Wait()
 			s.commit()
 			return
 		}
@@ -363,7 +371,7 @@ func (s *Store) commit() {
 	if s.o.Sync == SyncAlways {
 		how = pebble.Sync
 	}
-	c.err = s.db.Apply(b, how)
+	c.err = s.write(func() error { return s.db.Apply(b, how) })
 	s.metrics.commit(time.Since(began), b.Len())
 }
 
