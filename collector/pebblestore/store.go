@@ -229,7 +229,7 @@ func (s *Store) open() error {
 }
 
 // openDB locks the directory and opens the database in it.
-func (s *Store) openDB() (err error) {
+func (s *Store) openDB() error {
 	if err := s.disk.fs.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (s *Store) openDB() (err error) {
 	for i := range o.Levels { // received chunks, which do not stay
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
-	if s.db, err = pebble.Open(s.dir, o); err != nil {
+	if err := s.write(func() (err error) { s.db, err = pebble.Open(s.dir, o); return err }); err != nil {
 		return errors.Join(err, lock.Close())
 	}
 	s.lock = lock
@@ -310,7 +310,7 @@ func (s *Store) fail(why string) {
 	}
 }
 
-// write calls a function that writes to the database. Pebble panics if one before has failed.
+// write calls a function that writes to the database. Pebble panics after some errors of the disk.
 func (s *Store) write(f func() error) (err error) {
 	if err := s.err(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"context"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 
@@ -16,6 +17,9 @@ import (
 
 func TestMain(m *testing.M) {
 	slog.SetLogLoggerLevel(slog.LevelError)
+	if args := os.Getenv(asVictim); args != "" {
+		victim(args)
+	}
 	m.Run()
 }
 
