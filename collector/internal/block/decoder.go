@@ -48,6 +48,7 @@ type Decoder struct {
 	data   []byte // the segment
 	at     int
 	end    int
+	depth  int  // of the value that is read
 	Failed bool // error in the open block
 	Broken bool // error in any block
 
@@ -63,6 +64,9 @@ type Decoder struct {
 	scopes    map[string]*dendro.Scope
 	scope     *dendro.Scope // of the open block
 }
+
+// maxDepth bounds how deep values are nested, and with that the stack.
+const maxDepth = 10_000
 
 // copiedTexts is the size of the cache of copies, a power of two.
 const copiedTexts = 256
@@ -513,10 +517,15 @@ func (d *Decoder) other(kind uint64) slog.Value {
 
 // elements reads a count and then that many elements of at least size bytes each.
 func elements[T any](d *Decoder, size int, read func() T) []T {
-	out := make([]T, d.count(size))
-	for i := range out {
-		out[i] = read()
+	n := d.count(size)
+	out := make([]T, 0, min(n, 256)) // the count may be wrong
+	if d.depth++; d.depth > maxDepth {
+		d.fail()
 	}
+	for i := 0; i < n && !d.Failed; i++ {
+		out = append(out, read())
+	}
+	d.depth--
 	return out
 }
 

@@ -45,6 +45,7 @@ const blocksPerCheck = 64
 // It returns the error of the context if that is done.
 func (v *View) Decode(t *Trace) (*collector.Trace, error) {
 	d := &v.decoder
+	d.Broken = false
 	spans := v.spans[:0]
 	for n, b := range slices.Backward(t.Blocks) {
 		if n%blocksPerCheck == blocksPerCheck-1 && v.Ctx.Err() != nil {
