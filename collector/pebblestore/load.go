@@ -2,17 +2,18 @@ package pebblestore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/dendrotrace/dendro"
-	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
@@ -35,10 +36,6 @@ func (s *Store) load() error {
 	}
 	if err := s.loadRuns(); err != nil {
 		return err
-	}
-	s.next, s.nextRun = 1, 1
-	for _, r := range s.runs {
-		s.next, s.nextRun = max(s.next, r.upTo+1), r.number+1
 	}
 	if err := s.db.DeleteRange(receivedKey(0), receivedKey(s.next), pebble.NoSync); err != nil {
 		return err
@@ -71,31 +68,37 @@ func (s *Store) loadFormat() error {
 	return nil
 }
 
-// loadRuns reads what is known about the runs. One that cannot be read is skipped.
+// loadRuns reads what is known about the runs. One that is damaged is skipped.
 func (s *Store) loadRuns() error {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindRun}, UpperBound: []byte{kindRun + 1}})
+	ranges, err := s.numbers(kindRun)
 	if err != nil {
 		return err
 	}
-	defer it.Close()
-	known := map[uint64]bool{}
-	for ok := it.First(); ok; {
-		number := binary.BigEndian.Uint64(it.Key()[1:])
-		r, err := s.loadRun(number)
-		if err != nil {
-			s.damage("a run", number, 0, err)
-		} else {
-			s.runs = append(s.runs, r)
-			known[number] = true
+	known := map[uint64]*run{}
+	s.nextRun = 1
+	for _, n := range ranges {
+		for number := n.first; number <= n.last; number++ {
+			r, err := s.loadRun(number)
+			switch {
+			case errors.Is(err, pebble.ErrNotFound):
+				continue
+			case isDamage(err):
+				s.damage("a run", number, 0, err)
+			case err != nil:
+				return err
+			default:
+				s.runs = append(s.runs, r)
+				known[number] = r
+			}
+			s.nextRun = max(s.nextRun, number+1)
 		}
-		ok = it.SeekGE(runKey(number + 1))
 	}
-	if err := it.Error(); err != nil {
-		return err
-	}
+	slices.SortFunc(s.runs, func(a, b *run) int { return cmp.Compare(a.number, b.number) })
+	s.next = 1
 	for _, r := range s.runs {
+		s.next = max(s.next, r.upTo+1)
 		for _, p := range r.split {
-			if known[p.run] {
+			if in := known[p.run]; in != nil && int64(p.chunk) < int64(len(in.chunks)) {
 				s.split.add(p)
 			}
 		}
@@ -108,6 +111,33 @@ func (s *Store) loadRuns() error {
 		s.counts.shared += runsOf(parts) - 1
 	}
 	return nil
+}
+
+// isDamage reports whether err says that what was read is not what was written. Other errors may not
+// be there the next time.
+func isDamage(err error) bool {
+	return errors.Is(err, block.ErrBroken) || pebble.IsCorruptionError(err) || errors.As(err, new(block.VersionError))
+}
+
+// numbers is a range of numbers of runs or of received chunks.
+type numbers struct{ first, last uint64 }
+
+// numbers returns in which ranges there are keys of a kind in the tables of the database, whose
+// content may be damaged. There are none for what is only in its log.
+func (s *Store) numbers(kind byte) (out []numbers, err error) {
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return nil, err
+	}
+	for _, tables := range levels {
+		for _, t := range tables {
+			first, last := t.Smallest.UserKey, t.Largest.UserKey
+			if len(first) >= 9 && len(last) >= 9 && first[0] == kind && last[0] == kind {
+				out = append(out, numbers{binary.BigEndian.Uint64(first[1:]), binary.BigEndian.Uint64(last[1:])})
+			}
+		}
+	}
+	return out, nil
 }
 
 func (s *Store) loadRun(number uint64) (*run, error) {
@@ -125,41 +155,69 @@ func (s *Store) loadRun(number uint64) (*run, error) {
 	return r, err
 }
 
-// loadReceived makes a head of the chunks that are in no run.
+// loadReceived makes a head of the chunks that are in no run. What is damaged is skipped.
 func (s *Store) loadReceived() error {
 	s.head = newHead(s.next, s.o.now())
+	ranges, err := s.numbers(kindReceived)
+	if err != nil {
+		return err
+	}
+	last := uint64(0)
+	for _, n := range ranges {
+		last = max(last, n.last)
+	}
+	for {
+		err := s.loadChunks()
+		if !isDamage(err) || s.next > last {
+			return err
+		}
+		s.damage("a chunk that was received", s.next, 0, err)
+		s.next++
+	}
+}
+
+// loadChunks adds the chunks from s.next on to the head. After an error, s.next is one that cannot be
+// read.
+func (s *Store) loadChunks() error {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: receivedKey(s.next), UpperBound: []byte{kindReceived + 1}})
 	if err != nil {
 		return err
 	}
 	defer it.Close()
-	view := block.View{Scan: collector.Scan{AllAttributes: true, Details: true}, Ctx: context.Background()}
 	for ok := it.First(); ok; ok = it.Next() {
 		number := binary.BigEndian.Uint64(it.Key()[1:])
 		s.next = number + 1
 		c, err := block.ReadChunk(bytes.Clone(it.Value()))
+		if err == nil {
+			s.head.segments = append(s.head.segments, segment{c.Blocks, c.Filter})
+			s.head.bytes += len(c.Blocks)
+			for b := range c.All() {
+				err = errors.Join(err, s.loadBlock(b))
+			}
+		}
 		if err != nil {
 			s.damage("a chunk that was received", number, 0, err)
-			continue
-		}
-		s.head.segments = append(s.head.segments, segment{c.Blocks, c.Filter})
-		s.head.bytes += len(c.Blocks)
-		for b := range c.All() {
-			if err := s.loadBlock(b, &view); err != nil {
-				s.damage("a chunk that was received", number, 0, err)
-				break
-			}
 		}
 	}
 	return it.Error()
 }
 
-// loadBlock adds a block of the last segment to the head.
-func (s *Store) loadBlock(b block.Block, view *block.View) error {
+// loadBlock adds a block of the last segment to the head, unless it is broken.
+func (s *Store) loadBlock(b block.Block) error {
 	id := b.TraceID()
 	f := s.decoder.Open(b)
 	if s.decoder.Failed {
 		return block.ErrBroken
+	}
+	bt := block.Trace{ID: id}
+	bt.Add(b, &f)
+	got, err := bt.Decode(context.Background())
+	if err != nil {
+		return err
+	}
+	spans := make([]*dendro.SpanData, len(got.Spans))
+	for i := range got.Spans {
+		spans[i] = &got.Spans[i].SpanData
 	}
 	t := s.head.find(id)
 	if t == nil {
@@ -174,17 +232,7 @@ func (s *Store) loadBlock(b block.Block, view *block.View) error {
 	}
 	s.head.add(t, b.At, &f)
 	if t.blocks > maxScanned {
-		t.held = s.head.set(t, &s.decoder)
-	}
-	bt := block.Trace{ID: id}
-	bt.Add(b, &f)
-	got, err := view.Decode(&bt)
-	if err != nil {
-		return err
-	}
-	spans := make([]*dendro.SpanData, len(got.Spans))
-	for i := range got.Spans {
-		spans[i] = &got.Spans[i].SpanData
+		s.remember(t, spans)
 	}
 	s.operations.Shard(0).Count(got.Spans[0].Resource, spans)
 	return nil

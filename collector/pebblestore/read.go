@@ -142,6 +142,9 @@ func (r *run) overlaps(when collector.TimeRange) bool {
 // chunk returns a chunk of a run. It can be read until the result is closed. If the run is gone or
 // the chunk is damaged, there is no result to close.
 func (s *Store) chunk(run uint64, number uint32) (c block.Chunk, open io.Closer) {
+	if s.damaged.has(place{aChunk, run, number}) { // reading it again takes long
+		return c, nil
+	}
 	value, open, err := s.db.Get(numberedKey(run, ofChunk, number))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return c, nil
@@ -152,6 +155,6 @@ func (s *Store) chunk(run uint64, number uint32) (c block.Chunk, open io.Closer)
 		}
 		_ = open.Close() // nothing is written
 	}
-	s.damage("a chunk", run, number, err)
+	s.damage(aChunk, run, number, err)
 	return c, nil
 }

@@ -348,7 +348,7 @@ func readRun(number uint64, data []byte) (*run, error) {
 		p.first = d.varint()
 		p.end = p.first + d.varint()
 	}
-	if d.failed || len(d.data) > 0 || r.words < 1 || r.words > filterWords || r.words&(r.words-1) != 0 || len(r.ids) == 0 || len(r.ids)%lineWords != 0 {
+	if d.failed || len(d.data) > 0 || len(r.chunks) == 0 || r.traces < 0 || r.spans < 0 || r.words < 1 || r.words > filterWords || r.words&(r.words-1) != 0 || len(r.ids) == 0 || len(r.ids)%lineWords != 0 {
 		return nil, block.ErrBroken
 	}
 	return r, nil

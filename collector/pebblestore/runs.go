@@ -23,6 +23,7 @@ func (s *Store) seals() {
 	tick := time.NewTicker(retainInterval)
 	defer tick.Stop()
 	for {
+		s.retain()
 		select {
 		case <-s.seal:
 			s.writeSealed()
@@ -32,7 +33,6 @@ func (s *Store) seals() {
 		case <-s.stop:
 			return
 		}
-		s.retain()
 	}
 }
 
@@ -109,7 +109,10 @@ func (s *Store) retain() {
 		s.counts.shared -= s.split.remove(r.number, s.headsOf)
 		s.counts.dropped[reason] += uint64(r.spans)
 		s.mu.Unlock()
-		if err := s.write(func() error { return s.db.Excise(context.Background(), keysOf(r.number)) }); err != nil {
+		// Damaged runs that are older go with it.
+		if err := s.write(func() error {
+			return s.db.Excise(context.Background(), pebble.KeyRange{Start: runKey(0), End: runKey(r.number + 1)})
+		}); err != nil {
 			s.log.Error("dendro: the store cannot drop old traces", "err", err)
 			return
 		}

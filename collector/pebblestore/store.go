@@ -131,7 +131,9 @@ type Store struct {
 	counts  counts
 	closed  bool
 
-	damaged  damaged
+	damaged  places
+	found    func(Damage)
+	troubles places // that Pebble has logged
 	failed   atomic.Pointer[error]
 	failing  chan struct{} // closed after failed is set
 	wake     chan struct{} // holds a token when there is something to commit
@@ -208,12 +210,16 @@ func newStore(dir string, o Options) *Store {
 		stop:       make(chan struct{}),
 		reading:    newGate(),
 	}
+	s.found = s.logDamage
 	s.disk = newDisk(dir, &s.o, s.log)
 	return s
 }
 
 func (s *Store) open() error {
-	if err := s.openDB(); err != nil {
+	if err := s.disk.fs.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.openDB(false); err != nil {
 		s.disk.close()
 		return err
 	}
@@ -229,10 +235,7 @@ func (s *Store) open() error {
 }
 
 // openDB locks the directory and opens the database in it.
-func (s *Store) openDB() error {
-	if err := s.disk.fs.MkdirAll(s.dir, 0o700); err != nil {
-		return err
-	}
+func (s *Store) openDB(readOnly bool) error {
 	lock, err := pebble.LockDirectory(s.dir, s.disk.fs)
 	if err != nil {
 		return fmt.Errorf("another process uses this directory, each needs its own: %w", err)
@@ -240,6 +243,7 @@ func (s *Store) openDB() error {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	o := &pebble.Options{
+		ReadOnly:           readOnly,
 		FS:                 s.disk.fs,
 		Lock:               lock,
 		Cache:              cache,
@@ -377,7 +381,10 @@ type logger struct{ s *Store }
 func (l logger) Infof(string, ...any) {}
 
 func (l logger) Errorf(format string, args ...any) {
-	l.s.log.Error("dendro: store: " + fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	if l.s.troubles.add(place{what: text}) { // it tries some things again without a pause
+		l.s.log.Error("dendro: store: " + text)
+	}
 }
 
 func (l logger) Fatalf(format string, args ...any) {

@@ -53,6 +53,15 @@ func TestStoreOfCompleteRuns(t *testing.T) {
 
 // settle waits until all spans are in runs.
 func settle(s *Store) *Store {
+	s.mu.Lock()
+	headBytes := s.o.headBytes
+	s.o.headBytes = 1
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.o.headBytes = headBytes
+		s.mu.Unlock()
+	}()
 	for {
 		s.mu.Lock()
 		room, done := s.room, s.sealed == nil && s.head.spans == 0
