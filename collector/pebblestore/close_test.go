@@ -39,7 +39,7 @@ func callsOf(s *Store, seed uint64) map[string]func(n int) error {
 func TestCloseWhileUsed(t *testing.T) {
 	testkit.NoLeaks(t)
 	seed := seedOf(t)
-	for round := range 20 {
+	for round := range 8 {
 		fs, l := vfs.NewMem(), newLedger(seed+uint64(round))
 		s, err := Open("traces", Options{fs: fs, headBytes: 8 << 10})
 		testkit.NoError(t, err)

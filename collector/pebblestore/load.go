@@ -183,7 +183,6 @@ func (s *Store) loadChunks() error {
 	if err != nil {
 		return err
 	}
-	defer it.Close()
 	for ok := it.First(); ok; ok = it.Next() {
 		number := binary.BigEndian.Uint64(it.Key()[1:])
 		s.next = number + 1
@@ -199,7 +198,7 @@ func (s *Store) loadChunks() error {
 			s.damage("a chunk that was received", number, 0, err)
 		}
 	}
-	return it.Error()
+	return it.Close()
 }
 
 // loadBlock adds a block of the last segment to the head, unless it is broken.
