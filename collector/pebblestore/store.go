@@ -290,7 +290,15 @@ func (s *Store) Close() error {
 		s.mu.Unlock()
 		close(s.stop)
 		s.disk.close()
-		s.working.Wait()
+		stopped := make(chan struct{})
+		go func() {
+			s.working.Wait()
+			close(stopped)
+		}()
+		select {
+		case <-stopped:
+		case <-s.failing: // a write may wait in Pebble forever
+		}
 		s.reading.close()
 		s.closeErr = s.closeDB()
 	})
