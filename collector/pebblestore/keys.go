@@ -11,6 +11,7 @@ import (
 // Keys of the database. Numbers are big-endian.
 //
 //	0, "format"                        the format of the directory
+//	0, "operations"                    the counts of operations, see counts.go
 //	1, number (8)                      a chunk that was received
 //	2, run (8), 'c', number (4)        a chunk of a run
 //	2, run (8), 'f', number (4)        a page of the filter of a run

@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
@@ -35,6 +33,10 @@ func (s *Store) load() error {
 		return err
 	}
 	if err := s.loadRuns(); err != nil {
+		return err
+	}
+	s.counted = s.loadCounts()
+	if err := s.countBetween(s.counted, s.next); err != nil {
 		return err
 	}
 	if err := s.db.DeleteRange(receivedKey(0), receivedKey(s.next), pebble.NoSync); err != nil {
@@ -204,20 +206,11 @@ func (s *Store) loadChunks() error {
 // loadBlock adds a block of the last segment to the head, unless it is broken.
 func (s *Store) loadBlock(b block.Block) error {
 	id := b.TraceID()
-	f := s.decoder.Open(b)
-	if s.decoder.Failed {
-		return block.ErrBroken
-	}
-	bt := block.Trace{ID: id}
-	bt.Add(b, &f)
-	got, err := bt.Decode(context.Background())
+	r, spans, err := s.spansOf(b)
 	if err != nil {
 		return err
 	}
-	spans := make([]*dendro.SpanData, len(got.Spans))
-	for i := range got.Spans {
-		spans[i] = &got.Spans[i].SpanData
-	}
+	f := s.decoder.Open(b)
 	t := s.head.find(id)
 	if t == nil {
 		var k *known
@@ -233,6 +226,8 @@ func (s *Store) loadBlock(b block.Block) error {
 	if t.blocks > maxScanned {
 		s.remember(t, spans)
 	}
-	s.operations.Shard(0).Count(got.Spans[0].Resource, spans)
+	if s.next > s.counted+1 {
+		s.operations.Shard(0).Count(r, spans)
+	}
 	return nil
 }

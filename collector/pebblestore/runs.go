@@ -40,8 +40,9 @@ func (s *Store) seals() {
 // closed: the database still has what was received.
 func (s *Store) writeSealed() {
 	s.mu.Lock()
-	h, upTo, number := s.sealed, s.head.first-1, s.nextRun
+	h, upTo, number, snapshot := s.sealed, s.head.first-1, s.nextRun, s.snapshot
 	s.nextRun++
+	s.snapshot = nil
 	s.mu.Unlock()
 	began := time.Now()
 	for {
@@ -60,7 +61,12 @@ func (s *Store) writeSealed() {
 			return
 		}
 	}
-	_ = s.write(func() error { return s.db.DeleteRange(receivedKey(h.first), receivedKey(upTo+1), pebble.NoSync) }) // an error is fatal
+	_ = s.write(func() error { return s.replaceReceived(h.first, upTo, snapshot) }) // an error is fatal
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.snapshot == nil {
+		s.snapshot = snapshot // whose memory is used again
+	}
 }
 
 // publish replaces the sealed head by a run.

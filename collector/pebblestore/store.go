@@ -113,23 +113,26 @@ type Store struct {
 	format  format
 	metrics metrics
 
-	mu      sync.Mutex    // guards the fields below
-	head    *head         // receives spans
-	sealed  *head         // is being written as a run, or nil
-	room    chan struct{} // closed when sealed becomes nil
-	runs    []*run        // oldest first; never modified, but replaced
-	nextRun uint64        // number of the next run
-	split   splits
-	encoder block.Encoder // of the last segment of head; its Data is nil if that is complete
-	segment uint32        // number of the segment
-	filter  block.Filter  // of the segment
-	decoder block.Decoder
-	ready   []received // chunks that are complete
-	next    uint64     // number of the next chunk
-	pending *commit    // of ready and of the segment
-	last    *commit    // the one before
-	counts  counts
-	closed  bool
+	mu     sync.Mutex    // guards the fields below
+	head   *head         // receives spans
+	sealed *head         // is being written as a run, or nil
+	room   chan struct{} // closed when sealed becomes nil
+	// snapshot has the counts of operations of when sealed was sealed, until it is written.
+	snapshot []byte
+	counted  uint64 // number of the last received chunk that was counted before the store was opened
+	runs     []*run // oldest first; never modified, but replaced
+	nextRun  uint64 // number of the next run
+	split    splits
+	encoder  block.Encoder // of the last segment of head; its Data is nil if that is complete
+	segment  uint32        // number of the segment
+	filter   block.Filter  // of the segment
+	decoder  block.Decoder
+	ready    []received // chunks that are complete
+	next     uint64     // number of the next chunk
+	pending  *commit    // of ready and of the segment
+	last     *commit    // the one before
+	counts   counts
+	closed   bool
 
 	damaged  places
 	found    func(Damage)
@@ -198,20 +201,20 @@ func newStore(dir string, o Options) *Store {
 	o.setDefaults()
 	s := &Store{
 		dir: dir, o: o, log: o.Logger.With("dir", dir),
-		operations: operations.New(operations.Options{MaxBytes: operationBytes, Now: o.now}),
-		encoder:    block.NewEncoder(),
-		filter:     make(block.Filter, filterWords),
-		pending:    newCommit(),
-		split:      splits{},
-		counts:     counts{dropped: map[string]uint64{}},
-		wake:       make(chan struct{}, 1),
-		seal:       make(chan struct{}, 1),
-		failing:    make(chan struct{}),
-		stop:       make(chan struct{}),
-		reading:    newGate(),
+		encoder: block.NewEncoder(),
+		filter:  make(block.Filter, filterWords),
+		pending: newCommit(),
+		split:   splits{},
+		counts:  counts{dropped: map[string]uint64{}},
+		wake:    make(chan struct{}, 1),
+		seal:    make(chan struct{}, 1),
+		failing: make(chan struct{}),
+		stop:    make(chan struct{}),
+		reading: newGate(),
 	}
 	s.found = s.logDamage
 	s.disk = newDisk(dir, &s.o, s.log)
+	s.operations = operations.New(s.operationOptions())
 	return s
 }
 

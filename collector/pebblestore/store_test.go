@@ -142,6 +142,18 @@ func (b *beforeReads) Scan(ctx context.Context, q collector.Scan, visit func(*co
 	return s.Scan(ctx, q, visit)
 }
 
+func (b *beforeReads) Operations(ctx context.Context, q collector.OperationScan, visit func(*collector.Operation) bool) error {
+	s, done := b.read()
+	defer done()
+	return s.Operations(ctx, q, visit)
+}
+
+func (b *beforeReads) Edges(ctx context.Context, q collector.OperationScan, visit func(*collector.Edge) bool) error {
+	s, done := b.read()
+	defer done()
+	return s.Edges(ctx, q, visit)
+}
+
 func (b *beforeReads) Stats(ctx context.Context) (collector.Stats, error) {
 	s, done := b.read()
 	defer done()

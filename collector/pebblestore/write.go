@@ -305,6 +305,7 @@ func (s *Store) complete() {
 		s.sealed, s.head = h, newHead(s.next, s.o.now())
 		s.encoder.Data = nil
 		s.room = make(chan struct{})
+		s.snapshot = s.operations.AppendSnapshot(s.snapshot[:0])
 		poke(s.seal)
 	}
 }
