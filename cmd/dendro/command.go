@@ -31,6 +31,7 @@ Usage:
   dendro send [flags] FILE…      send the traces of files to a collector
   dendro export [flags] [FILE]   write the traces of a page to a file
   dendro import [flags] FILE…    write the traces of files into the directory of a store
+  dendro check DIR               read all of a store on disk, and name what is damaged
   dendro load [flags]            send made-up traces to a collector, and look for them
   dendro version                 print the version
   dendro help                    print this
@@ -58,6 +59,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runTrace(ctx, args, stdout, stderr)
 	case "send":
 		return runSend(ctx, args, stdout, stderr)
+	case "check":
+		return runCheck(ctx, args, stdout, stderr)
 	case "import":
 		return runImport(ctx, args, stdout, stderr)
 	case "export":

@@ -87,8 +87,8 @@ func (w *workload) trace() {
 			s.ParentID = ids[w.r.IntN(i)]
 		}
 		s.End = s.Start + w.duration(time.Duration(1+op)*5*time.Millisecond)
-		switch {
-		case i%3 == 0:
+		switch i % 3 {
+		case 0:
 			s.Kind, s.Name = dendro.KindServer, fmt.Sprintf("GET /service-%02d/things-%d/{id}", service, op)
 			s.Attributes = []slog.Attr{
 				slog.String("http.request.method", "GET"), slog.String("url.scheme", "http"), slog.String("url.path", "/things/"+strconv.Itoa(w.r.IntN(1e6))),
@@ -100,7 +100,7 @@ func (w *workload) trace() {
 				s.Status = dendro.Status{Code: dendro.StatusError, Message: "failed"}
 				s.Attributes[4] = slog.Int("http.response.status_code", 500)
 			}
-		case i%3 == 1:
+		case 1:
 			s.Kind, s.Name = dendro.KindClient, fmt.Sprintf("SELECT table_%d", op)
 			s.Attributes = []slog.Attr{
 				slog.String("db.system.name", "postgresql"), slog.String("db.namespace", "shop"), slog.String("db.query.summary", s.Name),

@@ -41,12 +41,12 @@ import (
 type Sync uint8
 
 const (
-	// SyncAlways: they are on the disk. A crash of the process or of the machine loses nothing.
+	// SyncAlways means that they are on the disk. A crash of the process or of the machine loses nothing.
 	SyncAlways Sync = iota
-	// SyncInterval: they are given to the operating system and on the disk a second later. A crash of
+	// SyncInterval means that they are given to the operating system and on the disk a second later. A crash of
 	// the process loses what was written in the last moments, one of the machine up to the last second.
 	SyncInterval
-	// SyncNone: the database writes when it likes to. A crash loses up to the last 16 MiB.
+	// SyncNone means that the database writes when it likes to. A crash loses up to the last 16 MiB.
 	SyncNone
 )
 

@@ -358,7 +358,7 @@ func (s *Store) commit() {
 	}()
 	began := time.Now()
 	b := s.db.NewBatch()
-	defer b.Close()
+	defer b.Close() //nolint:errcheck // it is applied before
 	for _, r := range ready {
 		op := b.SetDeferred(receivedKeyBytes, block.ChunkSize(r.data, r.filter))
 		copy(op.Key, receivedKey(r.number))

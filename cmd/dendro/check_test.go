@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// What import writes into a directory, check reads and export writes again.
+func TestImportCheckExport(t *testing.T) {
+	dir, files := filepath.Join(t.TempDir(), "traces"), t.TempDir()
+	dendro := func(code int, args ...string) string {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		if got := run(t.Context(), args, &stdout, &stderr); got != code {
+			t.Fatalf("dendro %v: exit code %d, want %d: %s%s", args, got, code, &stdout, &stderr)
+		}
+		return stdout.String() + stderr.String()
+	}
+	line := `{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"scopeSpans":[{"scope":{},"spans":[` +
+		`{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"GET /","kind":2,"startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000001000000000","flags":257}]}]}]}` + "\n"
+	in, out := filepath.Join(files, "in.json"), filepath.Join(files, "out.json")
+	testkit.NoError(t, os.WriteFile(in, []byte(line), 0o600))
+
+	dendro(exitUsage, "import", in)
+	for range 2 { // the second time, they are there
+		if got := dendro(exitOK, "import", "-data", dir, in); !strings.Contains(got, "1 spans accepted") {
+			t.Errorf("import: %s", got)
+		}
+	}
+	if got := dendro(exitOK, "check", dir); !strings.Contains(got, "read 1 spans") {
+		t.Errorf("check: %s", got)
+	}
+	dendro(exitOK, "export", "-data", dir, out)
+	exported, err := os.ReadFile(out)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "lines", bytes.Count(exported, []byte("\n")), 1)
+	for _, part := range []string{`"shop"`, `5b8efff798038103d269b633813fc60c`, `"GET /"`, `1700000001000000000`} {
+		if !bytes.Contains(exported, []byte(part)) {
+			t.Errorf("%s is not in %s", part, exported)
+		}
+	}
+
+	dendro(exitUsage, "check")
+	if got := dendro(exitError, "check", filepath.Join(files, "none")); !strings.Contains(got, "none") {
+		t.Errorf("check: %s", got)
+	}
+}
