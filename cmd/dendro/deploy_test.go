@@ -23,6 +23,7 @@ func TestExampleConfig(t *testing.T) {
 	all := regexp.MustCompile(`(?m)^#(\S)`).ReplaceAll(example, []byte("$1"))
 	o, err := parseServe([]string{"-config", file(t, string(all))}, t.Output())
 	testkit.NoError(t, err)
+	testkit.Equal(t, "data", o.data, "/var/lib/dendro")
 	testkit.Equal(t, "addresses", []string{o.otlp, o.otlpGRPC, o.web}, []string{"0.0.0.0:4318", "0.0.0.0:4317", "0.0.0.0:8700"})
 }
 
@@ -34,7 +35,7 @@ func TestContainerfile(t *testing.T) {
 	known, _ := newServeFlags(t.Output())
 	known.VisitAll(func(f *flag.Flag) { flags[variable(f.Name)] = true })
 	variables := regexp.MustCompile(`DENDRO_[A-Z_]+`).FindAllString(string(text), -1)
-	testkit.Equal(t, "variables", len(variables), 4)
+	testkit.Equal(t, "variables", len(variables), 5)
 	for _, name := range variables {
 		if !flags[name] {
 			t.Errorf("%s sets no flag", name)
