@@ -46,14 +46,15 @@ const (
 	// SyncInterval means that they are given to the operating system and on the disk a second later. A crash of
 	// the process loses what was written in the last moments, one of the machine up to the last second.
 	SyncInterval
-	// SyncNone means that the database writes when it likes to. A crash loses up to the last 16 MiB.
+	// SyncNone means that the database writes when it likes to. A crash loses up to the last 32 MiB.
 	SyncNone
 )
 
 // Options configures a [Store]. The zero value is ready to use.
 type Options struct {
-	// MaxBytes bounds the size of the directory in bytes. If it is zero, the bound is 10 GiB. Less
-	// than 64 MiB means 64 MiB. The oldest traces make room.
+	// MaxBytes bounds the size of the stored traces in bytes; the oldest make room. The log of the
+	// database takes up to 150 MiB of the disk besides. If MaxBytes is zero, the bound is 10 GiB. Less
+	// than 64 MiB means 64 MiB.
 	MaxBytes int64
 	// MaxAge is how long traces are kept after they arrived. If it is zero, they are kept until
 	// there is no room. They are dropped an hour's worth at a time.
