@@ -66,12 +66,9 @@ func warnIfExposed(log *slog.Logger, file string) {
 	}
 }
 
-// reloadOnHangUp reads the files again for each SIGHUP, until ctx is done. Without files, SIGHUP
-// does what it always does.
+// reloadOnHangUp reads the files again for each SIGHUP, until ctx is done. Also without files, SIGHUP
+// does not end the program: a service manager sends it to reload.
 func (a *access) reloadOnHangUp(ctx context.Context, log *slog.Logger) {
-	if len(a.files) == 0 {
-		return
-	}
 	hangUp := make(chan os.Signal, 1)
 	signal.Notify(hangUp, syscall.SIGHUP) // which Windows never sends
 	go func() {
@@ -88,6 +85,9 @@ func (a *access) reloadOnHangUp(ctx context.Context, log *slog.Logger) {
 }
 
 func (a *access) reload(log *slog.Logger) {
+	if len(a.files) == 0 {
+		log.Info("there are no files with tokens or certificates to read again")
+	}
 	for _, f := range a.files {
 		if err := f.reload(); err != nil {
 			log.Error("a file cannot be used; what was read before stays in use", "flag", "-"+f.flag, "err", err)

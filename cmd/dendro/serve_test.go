@@ -317,6 +317,18 @@ func TestTokens(t *testing.T) {
 	s.stop()
 }
 
+// SIGHUP, which "systemctl reload" sends, ends no program that has no files to read again.
+func TestHangUpWithoutFiles(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no SIGHUP")
+	}
+	s := start(t)
+	hangUp(t)
+	waitFor(t, "a line in the log", func() bool { return strings.Contains(s.stderr.String(), "no files with tokens") })
+	testkit.Equal(t, "ready", status(t, http.DefaultClient, s.web+"/readyz", "", ""), 200)
+	s.stop()
+}
+
 // hangUp sends SIGHUP to this process.
 func hangUp(t *testing.T) {
 	t.Helper()
