@@ -122,11 +122,12 @@ func (e *exported) String() string {
 	return fmt.Sprintf("%d lines exported, %s", e.lines.Load(), size(e.bytes.Load()))
 }
 
-// copyLines copies the lines of an export of a page. It returns the error with which that has
-// ended.
+// copyLines copies the lines of an export of a page, whole ones only. It returns the error with
+// which that has ended.
 func copyLines(w io.Writer, r io.Reader) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxDocumentBytes)
+	lines.Split(splitLines)
 	for lines.Scan() {
 		line := lines.Bytes()
 		if !bytes.HasPrefix(line, []byte(`{"resourceSpans":`)) {
@@ -136,7 +137,10 @@ func copyLines(w io.Writer, r io.Reader) error {
 			}
 			return errors.New("the answer is not an export: is it a page of dendro?")
 		}
-		if _, err := w.Write(append(line, '\n')); err != nil {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			return fmt.Errorf("the export is not complete: %w", cmp.Or(lines.Err(), io.ErrUnexpectedEOF))
+		}
+		if _, err := w.Write(line); err != nil {
 			return err
 		}
 	}
@@ -144,6 +148,18 @@ func copyLines(w io.Writer, r io.Reader) error {
 		return fmt.Errorf("the export is not complete: %w", err)
 	}
 	return nil
+}
+
+// splitLines is a [bufio.SplitFunc] for lines with their line break, which the last may lack.
+func splitLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	n := bytes.IndexByte(data, '\n') + 1
+	if n == 0 && atEOF {
+		n = len(data)
+	}
+	if n == 0 {
+		return 0, nil, nil
+	}
+	return n, data[:n], nil
 }
 
 // compressions are the values of the flag -z.

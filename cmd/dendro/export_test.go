@@ -198,3 +198,29 @@ func TestExportFails(t *testing.T) {
 		})
 	}
 }
+
+// Standard output has whole lines, also if the answer ends within one. A proxy may end it without an
+// error.
+func TestExportEndsWithinLine(t *testing.T) {
+	testkit.NoLeaks(t)
+	defer http.DefaultClient.CloseIdleConnections()
+	const line = `{"resourceSpans":[]}` + "\n"
+	for name, cut := range map[string]bool{"cut": true, "ended": false} {
+		t.Run(name, func(t *testing.T) {
+			page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprint(w, line, `{"resourceSpans":[{"res`)
+				if cut {
+					testkit.NoError(t, http.NewResponseController(w).Flush())
+					panic(http.ErrAbortHandler)
+				}
+			}))
+			defer page.Close()
+			var stdout, stderr bytes.Buffer
+			testkit.Equal(t, "exit code", run(t.Context(), []string{"export", "-addr", page.URL}, &stdout, &stderr), exitError)
+			testkit.Equal(t, "standard output", stdout.String(), line)
+			if got := stderr.String(); !strings.Contains(got, "the export is not complete: unexpected EOF") {
+				t.Errorf("stderr %q", got)
+			}
+		})
+	}
+}
