@@ -55,7 +55,7 @@ func decompressorOf(encoding string) (*sync.Pool, *refusal) {
 	if pool := decompressors[encoding]; pool != nil {
 		return pool, nil
 	}
-	return nil, &refusal{wrongEncoding, fmt.Sprintf("encoding %q is unknown: want %s, or none", encoding, acceptEncoding)}
+	return nil, &refusal{wrongEncoding, fmt.Sprintf("encoding %.100q is unknown: want %s, or none", encoding, acceptEncoding)}
 }
 
 // errBusy is an error of reading a body: too much is in flight.

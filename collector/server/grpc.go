@@ -54,7 +54,7 @@ func (h *Handler) serveGRPC(w http.ResponseWriter, r *http.Request) {
 
 func (c *call) receiveGRPC(w http.ResponseWriter, r *http.Request) (otlp.Result, *refusal) {
 	if r.URL.Path != exportPath {
-		return otlp.Result{}, &refusal{notFound, fmt.Sprintf("unknown method %q: dendro receives traces by %s", r.URL.Path, exportPath)}
+		return otlp.Result{}, &refusal{notFound, fmt.Sprintf("unknown method %.100q: dendro receives traces by %s", r.URL.Path, exportPath)}
 	}
 	encoding := r.Header.Get("Grpc-Encoding")
 	pool, bad := decompressorOf(encoding)
@@ -80,7 +80,7 @@ func (c *call) receiveGRPC(w http.ResponseWriter, r *http.Request) (otlp.Result,
 		case !compressed:
 			return nil, nil
 		case pool == nil:
-			return nil, &refusal{invalid, fmt.Sprintf("the message is compressed, but grpc-encoding is %q", encoding)}
+			return nil, &refusal{invalid, fmt.Sprintf("the message is compressed, but grpc-encoding is %.100q", encoding)}
 		}
 		return pool, nil
 	})

@@ -142,6 +142,22 @@ func TestGRPCMessageIsPercentEncoded(t *testing.T) {
 	testkit.Equal(t, "answer", got, answer{"14", "100 %25 of%0Ad%C3%AFsk", true, []byte{}})
 }
 
+// A client may refuse headers that are much longer than a message has to be.
+func TestGRPCMessageIsShort(t *testing.T) {
+	_, store := testkit.NewTracer(t)
+	url, client := start(t, server.New(collector.WriterOf(store), server.Options{}))
+	long := strings.Repeat("x", 10_000)
+	for name, got := range map[string]answer{
+		"path":     call(t, client, url+"/"+long, nil, bytes.NewReader(message(0, nil))),
+		"encoding": call(t, client, url+export, map[string]string{"Grpc-Encoding": long}, bytes.NewReader(message(0, nil))),
+	} {
+		testkit.Equal(t, name+": status", got.status, "12")
+		if len(got.message) > 1000 || !strings.Contains(got.message, "xxx") {
+			t.Errorf("%s: %d bytes of message, %.200q", name, len(got.message), got.message)
+		}
+	}
+}
+
 func TestGRPCNeedsHTTP2AndPost(t *testing.T) {
 	url, client := start(t, server.New(discard{}, server.Options{}))
 	res, err := http.Post(url+export, "application/grpc", bytes.NewReader(message(0, nil)))
