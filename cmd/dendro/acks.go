@@ -92,8 +92,8 @@ func (a *acks) each(visit func(p *plan, spans []int) bool) {
 	}
 }
 
-// readJournal reads the runs in a file that startJournal and add have written. It ignores a last
-// line that was not written whole.
+// readJournal reads the runs in a file that startJournal and add have written, at least one. It
+// ignores a last line that was not written whole.
 func readJournal(name string) (runs []*acks, err error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -104,6 +104,8 @@ func readJournal(name string) (runs []*acks, err error) {
 	for line := 1; ; line++ {
 		text, err := in.ReadString('\n')
 		switch {
+		case errors.Is(err, io.EOF) && len(runs) == 0:
+			return nil, fmt.Errorf("%s: there is no run in it", name)
 		case errors.Is(err, io.EOF):
 			return runs, nil
 		case err != nil:

@@ -218,14 +218,15 @@ func TestAcks(t *testing.T) {
 
 func TestLoadUsage(t *testing.T) {
 	for args, want := range map[string]string{
-		"-help":               "-verify-sample number",
-		"now":                 `unexpected argument "now"`,
-		"-rate -1":            "are not negative",
-		"-connections 0":      "-connections 0: want 1 to 1000",
-		"-batch 10001":        "-batch 10001: want 1 to 10000",
-		"-check no-such":      "no such file",
-		"-otlp collector":     "has no scheme",
-		"-acks /no-such/acks": "no such file",
+		"-help":                "-verify-sample number",
+		"now":                  `unexpected argument "now"`,
+		"-rate -1":             "are not negative",
+		"-connections 0":       "-connections 0: want 1 to 1000",
+		"-batch 10001":         "-batch 10001: want 1 to 10000",
+		"-check no-such":       "no such file",
+		"-check " + os.DevNull: "there is no run in it",
+		"-otlp collector":      "has no scheme",
+		"-acks /no-such/acks":  "no such file",
 	} {
 		var stderr bytes.Buffer
 		code := run(t.Context(), append([]string{"load"}, strings.Fields(args)...), t.Output(), &stderr)
