@@ -221,7 +221,7 @@ func TestFigures(t *testing.T) {
 	runtime.GC()
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
-	t.Logf("%d spans, %.2f µs of CPU a span (writing), %d commits of %v to %v, %d runs of %v, %d split of %d traces; %v in all", n, float64(spent.Microseconds())/float64(n), int(m.Commits.Count()), m.Commits.Quantile(.5), m.Commits.Quantile(.99), len(s.runs), m.Runs.Quantile(.5), len(s.split), w.traces, took)
+	t.Logf("%d spans, %.2f µs of CPU a span (writing), %d commits of %v to %v, %d runs of %v, %d split of %d traces; %v in all", n, float64(spent.Microseconds())/float64(n), int(m.Commits.Count()), m.Commits.Quantile(.5), m.Commits.Quantile(.99), len(s.runs), m.Runs.Quantile(.5), len(s.split.parts), w.traces, took)
 	t.Logf("%.1f B a span in runs, %.1f in the directory; %d chunks; index in memory %d kB; heap %d MB, resident %d MB, peak %d MB", float64(runs)/float64(n), float64(size)/float64(n), chunks, meta>>10, mem.HeapAlloc>>20, status(t, "VmRSS"), status(t, "VmHWM"))
 	if *benchQueries {
 		queries(t, s, w)

@@ -105,9 +105,9 @@ func (s *Store) loadRuns() error {
 			}
 		}
 	}
-	for id, parts := range s.split {
+	for id, parts := range s.split.parts {
 		if len(parts) < 2 { // the others were dropped
-			delete(s.split, id)
+			s.split.delete(id)
 			continue
 		}
 		s.counts.shared += runsOf(parts) - 1
@@ -215,7 +215,7 @@ func (s *Store) loadBlock(b block.Block) error {
 	if t == nil {
 		var k *known
 		if s.mayHave(id) {
-			k = s.know(id, s.split[id], s.runs)
+			k = s.know(id, s.split.parts[id], s.runs)
 		}
 		t = s.head.begin(id, &f)
 		if k != nil && len(k.parts) > 0 {

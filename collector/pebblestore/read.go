@@ -26,7 +26,7 @@ func (s *Store) Trace(ctx context.Context, id dendro.TraceID, when collector.Tim
 	t := block.Trace{ID: id}
 	s.mu.Lock()
 	held := s.addHeads(&t, s.head, s.sealed)
-	parts, split := s.split[id]
+	parts, split := s.split.parts[id]
 	runs := s.runs
 	s.mu.Unlock()
 	if !held && !split {

@@ -199,7 +199,7 @@ func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace, spans
 	}
 	if parts := w.index[firstPart:]; t.earlier || len(parts) > 1 {
 		w.s.mu.Lock()
-		for _, p := range w.s.split[t.id] {
+		for _, p := range w.s.split.parts[t.id] {
 			w.run.split = append(w.run.split, splitPart{t.id, p})
 		}
 		w.s.mu.Unlock()

@@ -64,7 +64,8 @@ type scanner struct {
 	want       *block.Wanted
 	start, end int64
 	sources    []source
-	split      map[dendro.TraceID]bool // traces of the source of split traces
+	heads      map[dendro.TraceID][]inHead // traces of heads that are elsewhere, too
+	split      map[dendro.TraceID]bool     // traces that sources of split traces have found
 	runs       map[uint64]*runSource
 	found      candidates
 	fresh      bool      // a chunk was read
@@ -188,7 +189,7 @@ func (c *candidates) Pop() any {
 }
 
 func (s *Store) newScanner(q collector.Scan) *scanner {
-	sc := &scanner{s: s, q: q, want: block.WantedOf(&q.Hints), start: math.MinInt64, end: math.MaxInt64, split: map[dendro.TraceID]bool{}, runs: map[uint64]*runSource{}}
+	sc := &scanner{s: s, q: q, want: block.WantedOf(&q.Hints), start: math.MinInt64, end: math.MaxInt64, heads: map[dendro.TraceID][]inHead{}, split: map[dendro.TraceID]bool{}, runs: map[uint64]*runSource{}}
 	if !q.Start.IsZero() {
 		sc.start = block.UnixNano(q.Start)
 	}
@@ -197,34 +198,47 @@ func (s *Store) newScanner(q collector.Scan) *scanner {
 	}
 	s.mu.Lock()
 	heads := []*head{s.head.snapshot(), s.sealed.snapshot()}
-	split := &splitSource{heads: map[dendro.TraceID][]inHead{}}
-	for id, parts := range s.split {
-		t := splitTrace{id: id, first: math.MaxInt64, end: math.MinInt64, parts: parts}
-		inHeads := s.headsOf(id) > 0
-		for _, p := range parts {
-			t.first, t.end = min(t.first, p.first), max(t.end, p.end)
-		}
-		if inHeads || sc.wants(t.first, t.end) {
-			sc.split[id] = true
-			split.traces = append(split.traces, &t)
+	runs := s.runs
+	apart := &splitSource{open: true} // traces that are only in both heads
+	for id := range continued(heads) {
+		sc.heads[id] = nil
+		if len(s.split.parts[id]) == 0 {
+			apart.ids = append(apart.ids, id)
 		}
 	}
-	runs := s.runs
 	s.mu.Unlock()
 
 	for _, h := range heads {
 		if h != nil {
-			sc.sources = append(sc.sources, newHeadSource(sc, h, split))
+			sc.sources = append(sc.sources, newHeadSource(sc, h))
 		}
 	}
+	for _, id := range apart.ids {
+		apart.add(sc, id, nil)
+	}
+	sc.sources = append(sc.sources, apart)
 	for _, r := range runs {
 		src := newRunSource(r)
 		sc.runs[r.number] = src
-		sc.sources = append(sc.sources, src)
+		sc.sources = append(sc.sources, src, &splitSource{run: src})
 	}
-	split.order(sc)
-	sc.sources = append(sc.sources, split)
 	return sc
+}
+
+// continued returns the traces of heads that are elsewhere, too.
+func continued(heads []*head) map[dendro.TraceID]bool {
+	ids := map[dendro.TraceID]bool{}
+	for _, h := range heads {
+		if h == nil {
+			continue
+		}
+		for i := range h.traces {
+			if h.traces[i].earlier {
+				ids[h.traces[i].id] = true
+			}
+		}
+	}
+	return ids
 }
 
 // headSource has the traces of a head that are in no other place.
@@ -259,8 +273,9 @@ func (l latestFirst[T]) bound() (latest int64, ok bool) {
 func (t *trace) start() int64      { return t.first }
 func (t *splitTrace) start() int64 { return t.first }
 
-// newHeadSource returns a source for a snapshot of a head. It gives split traces to split.
-func newHeadSource(sc *scanner, h *head, split *splitSource) *headSource {
+// newHeadSource returns a source for a snapshot of a head. It leaves out the traces in sc.heads, and
+// notes there where they are.
+func newHeadSource(sc *scanner, h *head) *headSource {
 	src := &headSource{head: h, wanted: make([]uint64, len(h.segments))}
 	for i := range h.segments {
 		if src.wanted[i] = sc.want.All(); h.segments[i].filter != nil {
@@ -269,10 +284,9 @@ func newHeadSource(sc *scanner, h *head, split *splitSource) *headSource {
 	}
 	for i := range h.traces {
 		t := &h.traces[i]
-		switch {
-		case sc.split[t.id]:
-			split.heads[t.id] = append(split.heads[t.id], inHead{src, t})
-		case t.first >= sc.start && t.first < sc.end && src.wants(t) == sc.want.All():
+		if in, split := sc.heads[t.id]; split {
+			sc.heads[t.id] = append(in, inHead{src, t})
+		} else if t.first >= sc.start && t.first < sc.end && src.wants(t) == sc.want.All() {
 			src.traces = append(src.traces, t)
 		}
 	}
@@ -297,10 +311,12 @@ func (src *headSource) next(sc *scanner) {
 	sc.add(bt)
 }
 
-// splitSource has the traces that are in several places.
+// splitSource has the traces in several places whose first part is in a run.
 type splitSource struct {
+	run    *runSource
+	open   bool // traces is complete
+	ids    []dendro.TraceID
 	traces latestFirst[*splitTrace]
-	heads  map[dendro.TraceID][]inHead
 }
 
 type splitTrace struct {
@@ -315,36 +331,65 @@ type inHead struct {
 	*trace
 }
 
-// order finds out when the traces start, and leaves only those that may be wanted.
-func (src *splitSource) order(sc *scanner) {
-	for _, t := range src.traces {
-		for _, in := range src.heads[t.id] {
-			t.first, t.end = min(t.first, in.first), max(t.end, in.end)
-		}
+// bound returns that of the run before the traces are known: no trace begins after its first part.
+func (src *splitSource) bound() (latest int64, ok bool) {
+	if src.open {
+		return src.traces.bound()
 	}
-	src.traces = slices.DeleteFunc(src.traces, func(t *splitTrace) bool { return !sc.wants(t.first, t.end) })
-	heap.Init(&src.traces)
+	return src.run.last()
 }
 
-func (src *splitSource) bound() (latest int64, ok bool) { return src.traces.bound() }
+// add adds a trace that may be wanted. Of its parts, those in runs that are newer than the snapshot of
+// heads are left out.
+func (src *splitSource) add(sc *scanner, id dendro.TraceID, parts []part) {
+	newer := slices.IndexFunc(parts, func(p part) bool { return sc.runs[p.run] == nil })
+	if newer >= 0 {
+		parts = parts[:newer]
+	}
+	t := &splitTrace{id, math.MaxInt64, math.MinInt64, parts}
+	for _, p := range parts {
+		t.first, t.end = min(t.first, p.first), max(t.end, p.end)
+	}
+	for _, in := range sc.heads[id] {
+		t.first, t.end = min(t.first, in.first), max(t.end, in.end)
+	}
+	if sc.wants(t.first, t.end) {
+		heap.Push(&src.traces, t)
+	}
+}
 
 func (src *splitSource) next(sc *scanner) {
+	if !src.open {
+		src.open = true
+		sc.s.mu.Lock()
+		split := make(map[dendro.TraceID][]part, len(sc.s.split.byRun[src.run.run.number]))
+		for id := range sc.s.split.byRun[src.run.run.number] {
+			split[id] = sc.s.split.parts[id]
+		}
+		sc.s.mu.Unlock()
+		for id, parts := range split {
+			if !sc.split[id] {
+				sc.split[id] = true
+				src.add(sc, id, parts)
+			}
+		}
+		return
+	}
 	t := heap.Pop(&src.traces).(*splitTrace)
 	var wants uint64
 	for _, p := range t.parts {
-		if r := sc.runs[p.run]; r != nil {
-			r.open(sc)
-			wants |= r.wants[p.chunk]
-		}
+		r := sc.runs[p.run]
+		r.open(sc)
+		wants |= r.wants[p.chunk]
 	}
-	for _, in := range src.heads[t.id] {
+	for _, in := range sc.heads[t.id] {
 		wants |= in.of.wants(in.trace)
 	}
 	if wants != sc.want.All() {
 		return
 	}
 	bt := block.Trace{ID: t.id}
-	for _, in := range src.heads[t.id] {
+	for _, in := range sc.heads[t.id] {
 		in.of.head.addTo(&bt, in.trace)
 	}
 	var in []*loaded
@@ -389,6 +434,14 @@ func (src *runSource) bound() (latest int64, ok bool) {
 	return src.latest[src.at-1], true
 }
 
+// last returns the latest start of a trace in the run.
+func (src *runSource) last() (latest int64, ok bool) {
+	if len(src.latest) == 0 {
+		return 0, false
+	}
+	return src.latest[len(src.latest)-1], true
+}
+
 // open reads what the filter of the run says about the wanted hashes.
 func (src *runSource) open(sc *scanner) {
 	if src.wants != nil {
@@ -416,7 +469,7 @@ func (s *Store) row(r *run, hash uint64) []byte {
 	for i := range out {
 		out[i] = 0xff
 	}
-	a, b := make(block.Filter, r.words).Places(hash)
+	a, b := block.Places(r.words, hash)
 	for _, place := range []uint64{a, b} {
 		page, at := int(place)/r.rowsPerPage(), int(place)%r.rowsPerPage()*len(out)
 		value, closer, err := s.db.Get(numberedKey(r.number, ofFilter, uint32(page)))

@@ -205,7 +205,7 @@ func newStore(dir string, o Options) *Store {
 		encoder: block.NewEncoder(),
 		filter:  make(block.Filter, filterWords),
 		pending: newCommit(),
-		split:   splits{},
+		split:   newSplits(),
 		counts:  counts{dropped: map[string]uint64{}},
 		wake:    make(chan struct{}, 1),
 		seal:    make(chan struct{}, 1),

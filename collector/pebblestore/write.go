@@ -386,7 +386,7 @@ type known struct {
 func (s *Store) addKnown(g group) (rejected int) {
 	id := g.spans[0].TraceID
 	for {
-		parts, runs := s.split[id], s.runs
+		parts, runs := s.split.parts[id], s.runs
 		s.mu.Unlock()
 		k := s.know(id, parts, runs)
 		s.mu.Lock()
@@ -423,7 +423,7 @@ func (s *Store) know(id dendro.TraceID, parts []part, runs []*run) *known {
 
 // mayHave reports whether the runs may have spans of a trace. s.mu is held.
 func (s *Store) mayHave(id dendro.TraceID) bool {
-	if s.split[id] != nil {
+	if s.split.has(id) {
 		return true
 	}
 	hash := s.hash(id)

@@ -15,7 +15,7 @@ type Filter []uint64
 
 // places returns where the two bits of hash are.
 func (f Filter) places(hash uint64) (word1, bit1, word2, bit2 uint64) {
-	a, b := f.Places(hash)
+	a, b := Places(len(f), hash)
 	return a / 64, 1 << (a % 64), b / 64, 1 << (b % 64)
 }
 
@@ -28,9 +28,9 @@ func (f Filter) Add(hash uint64) bool {
 	return had
 }
 
-// Places returns the numbers of the two bits of hash.
-func (f Filter) Places(hash uint64) (a, b uint64) {
-	mask := uint64(len(f))*64 - 1
+// Places returns the numbers of the two bits of hash in a filter of some words.
+func Places(words int, hash uint64) (a, b uint64) {
+	mask := uint64(words)*64 - 1
 	return hash & mask, (hash * multiplier) >> 32 & mask
 }
 
