@@ -141,7 +141,7 @@ func (s *Store) admit(ctx context.Context, wait bool) error {
 			return refuse(dropFailed, err)
 		case s.disk.full.Load():
 			return refuse(dropDiskFull, ErrDiskFull)
-		case s.sealed == nil || s.head.bytes < max(2*s.o.headBytes, minHeadBytes):
+		case s.sealed == nil || s.head.bytes < max(2*s.o.headBytes, maxHeadBytes):
 			return nil
 		case !wait:
 			return refuse(dropBusy, nil)
