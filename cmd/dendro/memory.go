@@ -8,15 +8,15 @@ import (
 const (
 	// programMemory is what the process takes in addition to the memory that Go's
 	// limit covers: code and data of the program, and kernel memory.
-	programMemory = 12 << 20
+	programMemory = 20 << 20
 	// leastHeadroom is the least memory for requests that are being decoded, for
 	// queries, and for garbage.
-	leastHeadroom = 24 << 20
+	leastHeadroom = 20 << 20
 	// headroomShare determines that memory if it is more: the limit divided by
 	// headroomShare. With less headroom the garbage collector runs more often.
 	headroomShare = 5
-	// leastMemory is the smallest value of -memory. It leaves 12 MiB to the store.
-	leastMemory = programMemory + leastHeadroom + 12<<20
+	// leastMemory is the smallest value of -memory. It leaves 8 MiB to the store.
+	leastMemory = programMemory + leastHeadroom + 8<<20
 )
 
 // givenLimit is the value of GOMEMLIMIT.

@@ -17,13 +17,13 @@ func TestDivide(t *testing.T) {
 		limit, store int64
 		problem      string
 	}{
-		{48 * mib, math.MaxInt64, 36 * mib, 12 * mib, ""},
-		{64 * mib, math.MaxInt64, 52 * mib, 28 * mib, ""},
-		{1024 * mib, math.MaxInt64, 1012 * mib, 1012*mib - 1012*mib/5, ""},
+		{48 * mib, math.MaxInt64, 28 * mib, 8 * mib, ""},
+		{64 * mib, math.MaxInt64, 44 * mib, 24 * mib, ""},
+		{1024 * mib, math.MaxInt64, 1004 * mib, 1004*mib - 1004*mib/5, ""},
 		{1024 * mib, 512 * mib, 512 * mib, 512*mib - 512*mib/5, ""}, // GOMEMLIMIT is lower
-		{64 * mib, 512 * mib, 52 * mib, 28 * mib, ""},               // -memory is
+		{64 * mib, 512 * mib, 44 * mib, 24 * mib, ""},               // -memory is
 		{47 * mib, math.MaxInt64, 0, 0, "-memory 47MiB is too small: want at least 48MiB"},
-		{64 * mib, 20 * mib, 0, 0, "GOMEMLIMIT is too small: want at least 36MiB"},
+		{64 * mib, 20 * mib, 0, 0, "GOMEMLIMIT is too small: want at least 28MiB"},
 	} {
 		what := fmt.Sprintf("%s, GOMEMLIMIT %d", &c.memory, c.given)
 		limit, store, err := divide(c.memory, c.given)

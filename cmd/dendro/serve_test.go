@@ -160,7 +160,7 @@ func file(t *testing.T, text string) string {
 func TestServe(t *testing.T) {
 	testkit.NoLeaks(t)
 	s := start(t)
-	for _, want := range []string{"48MiB, of which 12 MiB for the store", "OTEL_EXPORTER_OTLP_ENDPOINT=" + s.otlp} {
+	for _, want := range []string{"48MiB, of which 8 MiB for the store", "OTEL_EXPORTER_OTLP_ENDPOINT=" + s.otlp} {
 		if !strings.Contains(s.greeting, want) {
 			t.Errorf("%q is not in %q", want, s.greeting)
 		}
