@@ -80,7 +80,7 @@ func (c *Client) deliver(ctx context.Context, d *delivery) {
 			c.done(d)
 			return
 		case ctx.Err() != nil: // left at the top of the loop
-		case !a.retry:
+		case !a.retry && (a.content || c.spool == nil): // with a spool, a wrong token costs nothing
 			s.reached()
 			s.note(stateRejecting, a.err)
 			s.drop(dropRejected, d.spans)

@@ -89,6 +89,10 @@ type Options struct {
 	// shortly before may be sent again. Files are compressed with gzip unless Compression
 	// is "none".
 	//
+	// With a spool, spans are also kept when the collector refuses a request for a reason that is not
+	// in the spans, such as a wrong token (401, 403) or path (404). Only those that it rejects for their
+	// content (400, 413) are dropped.
+	//
 	// Dial creates the directory, which only this user may read, and locks it. It returns
 	// an error if another client, in this process or another, has the spool. It supports
 	// Linux, macOS, Windows and the BSDs. An error of the disk is logged and counted, and

@@ -522,6 +522,24 @@ func TestSpoolRejected(t *testing.T) {
 	})
 }
 
+// Answers that are not about the spans, such as those to a wrong token or path, leave them in the
+// spool.
+func TestSpoolWhileRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs(t)
+		dir := t.TempDir()
+		fill(t, dir, "a", "b")
+		f := &far{respond: func(n int, _ *http.Request, _ []string) (*http.Response, error) {
+			return answer([]int{401, 403, 404, 405, 200, 200}[n-1]), nil
+		}}
+		c := dial(t, f, remote.Options{Spool: dir})
+		time.Sleep(time.Minute)
+		testkit.Equal(t, "received", f.names(), []string{"a", "b"})
+		testkit.Equal(t, "dropped", len(c.Stats().Dropped), 0)
+		testkit.NoError(t, c.Shutdown(background))
+	})
+}
+
 // Requests are sent with the compression that they were written with, by which process
 // ever.
 func TestSpoolCompression(t *testing.T) {
