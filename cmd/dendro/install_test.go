@@ -21,8 +21,8 @@ var releases = []string{".", "collector/pebblestore", "cmd/dendro"}
 // TestInstall: "go install …/cmd/dendro@VERSION" builds a released version. The release comes
 // from a module proxy in a folder (Go Modules Reference, "GOPROXY protocol").
 func TestInstall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the program from scratch")
+	if testing.Short() || testkit.Race {
+		t.Skip("builds the program from scratch, which takes minutes and has no race")
 	}
 	const module, version = "github.com/dendrotrace/dendro", "v0.1.0-rc.1"
 	proxy := t.TempDir()

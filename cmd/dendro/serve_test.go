@@ -371,7 +371,7 @@ func TestMetrics(t *testing.T) {
 		`dendro_received_spans_total{protocol="otlp_http_json"} 2`, `dendro_stored_spans_total{protocol="otlp_http_json"} 2`,
 		`dendro_rejected_spans_total{protocol="otlp_grpc",reason="rejected"} 0`, `dendro_limited_total{protocol="zipkin_json",what="texts"} 0`, "dendro_in_flight_bytes 0",
 		"dendro_store_accepted_spans_total 1", "dendro_store_duplicate_spans_total 1", "dendro_store_spans 1", "dendro_store_traces 1",
-		"dendro_store_bytes ", "dendro_store_limit_bytes 1.2582912e+07", "dendro_operations 0", "dendro_operations_late_spans_total 1",
+		"dendro_store_bytes ", "dendro_store_limit_bytes 8.388608e+06", "dendro_operations 0", "dendro_operations_late_spans_total 1",
 		`dendro_connections{address="web"} `, `dendro_connections_limit{address="otlp"} 7`, `dendro_connections_refused_total{address="otlp-grpc"} 0`,
 		`dendro_http_request_duration_seconds_count{path="/api/search"} 1`, `dendro_http_request_duration_seconds_count{path="/"} 1`,
 		"dendro_build_info{", "go_goroutines ", "go_memstats_heap_alloc_bytes ")
