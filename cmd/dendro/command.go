@@ -39,6 +39,20 @@ Usage:
 "dendro COMMAND -help" lists the flags of a command.
 `
 
+// commands are those that have flags.
+var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) int{
+	"serve":   runServe,
+	"query":   runQuery,
+	"metrics": runMetrics,
+	"tail":    runTail,
+	"trace":   runTrace,
+	"send":    runSend,
+	"export":  runExport,
+	"import":  runImport,
+	"check":   runCheck,
+	"load":    runLoad,
+}
+
 // run runs the program and returns its exit code. When ctx is done, "serve" shuts
 // down.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -46,27 +60,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
 	}
+	if run := commands[command]; run != nil {
+		return run(ctx, args, stdout, stderr)
+	}
 	switch command {
-	case "serve":
-		return runServe(ctx, args, stdout, stderr)
-	case "query":
-		return runQuery(ctx, args, stdout, stderr)
-	case "tail":
-		return runTail(ctx, args, stdout, stderr)
-	case "metrics":
-		return runMetrics(ctx, args, stdout, stderr)
-	case "trace":
-		return runTrace(ctx, args, stdout, stderr)
-	case "send":
-		return runSend(ctx, args, stdout, stderr)
-	case "check":
-		return runCheck(ctx, args, stdout, stderr)
-	case "import":
-		return runImport(ctx, args, stdout, stderr)
-	case "export":
-		return runExport(ctx, args, stdout, stderr)
-	case "load":
-		return runLoad(ctx, args, stdout, stderr)
 	case "version":
 		fmt.Fprintf(stdout, "dendro %s, %s, %s/%s\n", dendro.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitOK
