@@ -7,10 +7,6 @@ import (
 	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
-// maxScanned bounds the number of blocks that are searched for duplicates. A longer
-// trace gets a set of its spans, which bounds the cost of adding to it.
-const maxScanned = 32
-
 // suspects returns the blocks of a trace that may have one of the spans: those that its set
 // says, or else all of them. newest is the newest block of the trace. If it is the zero block.Ref,
 // because the trace is not held, there is nil.
@@ -49,7 +45,7 @@ func (p *partition) suspects(newest block.Ref, spans []*dendro.SpanData) iter.Se
 // is long enough to have one. f is the footer of that block, which was encoded from b.
 // Spans of a Fresh batch are left out, as they cannot arrive again.
 func (p *partition) note(b *dendro.Batch, newest block.Ref, f *block.Footer, spans []*dendro.SpanData) {
-	if f.Blocks <= maxScanned {
+	if f.Blocks <= block.MaxScanned {
 		return
 	}
 	id := spans[0].TraceID

@@ -204,7 +204,7 @@ func TestDuplicatesAmongFreshSpans(t *testing.T) {
 	var sent []*dendro.Batch
 	again := uint64(0)
 	for range 5 {
-		for range maxScanned - 1 {
+		for range block.MaxScanned - 1 {
 			testkit.NoError(t, m.Collect(batch(true)))
 		}
 		b := batch(false)
@@ -224,7 +224,7 @@ func TestDuplicatesAmongFreshSpans(t *testing.T) {
 			noted++
 		}
 	}
-	if most := maxScanned + 1 + len(sent); noted == 0 || noted > most {
+	if most := block.MaxScanned + 1 + len(sent); noted == 0 || noted > most {
 		t.Errorf("%d spans in the set, want those of the first blocks and those that may come again, %d", noted, most)
 	}
 }

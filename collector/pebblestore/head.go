@@ -47,13 +47,8 @@ type trace struct {
 	held block.SpanSet
 }
 
-const (
-	// blockOverhead is about what a block takes besides its bytes, with its share of a trace.
-	blockOverhead = 100
-	// maxScanned bounds the number of blocks that are searched for duplicates. A longer trace has
-	// a set of its spans, which bounds the cost of adding to it.
-	maxScanned = 32
-)
+// blockOverhead is about what a block takes besides its bytes, with its share of a trace.
+const blockOverhead = 100
 
 func newHead(first uint64, now time.Time) *head {
 	return &head{since: now, first: first, index: map[dendro.TraceID]int32{}}

@@ -223,7 +223,7 @@ func (s *Store) loadBlock(b block.Block) error {
 		}
 	}
 	s.head.add(t, b.At, &f)
-	if t.blocks > maxScanned {
+	if t.blocks > block.MaxScanned {
 		s.remember(t, spans)
 	}
 	if s.next > s.counted+1 {

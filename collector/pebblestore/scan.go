@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -156,10 +155,7 @@ func (c *candidate) leave() {
 
 // wants reports whether a trace may be wanted, by its time.
 func (sc *scanner) wants(first, end int64) bool {
-	h := &sc.q.Hints
-	d := time.Duration(max(0, end-first))
-	return first >= sc.start && first < sc.end && d >= h.MinDuration && (h.MaxDuration == 0 || d <= h.MaxDuration) &&
-		(h.EndsAfter.IsZero() || end >= block.UnixNano(h.EndsAfter))
+	return first >= sc.start && first < sc.end && sc.want.Times(first, end)
 }
 
 // add adds a trace, whose blocks are in some chunks, if it may be wanted.

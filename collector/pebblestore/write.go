@@ -210,7 +210,7 @@ func (s *Store) add(g group, known *known) (rejected int, sure bool) {
 	if !g.batch.Fresh {
 		fresh = held.Without(fresh)
 		var blocks func(func(block.Block) bool)
-		if t != nil && t.blocks <= maxScanned {
+		if t != nil && t.blocks <= block.MaxScanned {
 			blocks = s.head.each(t)
 		}
 		fresh = s.decoder.Fresh(fresh, blocks)
@@ -242,7 +242,7 @@ func (s *Store) add(g group, known *known) (rejected int, sure bool) {
 			}
 		}
 		s.head.add(t, at, &f)
-		if t.blocks > maxScanned && !g.batch.Fresh {
+		if t.blocks > block.MaxScanned && !g.batch.Fresh {
 			s.remember(t, left[:n])
 		}
 		left = left[n:]
@@ -260,7 +260,7 @@ func (s *Store) continues(t *trace, held block.SpanSet, parts []part) {
 
 // remember adds spans, those of the newest block of a trace of many, to the set of the trace.
 func (s *Store) remember(t *trace, spans []*dendro.SpanData) {
-	if t.blocks == maxScanned+1 {
+	if t.blocks == block.MaxScanned+1 {
 		t.held = s.head.set(t, &s.decoder)
 		return
 	}

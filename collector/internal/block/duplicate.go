@@ -41,6 +41,10 @@ func (s SpanSet) Without(spans []*dendro.SpanData) []*dendro.SpanData {
 	return slices.DeleteFunc(slices.Clone(spans), held)
 }
 
+// MaxScanned bounds the number of blocks of a trace that a store searches for duplicates. A longer
+// trace gets a set of its spans, which bounds the cost of adding to it.
+const MaxScanned = 32
+
 // idFilter is the memory of a filter of the ids of a block.
 type idFilter [8]uint64
 

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -32,9 +31,6 @@ func (t *Trace) Add(b Block, f *Footer) {
 	t.Spans += f.Spans
 	t.Errors += f.Errors
 }
-
-// Duration returns the time from the earliest start to the latest end.
-func (t *Trace) Duration() time.Duration { return time.Duration(max(0, t.End-t.First)) }
 
 // NewestFirst orders traces by start, and by id if they start at the same time.
 func (t *Trace) NewestFirst(other *Trace) int {

@@ -27,8 +27,7 @@ func (v *View) Forget() { v.decoder.Forget() }
 
 // Agrees reports whether t may be wanted, as far as the hints say and it is fast to find out.
 func (v *View) Agrees(t *Trace) bool {
-	h := &v.Hints
-	if h.Errors && t.Errors == 0 || !h.EndsAfter.IsZero() && t.End < UnixNano(h.EndsAfter) || t.Duration() < h.MinDuration || h.MaxDuration > 0 && t.Duration() > h.MaxDuration {
+	if v.Hints.Errors && t.Errors == 0 || !v.Want.Times(t.First, t.End) {
 		return false
 	}
 	var has uint64

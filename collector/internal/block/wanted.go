@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/dendrotrace/dendro/collector"
 )
@@ -71,6 +72,13 @@ func wantAttr(a slog.Attr) Want {
 		w.text = a.Value.String()
 	}
 	return w
+}
+
+// Times reports whether a trace that begins at first and ends at end may be wanted, in nanoseconds
+// since the Unix epoch.
+func (w *Wanted) Times(first, end int64) bool {
+	d := time.Duration(max(0, end-first))
+	return d >= w.MinDuration && (w.MaxDuration == 0 || d <= w.MaxDuration) && (w.EndsAfter.IsZero() || end >= UnixNano(w.EndsAfter))
 }
 
 // Literal reports whether a segment whose filter may have all hashes can have the texts that
