@@ -35,14 +35,21 @@ func (s *Store) load() error {
 	if err := s.loadRuns(); err != nil {
 		return err
 	}
-	s.counted = s.loadCounts()
-	if err := s.countBetween(s.counted, s.next); err != nil {
+	inRuns := s.next - 1
+	if s.counted = s.loadCounts(); s.counted < inRuns { // what a crash between a run and its counts leaves
+		if err := s.countBetween(s.counted, s.next); err != nil {
+			return err
+		}
+		s.counted = inRuns
+		if err := s.replaceReceived(0, inRuns, s.operations.AppendSnapshot(nil)); err != nil {
+			return err
+		}
+	} else if err := s.db.DeleteRange(receivedKey(0), receivedKey(s.next), pebble.NoSync); err != nil {
 		return err
 	}
-	if err := s.db.DeleteRange(receivedKey(0), receivedKey(s.next), pebble.NoSync); err != nil {
-		return err
-	}
-	return s.loadReceived()
+	err := s.loadReceived()
+	s.next = max(s.next, s.counted+1) // the runs that have them may be gone
+	return err
 }
 
 func (s *Store) loadFormat() error {
