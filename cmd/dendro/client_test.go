@@ -23,7 +23,7 @@ func shop(t *testing.T) (addr, id string) {
 	store := memory.New(memory.Options{})
 	server := httptest.NewServer(web.New(store, web.Options{}))
 	t.Cleanup(server.Close)
-	start := time.Now().Truncate(time.Second).UnixNano() // in the same step of a series as the whole trace
+	start := time.Now().Truncate(time.Second).Add(-time.Second / 2).UnixNano() // far from the end of a step of a series
 	of := func(span, parent byte, name string, from, took int64, attrs ...slog.Attr) *dendro.SpanData {
 		s := &dendro.SpanData{Name: name, Start: start + from*1e6, End: start + (from+took)*1e6, Attributes: attrs}
 		s.TraceID, s.SpanID = dendro.TraceID{15: 1}, dendro.SpanID{7: span}
