@@ -29,7 +29,7 @@ type run struct {
 	chunks        []chunkInfo
 	words         int // of the filter of a chunk
 	ids           idFilter
-	split         []splitPart // of traces that are not only in one chunk of it, and their earlier ones
+	split         []splitPart // of traces that are not only in one chunk of it, and those in the first run of these
 }
 
 // chunkInfo says which traces a chunk may have.
@@ -199,8 +199,11 @@ func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace, spans
 	}
 	if parts := w.index[firstPart:]; t.earlier || len(parts) > 1 {
 		w.s.mu.Lock()
-		for _, p := range w.s.split.parts[t.id] {
-			w.run.split = append(w.run.split, splitPart{t.id, p})
+		before := w.s.split.parts[t.id]
+		for _, p := range before { // runs after the first one list their own
+			if p.run == before[0].run {
+				w.run.split = append(w.run.split, splitPart{t.id, p})
+			}
 		}
 		w.s.mu.Unlock()
 		w.run.split = append(w.run.split, parts...)

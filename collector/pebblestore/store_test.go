@@ -46,6 +46,9 @@ func TestStoreOfRuns(t *testing.T) {
 
 // A store whose spans are all in runs before they are read answers alike.
 func TestStoreOfCompleteRuns(t *testing.T) {
+	if testkit.Race {
+		t.Skip("takes minutes with the race detector; TestStoreOfRuns has the same goroutines")
+	}
 	storetest.Run(t, func(t *testing.T) collector.Store {
 		return &beforeReads{Store: openMem(t, Options{headBytes: 1}), before: settle}
 	})
