@@ -54,7 +54,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 	for round := uint64(0); left > 0; round++ {
 		// The store of a failure is used until the next one.
-		fs, clock, l := vfs.NewCrashableMem(), newClock(), newLedger(seed+round)
+		fs, clock, l := &powerFS{MemFS: vfs.NewCrashableMem()}, newClock(), newLedger(seed+round)
 		number := new(atomic.Int64)
 		for range min(left, 5) {
 			left--
@@ -63,10 +63,30 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
+// powerFS is a file system in memory that can be copied while it is used. Link of a MemFS takes a
+// read lock twice, so that it waits forever for a copy that begins in between.
+type powerFS struct {
+	*vfs.MemFS
+	links sync.RWMutex
+}
+
+func (fs *powerFS) Link(oldname, newname string) error {
+	fs.links.RLock()
+	defer fs.links.RUnlock()
+	return fs.MemFS.Link(oldname, newname)
+}
+
+// fail returns what is left when the power fails.
+func (fs *powerFS) fail(r *rand.Rand) *powerFS {
+	fs.links.Lock()
+	defer fs.links.Unlock()
+	return &powerFS{MemFS: fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, r.IntN(101)}[r.IntN(2)], RNG: r})}
+}
+
 const powerAge = time.Minute
 
 // powerFailure writes to the store in fs until the power fails, and returns what is left.
-func powerFailure(t *testing.T, fs *vfs.MemFS, r *rand.Rand, l *ledger, number *atomic.Int64, clock *clock) *vfs.MemFS {
+func powerFailure(t *testing.T, fs *powerFS, r *rand.Rand, l *ledger, number *atomic.Int64, clock *clock) *powerFS {
 	o := Options{fs: fs, headBytes: []int{1, 4 << 10, 64 << 10}[r.IntN(3)], now: clock.now, MaxAge: powerAge, Logger: quiet}
 	s, err := Open("traces", o)
 	testkit.NoError(t, err)
@@ -101,7 +121,7 @@ func powerFailure(t *testing.T, fs *vfs.MemFS, r *rand.Rand, l *ledger, number *
 	<-enough
 	time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond) // where it fails is random
 	known := l.clone()
-	clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, r.IntN(101)}[r.IntN(2)], RNG: r})
+	clone := fs.fail(r)
 	testkit.NoError(t, s.Close())
 	writers.Wait()
 
