@@ -2,6 +2,7 @@ package block
 
 import (
 	"context"
+	"errors"
 	"hash/crc32"
 	"log/slog"
 	"math"
@@ -113,7 +114,7 @@ func TestViewAfterBrokenBlock(t *testing.T) {
 	}
 	view := View{Scan: collector.Scan{AllAttributes: true}, Ctx: context.Background()}
 	broken := Trace{Blocks: []Block{{Segment: data[chunkHeader:]}}}
-	if _, err := view.Decode(&broken); err != ErrBroken {
+	if _, err := view.Decode(&broken); !errors.Is(err, ErrBroken) {
 		t.Errorf("a broken block: %v", err)
 	}
 	for b := range good.All() {
