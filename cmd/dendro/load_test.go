@@ -155,10 +155,10 @@ func TestLoadRate(t *testing.T) {
 		t.Errorf("300 spans took %v", took)
 	}
 	to = newReceiver(t, nil)
-	code = run(t.Context(), []string{"load", "-otlp", to.url, "-duration", "20ms", "-rate", "1000000"}, t.Output(), t.Output())
+	code = run(t.Context(), []string{"load", "-otlp", to.url, "-batch", "10", "-duration", "300ms", "-rate", "10000"}, t.Output(), t.Output())
 	testkit.Equal(t, "exit code", code, exitOK)
-	if n := to.stats(t).Spans; n == 0 || n > 1_000_000 {
-		t.Errorf("%d spans in 20 ms", n)
+	if n := to.stats(t).Spans; n == 0 || n > 3000+2*10 {
+		t.Errorf("%d spans in 300 ms", n)
 	}
 }
 

@@ -48,8 +48,8 @@ func (s *Store) writeSealed() {
 	for {
 		w, err := s.writeRun(context.Background(), h, number, upTo)
 		if err == nil {
-			s.publish(w)
 			s.metrics.run(time.Since(began))
+			s.publish(w)
 			break
 		}
 		s.log.Error("dendro: the store cannot write a run, and tries again", "err", err)
