@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -234,35 +233,8 @@ func testOTLPFields(t *testing.T, store collector.Store) {
 		}
 		want := &tracepb.TracesData{ResourceSpans: r.ResourceSpans}
 		normalize(want)
-		for accept, unmarshal := range map[string]func([]byte, proto.Message) error{
-			"application/protobuf": proto.Unmarshal,
-			"application/json": func(data []byte, m proto.Message) error {
-				return protojson.Unmarshal(recodeIDs(t, data, func(id string) (string, error) {
-					b, err := hex.DecodeString(id)
-					return base64.StdEncoding.EncodeToString(b), err
-				}), m)
-			},
-		} {
-			get := httptest.NewRequest("GET", fmt.Sprintf("/api/v2/traces/%x", id), nil)
-			get.Header.Set("Accept", accept)
-			w := httptest.NewRecorder()
-			mux.ServeHTTP(w, get)
-			data, err := io.ReadAll(w.Body)
-			testkit.NoError(t, err)
-			if accept == "application/json" {
-				var response struct{ Trace json.RawMessage }
-				testkit.NoError(t, json.Unmarshal(data, &response))
-				data = response.Trace
-			} else {
-				_, _, n := protowire.ConsumeTag(data)
-				data, _ = protowire.ConsumeBytes(data[n:])
-			}
-			got := &tracepb.TracesData{}
-			if err := unmarshal(data, got); err != nil {
-				t.Fatalf("%s, %s: %v in %.300q", name, accept, err, data)
-			}
-			normalize(got)
-			if !proto.Equal(got, want) {
+		for _, accept := range traceFormats {
+			if got := traceFrom(t, mux, id, accept); !proto.Equal(got, want) {
 				t.Errorf("%s, %s:\n got %.3000s\nwant %.3000s", name, accept, prototext.Format(got), prototext.Format(want))
 			}
 		}
@@ -271,6 +243,36 @@ func testOTLPFields(t *testing.T, store collector.Store) {
 	if n < 100 {
 		t.Errorf("only %d requests", n)
 	}
+}
+
+// traceFormats are the formats in which traceFrom can ask for a trace.
+var traceFormats = []string{"application/protobuf", "application/json"}
+
+// traceFrom returns the trace that api/v2/traces of a page has, normalized.
+func traceFrom(t *testing.T, page http.Handler, id []byte, accept string) *tracepb.TracesData {
+	t.Helper()
+	get := httptest.NewRequest("GET", fmt.Sprintf("/api/v2/traces/%x", id), nil)
+	get.Header.Set("Accept", accept)
+	w := httptest.NewRecorder()
+	page.ServeHTTP(w, get)
+	data, unmarshal := w.Body.Bytes(), proto.Unmarshal
+	if accept == "application/json" {
+		var response struct{ Trace json.RawMessage }
+		testkit.NoError(t, json.Unmarshal(data, &response))
+		data, unmarshal = recodeIDs(t, response.Trace, func(id string) (string, error) {
+			b, err := hex.DecodeString(id)
+			return base64.StdEncoding.EncodeToString(b), err
+		}), protojson.Unmarshal
+	} else {
+		_, _, n := protowire.ConsumeTag(data)
+		data, _ = protowire.ConsumeBytes(data[n:])
+	}
+	got := &tracepb.TracesData{}
+	if err := unmarshal(data, got); err != nil {
+		t.Fatalf("%s: %v in %.300q", accept, err, data)
+	}
+	normalize(got)
+	return got
 }
 
 // normalize removes differences without a meaning: a message that is missing, or that has

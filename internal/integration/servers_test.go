@@ -22,16 +22,6 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
-// missing skips the test because a program is missing. If all programs are required,
-// it fails the test.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("DENDRO_REQUIRE_ALL") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 // program returns the path of a program, or "" if it is not found. It searches PATH,
 // the directories of servers, and what the patterns match, of which the last match
 // comes first.

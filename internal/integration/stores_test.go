@@ -21,10 +21,7 @@ func eachStore(t *testing.T, test func(t *testing.T, s collector.Store)) {
 	})
 	t.Run("disk", func(t *testing.T) {
 		testkit.NoLeaks(t)
-		s := &restarted{t: t, dir: t.TempDir()}
-		s.open()
-		t.Cleanup(func() { testkit.NoError(t, s.Close()) })
-		test(t, s)
+		test(t, openRestarted(t))
 	})
 }
 
@@ -35,6 +32,14 @@ type restarted struct {
 	dir     string
 	mu      sync.Mutex
 	written bool
+}
+
+func openRestarted(t *testing.T) *restarted {
+	t.Helper()
+	s := &restarted{t: t, dir: t.TempDir()}
+	s.open()
+	t.Cleanup(func() { testkit.NoError(t, s.Close()) })
+	return s
 }
 
 func (s *restarted) open() {
