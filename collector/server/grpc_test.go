@@ -191,7 +191,8 @@ func TestGRPCDeadline(t *testing.T) {
 	testkit.Equal(t, "status", got.status, "4")
 }
 
-// TestSlowClient: a client that stops sending is cut off, over HTTP/1 and HTTP/2.
+// TestSlowClient: a client that stops sending is cut off, over HTTP/1 and HTTP/2, and told to try
+// again.
 func TestSlowClient(t *testing.T) {
 	h := server.New(discard{}, server.Options{ReadTimeout: 20 * time.Millisecond})
 	url, client := start(t, h)
@@ -202,14 +203,14 @@ func TestSlowClient(t *testing.T) {
 		testkit.NoError(t, err)
 		res.Body.Close()
 		more.Close()
-		testkit.Equal(t, "HTTP/1", res.StatusCode, 408)
+		testkit.Equal(t, "HTTP/1", []string{res.Status, res.Header.Get("Retry-After")}, []string{"503 Service Unavailable", "1"})
 	}
 	http.DefaultClient.CloseIdleConnections()
 	body, more := io.Pipe()
 	go more.Write(message(0, make([]byte, 10))[:9])
 	got := call(t, client, url+export, nil, body)
 	more.Close()
-	testkit.Equal(t, "gRPC", got.status, "4")
+	testkit.Equal(t, "gRPC", []any{got.status, got.retry}, []any{"4", true})
 	testkit.Equal(t, "counted", h.Stats().Protocols[0].RefusedRequests["timeout"]+h.Stats().Protocols[2].RefusedRequests["timeout"], uint64(3))
 }
 

@@ -51,7 +51,7 @@ var reasons = [numReasons]struct {
 	tooLarge:      {"too_large", http.StatusRequestEntityTooLarge, codeResourceExhausted, false},
 	invalid:       {"invalid", http.StatusBadRequest, codeInvalidArgument, false},
 	busy:          {"busy", http.StatusTooManyRequests, codeResourceExhausted, true},
-	tooSlow:       {"timeout", http.StatusRequestTimeout, codeDeadlineExceeded, false},
+	tooSlow:       {"timeout", http.StatusServiceUnavailable, codeDeadlineExceeded, true},
 	tooManySpans:  {"too_many_spans", http.StatusRequestEntityTooLarge, codeResourceExhausted, false},
 	full:          {"full", http.StatusServiceUnavailable, codeResourceExhausted, true},
 	unavailable:   {"unavailable", http.StatusServiceUnavailable, codeUnavailable, true},

@@ -37,8 +37,9 @@ type Options struct {
 	// request may take.
 	MaxInFlightBytes int64
 	// ReadTimeout bounds the time in which the body of a request must arrive, whatever the
-	// ReadTimeout of the [http.Server] is. The default is 30 seconds. It has no effect if a
-	// wrapper hides the methods that [http.ResponseController] needs.
+	// ReadTimeout of the [http.Server] is. The default is 30 seconds. The WriteTimeout of the
+	// http.Server, if it has one, must be longer, because it begins before the body. ReadTimeout has
+	// no effect if a wrapper hides the methods that [http.ResponseController] needs.
 	ReadTimeout time.Duration
 
 	// MaxSpans bounds the spans of a request. One with more is refused. The default is 100,000.
@@ -126,16 +127,16 @@ type Handler struct {
 //	400   INVALID_ARGUMENT    the body cannot be decoded
 //	404   UNIMPLEMENTED       there is nothing at the path
 //	405                       the method is not POST
-//	408   DEADLINE_EXCEEDED   the body has not arrived within ReadTimeout, or the client's deadline has passed
 //	413   RESOURCE_EXHAUSTED  the body is too large, or has too many spans
 //	415   UNIMPLEMENTED       the Content-Type, Content-Encoding or grpc-encoding is unknown
 //	429   RESOURCE_EXHAUSTED  MaxInFlightBytes are in flight
+//	503   DEADLINE_EXCEEDED   the body has not arrived within ReadTimeout, or the client's deadline has passed
 //	503   RESOURCE_EXHAUSTED  c has returned a [*dendro.DropError]: it has no room now
 //	503   UNAVAILABLE         c could not write the spans now
 //
-// With the last three, Retry-After and google.rpc.RetryInfo make senders try again. The body of
-// an error of OTLP/HTTP is a google.rpc.Status in the format of the request, if that is known.
-// Other errors are plain text.
+// With 429 and 503, Retry-After and google.rpc.RetryInfo make senders try again. (After 408, which
+// says that a body was too slow, OTLP/HTTP does not try again.) The body of an error of OTLP/HTTP is
+// a google.rpc.Status in the format of the request, if that is known. Other errors are plain text.
 //
 // Bodies of more than 1 MiB are decoded one at a time, because decoded spans may need many
 // times the memory of the body that a hostile client sends.
