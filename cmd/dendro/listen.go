@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +22,7 @@ type endpoint struct {
 
 	listener *limitedListener // nil if there is no address
 	server   *http.Server
+	broken   atomic.Uint64 // connections that ended with an error of TLS or HTTP/2
 }
 
 // listen opens the address of an endpoint, unless it is empty.
@@ -61,11 +65,12 @@ func (e *endpoint) close() {
 }
 
 // serve lets s serve the endpoint until it is shut down.
-func (e *endpoint) serve(s *http.Server, a *access, failed chan<- error) {
+func (e *endpoint) serve(s *http.Server, a *access, log *slog.Logger, failed chan<- error) {
 	if !e.on() {
 		return
 	}
 	e.server = s
+	e.server.ErrorLog = stdlog.New(&serverLog{log, e}, "", 0)
 	serve := func() error { return e.server.Serve(e.listener) }
 	if a.certificates != nil {
 		e.server.TLSConfig = a.certificates.config()
@@ -79,22 +84,44 @@ func (e *endpoint) serve(s *http.Server, a *access, failed chan<- error) {
 }
 
 // newServer returns a server that speaks HTTP/1.1 and HTTP/2, with TLS and without. gRPC needs
-// HTTP/2.
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
+// HTTP/2. A body must arrive within bodyTimeout, and the response must be written in another minute:
+// WriteTimeout begins before the body.
+func newServer(h http.Handler, bodyTimeout time.Duration) *http.Server {
+	const headerTimeout = 10 * time.Second
 	s := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute,
-		WriteTimeout:      time.Minute,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       headerTimeout + bodyTimeout,
+		WriteTimeout:      bodyTimeout + time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		Protocols:         new(http.Protocols),
 	}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)
 	s.Protocols.SetUnencryptedHTTP2(true)
 	return s
+}
+
+// serverLog writes the log of the server of an endpoint. What clients can cause is counted, and logged
+// for debugging only, so that they cannot fill the log.
+type serverLog struct {
+	*slog.Logger
+	endpoint *endpoint
+}
+
+// causedByClients are how such lines begin.
+var causedByClients = []string{"http: TLS handshake error", "http2: server", "timeout waiting for"}
+
+// Write implements [io.Writer]. p is a line.
+func (l *serverLog) Write(p []byte) (int, error) {
+	line, level := strings.TrimSuffix(string(p), "\n"), slog.LevelWarn
+	if slices.ContainsFunc(causedByClients, func(s string) bool { return strings.HasPrefix(line, s) }) {
+		l.endpoint.broken.Add(1)
+		level = slog.LevelDebug
+	}
+	l.Log(context.Background(), level, line)
+	return len(p), nil
 }
 
 // shutdown stops listening and waits until open requests have ended or ctx is done.

@@ -54,6 +54,9 @@ func newRegistry(receiver *server.Handler, s *store, a *access, endpoints ...*en
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "dendro_connections_refused_total", Help: "Connections that were closed because there were too many.", ConstLabels: labels,
 			}, func() float64 { return float64(e.listener.refused.Load()) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "dendro_connections_broken_total", Help: "Connections that ended with an error of TLS or HTTP/2, which -log-level debug logs.", ConstLabels: labels,
+			}, func() float64 { return float64(e.broken.Load()) }),
 		)
 	}
 	return r

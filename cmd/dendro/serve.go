@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/dendrotrace/dendro/collector/server"
 )
@@ -35,16 +36,17 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 
 	receiver := server.New(kept, o.receive)
 	h := &health{store: kept}
-	page := newServer(newPage(kept, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), log)
+	page := newServer(newPage(kept, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), time.Minute)
 	reading, endReading := context.WithCancel(context.WithoutCancel(ctx))
 	page.BaseContext = func(net.Listener) context.Context { return reading }
 	page.RegisterOnShutdown(endReading) // ends queries and live tails; spans are received to the end
 	defer endReading()
 
 	failed := make(chan error, 3)
-	otlp.serve(newServer(a.protect(receiver), log), a, failed)
-	grpc.serve(newServer(a.protect(receiver), log), a, failed)
-	web.serve(page, a, failed)
+	for _, e := range []*endpoint{otlp, grpc} {
+		e.serve(newServer(a.protect(receiver), o.receive.ReadTimeout), a, log, failed)
+	}
+	web.serve(page, a, log, failed)
 	a.reloadOnHangUp(reading, log)
 	greet(stdout, kept.about, a, otlp, grpc, web)
 	log.Info("serving", "otlp", o.otlp, "otlp-grpc", o.otlpGRPC, "web", o.web)

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -203,6 +204,30 @@ func TestMutualTLS(t *testing.T) {
 		return err != nil
 	})
 	s.stop()
+}
+
+// Who connects without TLS, such as a port scanner, does not fill the log.
+func TestFailedHandshakes(t *testing.T) {
+	testkit.NoLeaks(t)
+	ca, dir := newAuthority(t), t.TempDir()
+	cert, key := ca.issue(dir, "server")
+	for level, logged := range map[string]bool{"info": false, "debug": true} {
+		s := start(t, "-tls-cert", cert, "-tls-key", key, "-log-level", level)
+		to, err := url.Parse(s.otlp)
+		testkit.NoError(t, err)
+		c, err := net.Dial("tcp", to.Host)
+		testkit.NoError(t, err)
+		fmt.Fprint(c, "GET / HTTP/1.0\r\n\r\n")
+		_, err = io.Copy(io.Discard, c) // until the server closes it
+		testkit.NoError(t, err)
+		c.Close()
+		waitFor(t, "the count", func() bool {
+			_, metrics := ask(t, ca.client("", ""), s.web+"/metrics", "", "")
+			return strings.Contains(metrics, `dendro_connections_broken_total{address="otlp"} 1`)
+		})
+		s.stop()
+		testkit.Equal(t, level, strings.Contains(s.stderr.String(), "TLS handshake error"), logged)
+	}
 }
 
 func TestCertificateErrors(t *testing.T) {
