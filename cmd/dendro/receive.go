@@ -17,13 +17,13 @@ import (
 // receiveFlags adds the flags for the limits of what is received.
 func receiveFlags(flags *flag.FlagSet, o *server.Options) {
 	*o = server.Options{
-		MaxBodyBytes: 16 << 20, MaxInFlightBytes: 64 << 20, ReadTimeout: 30 * time.Second,
+		MaxBodyBytes: 16 << 20, ReadTimeout: 30 * time.Second,
 		MaxSpans: 100_000, MaxAttributes: 1000, MaxEvents: 1000, MaxLinks: 1000,
 		MaxValueBytes: 64 << 10, MaxKeyBytes: 16 << 10, MaxNameBytes: 16 << 10,
 	}
 	flags.Var((*byteSize)(&o.MaxBodyBytes), "max-body", "largest `size` of the body of a request with spans")
 	flags.Var((*byteSize)(&o.MaxDecompressedBytes), "max-decompressed", "largest `size` of the body of a request with spans when it is decompressed (default that of -max-body)")
-	flags.Var((*byteSize)(&o.MaxInFlightBytes), "max-in-flight", "largest `size` of the bodies of all requests with spans that are being received; above it, clients are told to try again")
+	flags.Var((*byteSize)(&o.MaxInFlightBytes), "max-in-flight", "largest `size` of the bodies of all requests with spans that are being received; above it, clients are told to try again (default an eighth of -memory, at most 64MiB; at least what one request may take)")
 	flags.DurationVar(&o.ReadTimeout, "body-timeout", o.ReadTimeout, "`time` in which the body of a request with spans must arrive")
 	flags.Var((*positive)(&o.MaxSpans), "max-spans", "largest `number` of spans of a request")
 	flags.Var((*positive)(&o.MaxAttributes), "max-attributes", "largest `number` of attributes of a span, an event, a link, a resource or a scope; further ones are dropped")
@@ -37,6 +37,10 @@ func receiveFlags(flags *flag.FlagSet, o *server.Options) {
 		return err
 	})
 }
+
+// defaultInFlight returns the default of -max-in-flight. Besides the bodies, decoded spans and queries
+// must find room beside the store.
+func defaultInFlight(memory byteSize) int64 { return min(int64(memory)/8, 64<<20) }
 
 // parseOrigins parses origins with commas between them. Blank ones are skipped.
 func parseOrigins(text string) (origins []string, err error) {
