@@ -32,6 +32,7 @@ func TestCommands(t *testing.T) {
 		{"serve -body-timeout 0s", exitUsage, "", "want more than zero"},
 		{"serve -cors-origin https://a.example,b.example", exitUsage, "", `"b.example" is no origin`},
 		{"serve -cors-origin https://a.example/", exitUsage, "", `"https://a.example/" is no origin`},
+		{"serve -cors-origin https://*.example", exitUsage, "", `"https://*.example" is no origin`},
 		{"serve -log-format xml", exitUsage, "", "want text or json"},
 		{"serve -log-level loud", exitUsage, "", "unknown name"},
 		{"serve -token-file nowhere", exitError, "", "nowhere"},

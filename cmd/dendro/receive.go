@@ -48,12 +48,26 @@ func parseOrigins(text string) (origins []string, err error) {
 		if origin = strings.TrimSpace(origin); origin == "" {
 			continue
 		}
-		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
-			return nil, fmt.Errorf("%q is no origin: want scheme://host or scheme://host:port, such as https://shop.example.com", origin)
+		if origin != "*" {
+			if origin, err = parseOrigin(origin); err != nil {
+				return nil, err
+			}
 		}
 		origins = append(origins, origin)
 	}
 	return origins, nil
+}
+
+// parseOrigin returns an origin as browsers write it (RFC 6454, section 6.2): in lower case, and without
+// the default port.
+func parseOrigin(text string) (string, error) {
+	lower := strings.ToLower(text)
+	u, err := url.Parse(lower)
+	if err != nil || u.Hostname() == "" || lower != u.Scheme+"://"+u.Host || strings.HasSuffix(u.Host, ":") ||
+		strings.Trim(u.Host, "abcdefghijklmnopqrstuvwxyz0123456789-._:[]") != "" {
+		return "", fmt.Errorf("%q is no origin: want scheme://host or scheme://host:port, such as https://shop.example.com, with the host in ASCII, or * for all", text)
+	}
+	return strings.TrimSuffix(lower, map[string]string{"http": ":80", "https": ":443"}[u.Scheme]), nil
 }
 
 // positive is a flag for a number that is at least 1.

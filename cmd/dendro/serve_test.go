@@ -393,7 +393,7 @@ func TestMetrics(t *testing.T) {
 // has no token yet.
 func TestLimits(t *testing.T) {
 	testkit.NoLeaks(t)
-	s := start(t, "-max-body", "100B", "-cors-origin", "https://shop.example.com", "-token-file", file(t, "writer-0123456789abcdef"))
+	s := start(t, "-max-body", "100B", "-cors-origin", "HTTPS://Shop.example.com:443", "-token-file", file(t, "writer-0123456789abcdef"))
 	testkit.Equal(t, "status of a large body", status(t, user, s.otlp+"/v1/traces", "writer-0123456789abcdef", span), 413)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, s.otlp+"/v1/traces", nil)
 	testkit.NoError(t, err)

@@ -67,8 +67,9 @@ type Options struct {
 	// URLs. A longer one is cut as a value is. The default is 16 KiB.
 	MaxNameBytes int
 
-	// AllowedOrigins are the origins of web pages whose scripts may send spans, for example
-	// "https://shop.example.com", or "*" for all (Fetch Standard, "CORS protocol"). By default
+	// AllowedOrigins are the origins of web pages whose scripts may send spans, as browsers write
+	// them: in lower case and without the default port, for example "https://shop.example.com", or
+	// "*" for all (Fetch Standard, "CORS protocol"; RFC 6454, section 6.2). By default
 	// there are none: browsers do not let scripts of other origins send any of the formats.
 	AllowedOrigins []string
 }
