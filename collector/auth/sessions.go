@@ -24,15 +24,13 @@ var (
 	ErrTooMany = errors.New("too many logins have failed: try again in a moment")
 )
 
-// cookieName is the name of the cookie that has the id of a session.
-const cookieName = "dendro_session"
-
 // Sessions admits requests with a token, and requests of browsers in which somebody has logged
 // in with one. A browser has a cookie with the random id of its session; the session itself is
 // in memory. It ends after [SessionTime], when its token is taken out of the file, and when the
 // program ends. There are at most 1000: another one ends the oldest. The methods are safe for concurrent use.
 type Sessions struct {
 	tokens *Tokens
+	cookie string // its name
 
 	mu     sync.Mutex
 	open   map[digest]session // by the digest of the id
@@ -44,9 +42,11 @@ type session struct {
 	ends  time.Time
 }
 
-// NewSessions returns sessions for those who have one of the tokens.
+// NewSessions returns sessions for those who have one of the tokens. The name of their cookie is
+// random: browsers send a cookie to all ports of a host (RFC 6265, section 8.5), where other programs may
+// have sessions of their own.
 func NewSessions(t *Tokens) *Sessions {
-	return &Sessions{tokens: t, open: map[digest]session{}}
+	return &Sessions{tokens: t, cookie: "dendro_session_" + rand.Text()[:8], open: map[digest]session{}}
 }
 
 // Authorize reports whether r has a token, or the cookie of a session.
@@ -56,7 +56,7 @@ func (s *Sessions) Authorize(r *http.Request) bool {
 
 // of reports whether r has the cookie of a session.
 func (s *Sessions) of(r *http.Request) bool {
-	c, err := r.Cookie(cookieName)
+	c, err := r.Cookie(s.cookie)
 	if err != nil {
 		return false
 	}
@@ -86,27 +86,27 @@ func (s *Sessions) LogIn(w http.ResponseWriter, r *http.Request, token string) e
 	s.makeRoom(now)
 	id := rand.Text()
 	s.open[digestOf(id)] = session{d, now.Add(SessionTime)}
-	setCookie(w, r, id, int(SessionTime/time.Second))
+	s.setCookie(w, r, id, int(SessionTime/time.Second))
 	return nil
 }
 
 // LogOut ends the session of r, if there is one, and removes its cookie. Like that of LogIn, r must
 // be sent to where the page is mounted.
 func (s *Sessions) LogOut(w http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(cookieName); err == nil {
+	if c, err := r.Cookie(s.cookie); err == nil {
 		s.mu.Lock()
 		delete(s.open, digestOf(c.Value))
 		s.mu.Unlock()
 	}
-	setCookie(w, r, "", -1)
+	s.setCookie(w, r, "", -1)
 }
 
 // setCookie sets the cookie. Without a path, it is for the folder of the request (RFC 6265, section
 // 5.1.4), which the browser knows even if a proxy strips a prefix. It is sent with links from other
 // sites, so that a link to a trace works: no GET changes anything.
-func setCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
+func (s *Sessions) setCookie(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: value, MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Name: s.cookie, Value: value, MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	})
 }

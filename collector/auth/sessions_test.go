@@ -3,7 +3,9 @@ package auth
 import (
 	"crypto/tls"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +64,27 @@ func TestCookie(t *testing.T) {
 		testkit.Equal(t, "same site", c.SameSite, http.SameSiteLaxMode)
 		testkit.Equal(t, "path, which the browser fills in", c.Path, "")
 		testkit.Equal(t, "max age", c.MaxAge, int(SessionTime.Seconds()))
+	}
+}
+
+// Who logs in to one of two programs on a host stays logged in to the other. Browsers send cookies to
+// all ports.
+func TestTwoPrograms(t *testing.T) {
+	tokens := open(t, first)
+	one, two := NewSessions(tokens), NewSessions(tokens)
+	jar, err := cookiejar.New(nil)
+	testkit.NoError(t, err)
+	for port, s := range map[string]*Sessions{"1": one, "2": two} {
+		w := httptest.NewRecorder()
+		testkit.NoError(t, s.LogIn(w, httptest.NewRequest("POST", "/", nil), first))
+		jar.SetCookies(&url.URL{Scheme: "http", Host: "localhost:" + port, Path: "/"}, w.Result().Cookies())
+	}
+	for port, s := range map[string]*Sessions{"1": one, "2": two} {
+		r := httptest.NewRequest("GET", "/", nil)
+		for _, c := range jar.Cookies(&url.URL{Scheme: "http", Host: "localhost:" + port, Path: "/"}) {
+			r.AddCookie(c)
+		}
+		testkit.Equal(t, port, s.Authorize(r), true)
 	}
 }
 
