@@ -15,8 +15,7 @@ import (
 
 // The command line counts before the environment, and that before the file.
 func TestPrecedence(t *testing.T) {
-	name := file(t, `
-# addresses
+	name := file(t, "\ufeff"+`# addresses
 otlp = 127.0.0.1:1
 otlp-grpc=
   web	=  127.0.0.1:1
@@ -28,6 +27,7 @@ log-level = warn
 	t.Setenv("DENDRO_WEB", "127.0.0.1:2")
 	t.Setenv("DENDRO_MEMORY", "128MiB")
 	t.Setenv("DENDRO_SHUTDOWN_TIMEOUT", "2m")
+	t.Setenv("DENDRO_LOG_LEVEL", "") // as if it were not set
 	o, err := parseServe([]string{"-memory", "256MiB", "-otlp=", "-cors-origin", "https://a.example, http://localhost:8080,"}, t.Output())
 	testkit.NoError(t, err)
 	want, err := parseServe(nil, t.Output())
@@ -45,8 +45,9 @@ log-level = warn
 
 // Everything that is wrong is named, with where it is.
 func TestConfigErrors(t *testing.T) {
-	name := file(t, "otlp = 127.0.0.1:1\notpl = 127.0.0.1:1\n\nmemory\nmemory = much\notlp = :2\nconfig = other\nmax-connections = 0x\n")
+	name := file(t, "otlp = 127.0.0.1:1\notpl = 127.0.0.1:1\n\nmemory\nmemory = much\notlp = :2\nconfig = other\nmax-connections = 0x\ndata = \"/var/lib/dendro\"\n")
 	t.Setenv("DENDRO_MEMORY", "little")
+	t.Setenv("DENDRO_DATA_SIZE", "'1GiB'") // of a file for a container
 	var stderr bytes.Buffer
 	_, err := parseServe([]string{"-config", name}, &stderr)
 	for _, want := range []string{
@@ -56,6 +57,8 @@ func TestConfigErrors(t *testing.T) {
 		name + ":6: otlp is set in line 1, too",
 		name + `:7: there is no flag "config" to set`,
 		name + ":8: max-connections: ",
+		name + ":9: data: the quotes would be part of the value",
+		"DENDRO_DATA_SIZE='1GiB': the quotes would be part of the value",
 		"DENDRO_MEMORY=little: want a size such as",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(stderr.String(), "dendro serve: "+want) {
@@ -74,6 +77,7 @@ func TestConfigErrors(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("otlp = 127.0.0.1:1\n# x\n\nmemory=1GiB\r\n"))
 	f.Add([]byte("=\n=\x00=\notlp"))
+	f.Add([]byte("\ufeffotlp = \"\"\nmemory = '"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		flags := flag.NewFlagSet("", flag.ContinueOnError)
 		var size byteSize
