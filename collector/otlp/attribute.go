@@ -1,11 +1,15 @@
 package otlp
 
 import (
+	"bytes"
 	"errors"
+	"hash/maphash"
 	"log/slog"
+	"math/bits"
 	"strconv"
 
 	"github.com/dendrotrace/dendro"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Bounds of an attribute and of what a decoder caches.
@@ -18,8 +22,16 @@ var errTooDeep = errors.New("nested deeper than " + strconv.Itoa(maxDepth))
 
 // attribute pushes v on the stack of attributes.
 func (d *decoder) attribute(v value, dropped *uint32) error {
+	known := d.recent.find(v)
+	if known != nil && bytes.Equal(known.encoded, v.data) {
+		d.attrs = append(d.attrs, known.attr)
+		return nil
+	}
 	d.dropped = 0
 	a, err := d.keyValue(v)
+	if known != nil && err == nil && d.dropped == 0 && a.Key != "" && a.Value.Kind() != slog.KindAny { // of others, spans must not share the memory
+		*known = recentAttr{v.data, a}
+	}
 	if a.Key == "" {
 		d.dropped++
 	} else {
@@ -27,6 +39,36 @@ func (d *decoder) attribute(v value, dropped *uint32) error {
 	}
 	*dropped += d.dropped
 	return err
+}
+
+// recentAttrs are attributes that were decoded last, by a hash of their encoding: spans of a request
+// have many in common.
+type recentAttrs []recentAttr
+
+type recentAttr struct {
+	encoded []byte
+	attr    slog.Attr
+}
+
+var recentSeed = maphash.MakeSeed()
+
+// maxRecent bounds the number of recentAttrs and the size of one of them.
+const (
+	maxRecentAttrs = 256
+	maxRecentBytes = 256
+)
+
+// newRecentAttrs returns a table for a request of some bytes.
+func newRecentAttrs(size int) recentAttrs {
+	return make(recentAttrs, min(maxRecentAttrs, 1<<bits.Len(uint(size/256))))
+}
+
+// find returns where an encoded attribute is if it is known, or nil if it cannot be.
+func (r recentAttrs) find(v value) *recentAttr {
+	if len(r) == 0 || v.typ != protowire.BytesType || len(v.data) == 0 || len(v.data) > maxRecentBytes {
+		return nil
+	}
+	return &r[maphash.Bytes(recentSeed, v.data)&uint64(len(r)-1)]
 }
 
 // keyValue reads a KeyValue.

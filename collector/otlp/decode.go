@@ -35,7 +35,7 @@ func DecodeTracesJSON(data []byte) ([]*dendro.Batch, error) {
 }
 
 func decodeTraces(v value) ([]*dendro.Batch, error) {
-	d := decoder{keys: map[string]string{}}
+	d := decoder{keys: map[string]string{}, recent: newRecentAttrs(len(v.data))}
 	err := requestFields.walk(v, func(_ int, v value) error { return d.resourceSpans(v) })
 	if err != nil {
 		return nil, err
@@ -53,8 +53,9 @@ type decoder struct {
 	links   []dendro.Link
 
 	keys    map[string]string // attribute keys, shared by spans
-	depth   int               // nesting of the attribute value that is being read
-	dropped uint32            // parts of the attribute that is being read
+	recent  recentAttrs
+	depth   int    // nesting of the attribute value that is being read
+	dropped uint32 // parts of the attribute that is being read
 }
 
 // take removes all but the first n elements of stack and returns a copy of them.

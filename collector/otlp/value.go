@@ -27,6 +27,11 @@ type value struct {
 // consumeField reads the first field of data and returns its size, or a negative
 // number if there is no valid field.
 func consumeField(data []byte) (num int, v value, size int) {
+	if len(data) > 2 && data[0] < 0x80 && data[1] < 0x80 && data[0]&7 == byte(protowire.BytesType) && data[0]>>3 > 0 && int(data[1]) <= len(data)-2 {
+		size = 2 + int(data[1])
+		v.typ, v.data = protowire.BytesType, data[2:size:size]
+		return int(data[0] >> 3), v, size
+	}
 	number, typ, size := protowire.ConsumeTag(data)
 	if size < 0 {
 		return 0, v, size
