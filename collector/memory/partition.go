@@ -280,7 +280,6 @@ func (p *partition) makeRoom() {
 	if cap(data) != p.segmentBytes || p.readers.Load() > 0 {
 		data = make([]byte, 0, p.segmentBytes)
 	}
-	p.decoder.Forget() // the copies may be from the previous contents
 	p.bytes += p.segmentSize()
 	s := segment{data: data[:0], latest: math.MinInt64, filter: filter}
 	p.segments = append(p.segments, s)

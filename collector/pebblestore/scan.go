@@ -49,10 +49,7 @@ func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collecto
 		if from == nil {
 			return nil
 		}
-		if from.next(sc); sc.fresh {
-			view.Forget()
-			sc.fresh = false
-		}
+		from.next(sc)
 	}
 }
 
@@ -67,7 +64,6 @@ type scanner struct {
 	split      map[dendro.TraceID]bool     // traces that sources of split traces have found
 	runs       map[uint64]*runSource
 	found      candidates
-	fresh      bool      // a chunk was read
 	blocks     int       // of a chunk, about
 	recent     []*loaded // chunks that were read last, the newest last
 }
@@ -134,7 +130,6 @@ func (sc *scanner) load(run uint64, chunk uint32) *loaded {
 	}
 	l := &loaded{c, run, chunk, open, 1}
 	sc.recent = append(sc.recent, l)
-	sc.fresh = true
 	return l
 }
 

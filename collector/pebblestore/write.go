@@ -409,7 +409,6 @@ func (s *Store) know(id dendro.TraceID, parts []part, runs []*run) *known {
 		if closer == nil {
 			continue
 		}
-		d.Forget()
 		p.first, p.end = math.MaxInt64, math.MinInt64
 		for b := range c.TraceAt(int(p.at), id) {
 			f := d.EachSpan(b, func(key block.SpanKey) { k.held.Add(key) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -57,8 +58,7 @@ type Decoder struct {
 	ids     []byte // span ids of the block
 	whole   string // copy of the bytes from wholeAt on, if copyAll was called
 	wholeAt int
-	copied  *byte                 // the segment that copies belongs to
-	copies  [copiedTexts]textCopy // of texts, by their offsets
+	copies  *[copiedTexts]string // texts that were copied last, by their hashes; nil if there are none
 
 	resources map[string]*dendro.Resource // that were read, by their encoding
 	scopes    map[string]*dendro.Scope
@@ -68,21 +68,16 @@ type Decoder struct {
 // maxDepth bounds how deep values are nested, and with that the stack.
 const maxDepth = 10_000
 
-// copiedTexts is the size of the cache of copies, a power of two.
-const copiedTexts = 256
-
-type textCopy struct {
-	at   int
-	text string
-}
+// Bounds of the cache of copies: their number, a power of two, and their size.
+const (
+	copiedTexts   = 1 << 10
+	maxCopiedText = 256
+)
 
 // use makes d read the segment from at to end.
 func (d *Decoder) use(segment []byte, at, end int) {
 	d.data, d.at, d.end, d.Failed, d.whole = segment, at, end, false, ""
 }
-
-// Forget must be called before a segment is read whose memory was that of another one.
-func (d *Decoder) Forget() { d.copied = nil }
 
 // CopyAll copies the rest of the block at once, for callers that read all of it.
 func (d *Decoder) CopyAll() { d.whole, d.wholeAt = string(d.data[d.at:d.end]), d.at }
@@ -227,18 +222,32 @@ func (d *Decoder) copy(start, end int) string {
 	if at := start - d.wholeAt; at >= 0 && end-d.wholeAt <= len(d.whole) {
 		return d.whole[at : end-d.wholeAt]
 	}
-	if start == end {
-		return ""
+	b := d.data[start:end]
+	if len(b) > maxCopiedText {
+		return string(b)
 	}
-	if segment := &d.data[0]; segment != d.copied {
-		d.copied = segment
-		clear(d.copies[:])
+	if d.copies == nil {
+		d.copies = new([copiedTexts]string)
 	}
-	c := &d.copies[start%copiedTexts]
-	if c.at != start || len(c.text) != end-start {
-		*c = textCopy{start, string(d.data[start:end])}
+	c := &d.copies[hashBytes(b)%copiedTexts]
+	if *c != string(b) {
+		*c = string(b)
 	}
-	return c.text
+	return *c
+}
+
+// hashBytes hashes a text by its length and some of its bytes.
+func hashBytes(b []byte) uint64 {
+	h := uint64(len(b))
+	switch {
+	case len(b) >= 8:
+		h += binary.LittleEndian.Uint64(b) ^ bits.RotateLeft64(binary.LittleEndian.Uint64(b[len(b)-8:]), 32)
+	default:
+		for _, c := range b {
+			h = h<<8 ^ uint64(c)
+		}
+	}
+	return h * multiplier >> 32
 }
 
 // ID returns the id of span i.

@@ -121,6 +121,7 @@ func (d *Decoder) scopeOf(data []byte) *dendro.Scope {
 func (d *Decoder) decodeScope(data []byte) *dendro.Scope {
 	var in Decoder
 	in.use(data, 0, len(data))
+	in.CopyAll()
 	s := &dendro.Scope{Attributes: in.attrs(), Name: in.text(), Version: in.text(), SchemaURL: in.text(), DroppedAttributes: uint32(in.uvarint())}
 	if in.Failed {
 		d.fail()

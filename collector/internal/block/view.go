@@ -22,9 +22,6 @@ type View struct {
 	order   sorter
 }
 
-// Forget must be called before a trace is decoded whose memory may be that of another one before.
-func (v *View) Forget() { v.decoder.Forget() }
-
 // Agrees reports whether t may be wanted, as far as the hints say and it is fast to find out.
 func (v *View) Agrees(t *Trace) bool {
 	if v.Hints.Errors && t.Errors == 0 || !v.Want.Times(t.First, t.End) {
