@@ -23,6 +23,7 @@ type serveOptions struct {
 	data                    string // directory, or empty for a store in memory
 	dataSize                byteSize
 	dataAge                 time.Duration
+	keepErrors              time.Duration
 	sync                    syncFlag
 	shutdownTimeout         time.Duration
 	logFormat               string
@@ -71,6 +72,7 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.StringVar(&o.data, "data", "", "`directory` that keeps the spans on disk, where they survive a restart; \"\" keeps them in memory")
 	flags.Var(&o.dataSize, "data-size", "largest `size` of the traces in -data; new ones evict the oldest")
 	flags.DurationVar(&o.dataAge, "data-age", 0, "`time` for which traces are kept in -data, such as 168h; 0: until there is no room")
+	flags.DurationVar(&o.keepErrors, "keep-errors", 0, "`time` for which traces with an error, and the slowest five of each operation, are kept in -data, such as 720h, if that is longer than others are; 0: not longer")
 	flags.Var(&o.sync, "sync", "`when` spans in -data are safe: always, before they are acknowledged; interval, a second later; none, when the database likes")
 	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")
@@ -115,6 +117,8 @@ func (o *serveOptions) check(rest []string) error {
 		return fmt.Errorf("-body-timeout %v: want more than zero", o.receive.ReadTimeout)
 	case o.dataAge < 0:
 		return fmt.Errorf("-data-age %v: want zero or more", o.dataAge)
+	case o.keepErrors < 0:
+		return fmt.Errorf("-keep-errors %v: want zero or more", o.keepErrors)
 	case o.shutdownTimeout < 0:
 		return fmt.Errorf("-shutdown-timeout %v: want zero or more", o.shutdownTimeout)
 	case o.logFormat != "text" && o.logFormat != "json":

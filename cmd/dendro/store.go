@@ -50,7 +50,7 @@ const (
 )
 
 func openDisk(o serveOptions, limit int64, log *slog.Logger) (*store, error) {
-	s, err := pebblestore.Open(o.data, pebblestore.Options{MaxBytes: int64(o.dataSize), MaxAge: o.dataAge, Sync: pebblestore.Sync(o.sync), Logger: log})
+	s, err := pebblestore.Open(o.data, pebblestore.Options{MaxBytes: int64(o.dataSize), MaxAge: o.dataAge, KeepErrors: o.keepErrors, Sync: pebblestore.Sync(o.sync), Logger: log})
 	if err != nil {
 		return nil, err
 	}

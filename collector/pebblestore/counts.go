@@ -67,8 +67,8 @@ func (s *Store) countBetween(counted, before uint64) error {
 	defer it.Close() //nolint:errcheck // nothing is written
 	for ok := it.First(); ok; ok = it.Next() {
 		c, err := block.ReadChunk(it.Value())
-		if err != nil {
-			continue // the spans are in a run
+		if err != nil || isKept(it.Key()) {
+			continue // the spans are in a run, or were
 		}
 		for b := range c.All() {
 			_ = s.count(b)

@@ -83,7 +83,7 @@ func TestCountsWithoutRuns(t *testing.T) {
 
 	now = now.Add(2 * time.Hour)
 	s = openMem(t, o)
-	s.retain()
+	retained(t, s)
 	s = reopen(t, s, o)
 	st, err := s.Stats(t.Context())
 	testkit.NoError(t, err)

@@ -12,7 +12,9 @@ import (
 //
 //	0, "format"                        the format of the directory
 //	0, "operations"                    the counts of operations, see counts.go
+//	0, "gone"                          the last run that is gone, see keep.go
 //	1, number (8)                      a chunk that was received
+//	1, number (8), 'k'                 one from a run that is gone
 //	2, run (8), 'c', number (4)        a chunk of a run
 //	2, run (8), 'f', number (4)        a page of the filter of a run
 //	2, run (8), 'm'                    what is known about a run
@@ -25,19 +27,21 @@ const (
 	kindReceived = 1
 	kindRun      = 2
 
+	ofKept   = 'k'
 	ofChunk  = 'c'
 	ofFilter = 'f'
 	ofMeta   = 'm'
 	ofTrace  = 't'
 )
 
-const receivedKeyBytes = 1 + 8
-
 var formatKey = append([]byte{kindFormat}, "format"...)
 
 func receivedKey(number uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kindReceived}, number)
 }
+
+// isKept reports whether a received chunk is from a run that is gone.
+func isKept(key []byte) bool { return len(key) > len(receivedKey(0)) }
 
 // runKey returns the first key of a run.
 func runKey(run uint64) []byte {

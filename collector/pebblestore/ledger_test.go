@@ -34,6 +34,9 @@ func batchOf(seed uint64, n int) *dendro.Batch {
 		binary.BigEndian.PutUint64(s.TraceID[:], uint64(trace)+1)
 		binary.BigEndian.PutUint64(s.SpanID[:], uint64(n)<<8+uint64(i)+1)
 		s.Attributes = []slog.Attr{slog.Int("n", n), slog.String("text", fmt.Sprintf("%0*d", r.IntN(200), n))}
+		if r.IntN(50) == 0 {
+			s.Status.Code = dendro.StatusError
+		}
 		b.Spans = append(b.Spans, s)
 	}
 	return b

@@ -83,10 +83,16 @@ func (s *Store) loadRuns() error {
 	if err != nil {
 		return err
 	}
+	gone, err := s.loadGone()
+	if isDamage(err) {
+		s.damage("the number of the last run that is gone", 0, 0, err)
+	} else if err != nil {
+		return err
+	}
 	known := map[uint64]*run{}
-	s.nextRun = 1
+	s.nextRun = gone + 1
 	for _, n := range ranges {
-		for number := n.first; number <= n.last; number++ {
+		for number := max(n.first, gone+1); number <= n.last; number++ {
 			r, err := s.loadRun(number)
 			switch {
 			case errors.Is(err, pebble.ErrNotFound):
@@ -200,7 +206,7 @@ func (s *Store) loadChunks() error {
 			s.head.segments = append(s.head.segments, segment{c.Blocks, c.Filter})
 			s.head.bytes += len(c.Blocks)
 			for b := range c.All() {
-				err = errors.Join(err, s.loadBlock(b))
+				err = errors.Join(err, s.loadBlock(b, isKept(it.Key())))
 			}
 		}
 		if err != nil {
@@ -210,8 +216,9 @@ func (s *Store) loadChunks() error {
 	return it.Close()
 }
 
-// loadBlock adds a block of the last segment to the head, unless it is broken.
-func (s *Store) loadBlock(b block.Block) error {
+// loadBlock adds a block of the last segment to the head, unless it is broken. kept says whether its spans were
+// in a run before.
+func (s *Store) loadBlock(b block.Block, kept bool) error {
 	id := b.TraceID()
 	r, spans, err := s.spansOf(b)
 	if err != nil {
@@ -233,7 +240,7 @@ func (s *Store) loadBlock(b block.Block) error {
 	if t.blocks > block.MaxScanned {
 		s.remember(t, spans)
 	}
-	if s.next > s.counted+1 {
+	if s.next > s.counted+1 && !kept {
 		s.operations.Shard(0).Count(r, spans)
 	}
 	return nil

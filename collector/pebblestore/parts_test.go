@@ -137,7 +137,7 @@ func sizeOf(t *testing.T, dir string) (size int64) {
 func TestRetention(t *testing.T) {
 	testkit.NoLeaks(t)
 	dir, clock, l := t.TempDir(), newClock(), newLedger(1)
-	o := Options{headBytes: 32 << 10, now: clock.now, MaxAge: time.Hour, Sync: SyncNone}
+	o := Options{headBytes: 32 << 10, now: clock.now, retainInterval: time.Millisecond, MaxAge: time.Hour, Sync: SyncNone}
 	s, err := Open(dir, o)
 	testkit.NoError(t, err)
 	number := 0
@@ -176,7 +176,7 @@ func TestRetention(t *testing.T) {
 	clock.add(2 * time.Hour)
 	write(50)
 	settle(s)
-	s.retain()
+	retained(t, s)
 	st, err = s.Stats(t.Context())
 	testkit.NoError(t, err)
 	testkit.Equal(t, "dropped", fmt.Sprint(st.Dropped), fmt.Sprint(map[string]uint64{dropExpired: before}))

@@ -125,7 +125,6 @@ func (w *runWriter) write(ctx context.Context, h *head) error {
 		return cmp.Or(cmp.Compare(a.first, b.first), bytes.Compare(a.id[:], b.id[:]))
 	})
 	view := block.View{Scan: collector.Scan{AllAttributes: true, Details: true}, Ctx: ctx}
-	var spans []*dendro.SpanData
 	for _, t := range order {
 		bt := h.traceOf(t)
 		got, err := view.Decode(&bt)
@@ -137,7 +136,7 @@ func (w *runWriter) write(ctx context.Context, h *head) error {
 				return err
 			}
 		}
-		if err := w.trace(t, &bt, got, &spans); err != nil {
+		if err := w.trace(t, &bt, got); err != nil {
 			return err
 		}
 		w.run.traces++
@@ -153,27 +152,10 @@ func (w *runWriter) write(ctx context.Context, h *head) error {
 }
 
 // trace writes the spans of a trace, those of the same resource together.
-func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace, spans *[]*dendro.SpanData) error {
+func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace) error {
 	firstPart := len(w.index)
 	begun := false
-	for left := got.Spans; ; {
-		for len(left) > 0 && left[0].Resource == nil { // it is written
-			left = left[1:]
-		}
-		if len(left) == 0 {
-			break
-		}
-		r := left[0].Resource
-		*spans = (*spans)[:0]
-		for i := range left {
-			if left[i].Resource == r {
-				*spans = append(*spans, &left[i].SpanData)
-				left[i].Resource = nil
-				if len(*spans) == block.MaxSpans {
-					break
-				}
-			}
-		}
+	err := eachSource(got.Spans, func(r *dendro.Resource, spans []*dendro.SpanData) error {
 		if len(w.encoder.Data) >= 2*chunkBytes { // a large trace
 			if err := w.seal(); err != nil {
 				return err
@@ -194,8 +176,12 @@ func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace, spans
 		}
 		var f block.Footer
 		w.encoder.Limit = math.MaxInt
-		w.encoder.Append(&f, r, *spans)
+		w.encoder.Append(&f, r, spans)
 		w.info.errors += f.Errors
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if parts := w.index[firstPart:]; t.earlier || len(parts) > 1 {
 		w.s.mu.Lock()
@@ -209,6 +195,34 @@ func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace, spans
 		w.run.split = append(w.run.split, parts...)
 	}
 	return nil
+}
+
+// eachSource calls f for the spans of each resource, in their order, but for at most block.MaxSpans at
+// a time. It sets the resources to nil.
+func eachSource(spans []collector.Span, f func(*dendro.Resource, []*dendro.SpanData) error) error {
+	group := make([]*dendro.SpanData, 0, min(len(spans), block.MaxSpans))
+	for {
+		for len(spans) > 0 && spans[0].Resource == nil { // it was in a group before
+			spans = spans[1:]
+		}
+		if len(spans) == 0 {
+			return nil
+		}
+		r := spans[0].Resource
+		group = group[:0]
+		for i := range spans {
+			if spans[i].Resource == r {
+				group = append(group, &spans[i].SpanData)
+				spans[i].Resource = nil
+				if len(group) == block.MaxSpans {
+					break
+				}
+			}
+		}
+		if err := f(r, group); err != nil {
+			return err
+		}
+	}
 }
 
 // seal writes the open chunk.

@@ -3,6 +3,8 @@ package pebblestore
 import (
 	"bytes"
 	"context"
+	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -14,13 +16,13 @@ import (
 const (
 	// retryInterval is the time between attempts to write a run.
 	retryInterval = time.Second
-	// retainInterval is the time between looks at the age of runs.
-	retainInterval = time.Minute
+	// defaultRetainInterval is the time between looks at the age of runs.
+	defaultRetainInterval = time.Minute
 )
 
 // seals writes sealed heads as runs, and drops old runs, until the store is closed.
 func (s *Store) seals() {
-	tick := time.NewTicker(retainInterval)
+	tick := time.NewTicker(s.o.retainInterval)
 	defer tick.Stop()
 	for {
 		s.retain()
@@ -92,37 +94,86 @@ func (s *Store) publish(w *runWriter) {
 // retain drops the oldest runs until the store is within its bounds.
 func (s *Store) retain() {
 	for {
-		s.mu.Lock()
-		var bytes int64
-		for _, r := range s.runs {
-			bytes += r.bytes
+		r, reason := s.tooMuch()
+		if r == nil {
+			return
 		}
-		reason := ""
-		if len(s.runs) > 0 {
-			switch oldest := s.runs[0]; {
-			case bytes+2*int64(s.o.headBytes) > s.o.MaxBytes:
-				reason = dropEvicted
-			case s.o.MaxAge > 0 && s.o.now().Sub(time.Unix(0, oldest.until)) > s.o.MaxAge:
-				reason = dropExpired
+		if err := s.drop(r, reason); err != nil {
+			if !errors.Is(err, errClosed) {
+				s.log.Error("dendro: the store cannot drop old traces", "err", err)
 			}
-		}
-		if reason == "" {
-			s.mu.Unlock()
 			return
 		}
-		r := s.runs[0]
-		s.runs = slices.Clone(s.runs[1:])
-		s.counts.shared -= s.split.remove(r.number, s.headsOf)
-		s.counts.dropped[reason] += uint64(r.spans)
-		s.mu.Unlock()
-		// Damaged runs that are older go with it.
-		if err := s.write(func() error {
-			return s.db.Excise(context.Background(), pebble.KeyRange{Start: runKey(0), End: runKey(r.number + 1)})
-		}); err != nil {
-			s.log.Error("dendro: the store cannot drop old traces", "err", err)
-			return
+		select {
+		case <-s.seal: // by the traces that are kept
+			s.writeSealed()
+		default:
 		}
 	}
+}
+
+// tooMuch returns the oldest run and why it must be dropped, or nil.
+func (s *Store) tooMuch() (r *run, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var bytes int64
+	for _, r := range s.runs {
+		bytes += r.bytes
+	}
+	if len(s.runs) > 0 {
+		switch oldest := s.runs[0]; {
+		case bytes+2*int64(s.o.headBytes) > s.o.MaxBytes:
+			return oldest, dropEvicted
+		case s.o.MaxAge > 0 && s.o.now().Sub(time.Unix(0, oldest.until)) > s.o.MaxAge:
+			return oldest, dropExpired
+		}
+	}
+	return nil, ""
+}
+
+// drop drops the oldest run, except for the traces to keep.
+func (s *Store) drop(r *run, reason string) error {
+	var k keeper
+	if s.o.KeepErrors > 0 {
+		room := math.MaxInt
+		if reason == dropEvicted {
+			room = int(r.bytes / keptShare)
+		}
+		if err := s.keep(&k, r, room); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errClosed
+	}
+	var stored *commit // of the traces to keep
+	spans := 0
+	if len(k.chunks) > 0 {
+		spans = s.receiveKept(&k)
+		s.gone, stored = r.number, s.pending
+	}
+	s.runs = slices.Clone(s.runs[1:])
+	s.counts.shared -= s.split.remove(r.number, s.headsOf)
+	s.counts.dropped[reason] += uint64(r.spans - spans)
+	s.mu.Unlock()
+	if stored != nil {
+		poke(s.wake)
+		select {
+		case <-stored.done:
+			if stored.err != nil {
+				return stored.err
+			}
+		case <-s.failing:
+			return s.err()
+		case <-s.stop:
+			return errClosed
+		}
+	}
+	return s.write(func() error { // damaged runs that are older go with it
+		return s.db.Excise(context.Background(), pebble.KeyRange{Start: runKey(0), End: runKey(r.number + 1)})
+	})
 }
 
 // headsOf returns how many heads have spans of a trace. s.mu is held.

@@ -25,7 +25,12 @@ func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collecto
 	defer s.reading.leave()
 	sc := s.newScanner(q)
 	defer sc.release()
-	view := block.View{Scan: q, Ctx: ctx, Want: sc.want}
+	return sc.visit(ctx, visit)
+}
+
+// visit calls f for each trace of the sources until it returns false.
+func (sc *scanner) visit(ctx context.Context, f func(*collector.Trace) bool) error {
+	view := block.View{Scan: sc.q, Ctx: ctx, Want: sc.want}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -34,11 +39,11 @@ func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collecto
 		if len(sc.found) > 0 && (from == nil || sc.found[0].First > latest) {
 			c := heap.Pop(&sc.found).(*candidate)
 			got, err := view.Decode(&c.Trace)
-			more := err == nil && visit(got)
+			more := err == nil && f(got)
 			c.leave()
 			switch {
 			case errors.Is(err, block.ErrBroken):
-				s.damage("a trace", 0, 0, err)
+				sc.s.damage("a trace", 0, 0, err)
 			case err != nil:
 				return err
 			case !more:

@@ -59,6 +59,10 @@ type Options struct {
 	// MaxAge is how long traces are kept after they arrived. If it is zero, they are kept until
 	// there is no room. They are dropped an hour's worth at a time.
 	MaxAge time.Duration
+	// KeepErrors is how long traces with an error, and the slowest five of each operation, are kept after they
+	// ended, whatever MaxAge is. Where MaxBytes requires that traces are dropped, up to about half of what
+	// they take is kept. If KeepErrors is zero, no trace is kept longer than others.
+	KeepErrors time.Duration
 	// Sync says when spans are on the disk.
 	Sync Sync
 	// Logger gets what happens in the background. If it is nil, that is [slog.Default].
@@ -68,6 +72,8 @@ type Options struct {
 	now           func() time.Time // nil: time.Now
 	headBytes     int              // 0: depends on MaxBytes
 	checkInterval time.Duration    // of looks at the disk; 0: a second
+	// retainInterval is that of looks at the age of runs; 0: a minute.
+	retainInterval time.Duration
 }
 
 const (
@@ -129,6 +135,7 @@ type Store struct {
 	filter   block.Filter  // of the segment
 	decoder  block.Decoder
 	ready    []received // chunks that are complete
+	gone     uint64     // the run that is gone when they are written, or 0
 	next     uint64     // number of the next chunk
 	pending  *commit    // of ready and of the segment
 	last     *commit    // the one before
@@ -192,6 +199,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.checkInterval == 0 {
 		o.checkInterval = time.Second
+	}
+	if o.retainInterval == 0 {
+		o.retainInterval = defaultRetainInterval
 	}
 	if o.headBytes == 0 {
 		o.headBytes = int(min(max(o.MaxBytes/headShare, minHeadBytes), maxHeadBytes))

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -36,6 +37,7 @@ func newCommit() *commit { return &commit{done: make(chan struct{})} }
 // received is a chunk that the database does not have yet.
 type received struct {
 	number uint64
+	kept   bool // in keep.go
 	segment
 }
 
@@ -296,11 +298,14 @@ func (s *Store) complete() {
 	if len(s.encoder.Data) > 0 {
 		last := &s.head.segments[len(s.head.segments)-1]
 		last.filter = slices.Clone(s.filter.Fold())
-		s.ready = append(s.ready, received{s.next, *last})
+		s.ready = append(s.ready, received{s.next, false, *last})
 		s.next++
 		s.encoder.Data = nil
 	}
 	h := s.head
+	if h.spans == 0 {
+		h.since = s.o.now()
+	}
 	if s.sealed == nil && h.spans > 0 && (h.bytes >= s.o.headBytes || s.o.now().Sub(h.since) >= maxHeadAge) {
 		s.sealed, s.head = h, newHead(s.next, s.o.now())
 		s.encoder.Data = nil
@@ -343,8 +348,8 @@ func (s *Store) commits() {
 func (s *Store) commit() {
 	s.mu.Lock()
 	s.complete()
-	ready, c := s.ready, s.pending
-	s.ready, s.last, s.pending = nil, c, newCommit()
+	ready, gone, c := s.ready, s.gone, s.pending
+	s.ready, s.gone, s.last, s.pending = nil, 0, c, newCommit()
 	s.mu.Unlock()
 	defer close(c.done)
 	if len(ready) == 0 {
@@ -360,8 +365,12 @@ func (s *Store) commit() {
 	b := s.db.NewBatch()
 	defer b.Close() //nolint:errcheck // it is applied before
 	for _, r := range ready {
-		op := b.SetDeferred(receivedKeyBytes, block.ChunkSize(r.data, r.filter))
-		copy(op.Key, receivedKey(r.number))
+		key := receivedKey(r.number)
+		if r.kept {
+			key = append(key, ofKept)
+		}
+		op := b.SetDeferred(len(key), block.ChunkSize(r.data, r.filter))
+		copy(op.Key, key)
 		block.AppendChunk(op.Value[:0], r.data, r.filter)
 		if err := op.Finish(); err != nil {
 			c.err = err
@@ -369,8 +378,13 @@ func (s *Store) commit() {
 		}
 	}
 	how := pebble.NoSync
-	if s.o.Sync == SyncAlways {
+	if s.o.Sync == SyncAlways || gone > 0 {
 		how = pebble.Sync
+	}
+	if gone > 0 {
+		if c.err = b.Set(goneKey, binary.BigEndian.AppendUint64(nil, gone), nil); c.err != nil {
+			return
+		}
 	}
 	c.err = s.write(func() error { return s.db.Apply(b, how) })
 	s.metrics.commit(time.Since(began), b.Len())

@@ -1,0 +1,241 @@
+package pebblestore
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+// keepStore is a store whose traces expire after an hour, and errors after a day.
+type keepStore struct {
+	*Store
+	t     *testing.T
+	o     Options
+	clock *clock
+	spans byte // written
+}
+
+func newKeepStore(t *testing.T) *keepStore {
+	k := &keepStore{t: t, clock: newClock()}
+	k.o = Options{fs: vfs.NewMem(), now: k.clock.now, retainInterval: time.Millisecond, MaxAge: time.Hour, KeepErrors: 24 * time.Hour}
+	k.Store = openMem(t, k.o)
+	return k
+}
+
+// write writes a span of trace id, a root span if root is set, that ends now.
+func (k *keepStore) write(id byte, name string, took time.Duration, code dendro.StatusCode, root bool) {
+	k.t.Helper()
+	k.spans++
+	end := k.clock.now().UnixNano()
+	span := &dendro.SpanData{Name: name, Start: end - int64(took), End: end, Attributes: []slog.Attr{slog.String("text", fmt.Sprint("of ", id))}}
+	span.TraceID, span.SpanID, span.Status.Code = dendro.TraceID{15: id}, dendro.SpanID{7: k.spans}, code
+	if !root {
+		span.ParentID = dendro.SpanID{7: 1}
+	}
+	r := &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop")}}
+	testkit.NoError(k.t, k.Write(k.t.Context(), []*dendro.Batch{{Resource: r, Spans: []*dendro.SpanData{span}}}))
+}
+
+// retained waits until a store is within its bounds.
+func retained(t *testing.T, s *Store) {
+	for r, _ := s.tooMuch(); r != nil; r, _ = s.tooMuch() {
+		time.Sleep(time.Millisecond)
+		if t.Context().Err() != nil {
+			return
+		}
+	}
+}
+
+// expire makes runs of all spans, and drops those of more than an hour ago.
+func (k *keepStore) expire() {
+	k.t.Helper()
+	sealAll(k.Store)
+	k.growHead()
+	k.clock.add(2 * time.Hour)
+	retained(k.t, k.Store)
+}
+
+// growHead undoes that sealAll has made small heads runs.
+func (k *keepStore) growHead() {
+	k.Store.mu.Lock()
+	defer k.Store.mu.Unlock()
+	k.Store.o.headBytes = 1 << 20
+}
+
+// counted returns the number of spans in the counts of operations.
+func (k *keepStore) counted() (n int) {
+	day := collector.OperationScan{Start: k.clock.now().Add(-24 * time.Hour), End: k.clock.now().Add(time.Hour)}
+	testkit.NoError(k.t, k.Operations(k.t.Context(), day, func(o *collector.Operation) bool {
+		n += int(o.Total.Spans)
+		return true
+	}))
+	return n
+}
+
+// has fails the test unless the store has these traces, each whole with a number of spans, before and
+// after they are in a run, and after restarts.
+func (k *keepStore) has(want map[byte]int) {
+	k.t.Helper()
+	for range 3 {
+		got := map[byte]int{}
+		testkit.NoError(k.t, k.Scan(k.t.Context(), collector.Scan{AllAttributes: true}, func(trace *collector.Trace) bool {
+			id := trace.ID[15]
+			got[id] = len(trace.Spans)
+			for i := range trace.Spans {
+				s := &trace.Spans[i]
+				testkit.Equal(k.t, "attributes", fmt.Sprint(s.Attributes), fmt.Sprintf("[text=of %d]", id))
+				testkit.Equal(k.t, "service", s.Resource.Service(), "shop")
+			}
+			whole, err := k.Trace(k.t.Context(), trace.ID, collector.TimeRange{})
+			testkit.NoError(k.t, err)
+			if whole == nil || len(whole.Spans) != len(trace.Spans) {
+				k.t.Errorf("trace %d is another one by its id", id)
+			}
+			return true
+		}))
+		testkit.Equal(k.t, "traces", fmt.Sprint(got), fmt.Sprint(want))
+		spans := 0
+		for _, n := range want {
+			spans += n
+		}
+		st, err := k.Stats(k.t.Context())
+		testkit.NoError(k.t, err)
+		if st.Spans != spans || st.Traces != len(want) {
+			k.t.Errorf("%+v, want %d traces of %d spans", st, len(want), spans)
+		}
+		counted := k.counted()
+		k.Store = reopen(k.t, k.Store, k.o)
+		testkit.Equal(k.t, "counts of operations", k.counted(), counted)
+		sealAll(k.Store)
+	}
+}
+
+// When runs are dropped, traces with an error and the slowest of each operation stay, until they are too old.
+func TestKeepErrors(t *testing.T) {
+	testkit.NoLeaks(t)
+	k := newKeepStore(t)
+	want := map[byte]int{}
+	for id := byte(1); id <= 40; id++ {
+		name, code := fmt.Sprint("GET /", id%2), dendro.StatusUnset
+		if id == 7 || id == 8 {
+			code = dendro.StatusError
+		}
+		k.write(id, name, time.Duration(id)*time.Millisecond, code, true)
+		k.write(id, "SELECT", time.Microsecond, dendro.StatusUnset, false)
+		if id == 7 || id == 8 || id > 30 {
+			want[id] = 2
+		}
+	}
+	k.expire()
+	st, err := k.Stats(t.Context())
+	testkit.NoError(t, err)
+	testkit.Equal(t, "dropped", fmt.Sprint(st.Dropped), fmt.Sprint(map[string]uint64{dropExpired: 2 * 28}))
+	k.has(want)
+	for range 2 {
+		k.expire()
+		k.has(want)
+	}
+
+	// They compete with those that are new.
+	k.write(50, "GET /0", time.Second, dendro.StatusUnset, true)
+	k.expire()
+	k.expire()
+	want[50] = 1
+	delete(want, 32)
+	k.has(want)
+
+	for range 9 {
+		k.expire()
+	}
+	k.has(map[byte]int{50: 1})
+	for range 4 {
+		k.expire()
+	}
+	k.has(map[byte]int{})
+}
+
+// A trace whose error, or whose other spans, are in later runs or have just arrived is kept whole.
+func TestKeepSplitTraces(t *testing.T) {
+	testkit.NoLeaks(t)
+	k := newKeepStore(t)
+	slow := []byte{100, 101, 102, 103, 104}
+	for _, id := range slow {
+		k.write(id, "GET /", time.Minute, dendro.StatusUnset, true)
+	}
+	for _, id := range []byte{1, 2, 3, 4} {
+		k.write(id, "GET /", time.Millisecond, dendro.StatusUnset, true)
+	}
+	sealAll(k.Store)
+	k.write(1, "SELECT", time.Millisecond, dendro.StatusError, false) // in a run
+	k.write(4, "SELECT", time.Millisecond, dendro.StatusUnset, false)
+	sealAll(k.Store)
+	k.write(1, "SELECT", time.Millisecond, dendro.StatusUnset, false)
+	k.write(2, "SELECT", time.Millisecond, dendro.StatusUnset, false)
+	sealAll(k.Store)
+	k.growHead()
+	k.clock.add(2 * time.Hour)
+	k.write(2, "SELECT", time.Millisecond, dendro.StatusError, false) // in the head
+	retained(t, k.Store)
+	want := map[byte]int{1: 3, 2: 3}
+	for _, id := range slow {
+		want[id] = 1
+	}
+	k.has(want)
+	k.expire()
+	k.has(want)
+}
+
+// Of a run in which all traces have errors, a part is kept, and the store stays within its bound.
+// Spans that are kept and sent again are known.
+func TestKeepBound(t *testing.T) {
+	testkit.NoLeaks(t)
+	clock := newClock()
+	o := Options{fs: vfs.NewMem(), now: clock.now, headBytes: 8 << 10, retainInterval: time.Millisecond, KeepErrors: time.Hour}
+	s := openMem(t, o)
+	var batches []*dendro.Batch
+	now := clock.now().UnixNano()
+	for n := range 2000 {
+		b := batchOf(3, n)
+		for _, d := range b.Spans {
+			d.Start, d.End, d.Status.Code = now-1000, now, dendro.StatusError
+		}
+		batches = append(batches, b)
+		testkit.NoError(t, s.Write(t.Context(), []*dendro.Batch{b}))
+	}
+	settle(s)
+	was, err := s.Stats(t.Context())
+	testkit.NoError(t, err)
+	s.mu.Lock()
+	s.o.MaxBytes = was.Bytes/2 + 2*int64(o.headBytes)
+	s.mu.Unlock()
+	for r, _ := s.tooMuch(); r != nil; r, _ = s.tooMuch() {
+		retained(t, s)
+		settle(s) // makes a run of what was kept
+	}
+	st, err := s.Stats(t.Context())
+	testkit.NoError(t, err)
+	if st.Spans == 0 || st.Bytes > s.o.MaxBytes || st.Accepted != was.Accepted || st.Spans+int(st.Dropped[dropEvicted]) != was.Spans {
+		t.Errorf("%+v of %+v", st, was)
+	}
+	known := 0
+	testkit.NoError(t, s.Scan(t.Context(), collector.Scan{}, func(trace *collector.Trace) bool {
+		known += len(trace.Spans)
+		return true
+	}))
+	testkit.Equal(t, "spans of a scan", known, st.Spans)
+	s.mu.Lock()
+	s.o.MaxBytes = 1 << 30
+	s.mu.Unlock()
+	testkit.NoError(t, s.Write(t.Context(), batches))
+	after, err := s.Stats(t.Context())
+	testkit.NoError(t, err)
+	testkit.Equal(t, "duplicates", int(after.Duplicates-was.Duplicates), known)
+	testkit.Equal(t, "spans", after.Spans, was.Spans)
+}
