@@ -117,9 +117,7 @@ func (d *decoder) anyValue(v value) (out slog.Value, err error) {
 			b, err = v.bool()
 			out = slog.BoolValue(b)
 		case anyInt:
-			var n int64
-			n, err = v.int64()
-			out = slog.Int64Value(n)
+			out, err = v.integer()
 		case anyDouble:
 			var f float64
 			f, err = v.double()

@@ -25,7 +25,8 @@ func DecodeTraces(data []byte) ([]*dendro.Batch, error) {
 
 // DecodeTracesJSON is [DecodeTraces] for the JSON encoding (OTLP specification, "JSON
 // Protobuf Encoding"). Like the JSON mapping of protobuf, it also accepts numbers for
-// 64-bit integers and names for enum values.
+// 64-bit integers and names for enum values. An attribute whose integer has more than 64
+// bits becomes a floating-point number, because that is how JavaScript writes these.
 func DecodeTracesJSON(data []byte) ([]*dendro.Batch, error) {
 	c, err := newCursor(data)
 	if err != nil {

@@ -1,6 +1,8 @@
 package otlp
 
 import (
+	"log/slog"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +17,25 @@ func TestDecodeOtherSenders(t *testing.T) {
 	batches, err := DecodeTracesJSON(text)
 	testkit.NoError(t, err)
 	testkit.Golden(t, "testdata/senders.txt", dump(batches))
+}
+
+// JavaScript writes whole numbers as integers, however large they are.
+func TestLargeIntegers(t *testing.T) {
+	for text, want := range map[string]slog.Value{
+		"1e3":                   slog.Int64Value(1000),
+		"9223372036854775807":   slog.Int64Value(math.MaxInt64),
+		"-9223372036854775808":  slog.Int64Value(math.MinInt64),
+		"-9223372036854776000":  slog.Float64Value(-1 << 63),
+		`"9223372036854775808"`: slog.Float64Value(1 << 63),
+		"1e21":                  slog.Float64Value(1e21),
+	} {
+		batches, err := DecodeTracesJSON([]byte(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7",` +
+			`"attributes":[{"key":"k","value":{"intValue":` + text + `}}]}]}]}]}`))
+		testkit.NoError(t, err)
+		if got := batches[0].Spans[0].Attributes[0].Value; !got.Equal(want) || got.Kind() != want.Kind() {
+			t.Errorf("%s is read as %v %v, want %v %v", text, got.Kind(), got, want.Kind(), want)
+		}
+	}
 }
 
 func TestMalformedJSON(t *testing.T) {
@@ -54,7 +75,7 @@ func TestMalformedJSON(t *testing.T) {
 		{span(`"attributes":{"key":"k"}`), inSpan + ".attributes[0]: want an array, got {"},
 		{span(`"attributes":[[]]`), inSpan + ".attributes[0]: want an object, got ["},
 		{value(`"boolValue":"true"`), inValue + `.boolValue: want true or false, got "true"`},
-		{value(`"intValue":1e30`), inValue + ".intValue: want an integer from -9223372036854775808 to 9223372036854775807, got 1e30"},
+		{value(`"intValue":1.5`), inValue + ".intValue: want an integer from -9223372036854775808 to 9223372036854775807, got 1.5"},
 		{value(`"doubleValue":"much"`), inValue + `.doubleValue: want a 64-bit floating-point number, got "much"`},
 		{value(`"bytesValue":"a*b="`), inValue + `.bytesValue: want base64, got "a*b="`},
 		{value(`"arrayValue":{"values":[{},{"stringValue":1}]}`), inValue + ".arrayValue.values[1].stringValue: want a string, got 1"},

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"strconv"
@@ -164,6 +165,24 @@ func (v value) int64() (int64, error) {
 		return int64(v.number), v.want(protowire.VarintType)
 	}
 	return integer(v.json.token(), math.MinInt64, math.MaxInt64)
+}
+
+// integer reads the number of an attribute. In JSON, one that is too large is read as a floating-point
+// number: JavaScript writes all whole numbers as integers, such as 1e21.
+func (v value) integer() (slog.Value, error) {
+	if v.json == nil {
+		n, err := v.int64()
+		return slog.Int64Value(n), err
+	}
+	token := v.json.token()
+	n, err := integer(token, math.MinInt64, math.MaxInt64)
+	if err == nil {
+		return slog.Int64Value(n), nil
+	}
+	if f, ferr := strconv.ParseFloat(unquoted(token), 64); ferr == nil && f == math.Trunc(f) && math.Abs(f) >= 1<<63 {
+		return slog.Float64Value(f), nil
+	}
+	return slog.Value{}, err
 }
 
 // uint32 reads a number with wire type typ.

@@ -150,10 +150,12 @@ func (v Value) float() float64 {
 	return float64(v.n)
 }
 
-// Text returns v as text: the way a status, a kind or a number is written in a query, and
-// a text without quotes.
+// Text returns v as text: the digits of an integer, the way a status, a kind or another number is written in
+// a query, and a text without quotes.
 func (v Value) Text() string {
 	switch v.typ {
+	case TypeInt:
+		return strconv.FormatInt(v.n, 10)
 	case TypeString:
 		return v.s
 	case TypeArray:
