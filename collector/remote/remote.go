@@ -97,7 +97,8 @@ type Options struct {
 	// an error if another client, in this process or another, has the spool. It supports
 	// Linux, macOS, Windows and the BSDs. An error of the disk is logged and counted, and
 	// leaves spans in memory, where they are bounded as without a spool. A damaged file is
-	// logged, counted and removed.
+	// logged, counted and removed. Files that are not of the spool, and links, are logged and
+	// left alone.
 	Spool string
 	// SpoolBytes bounds the spool on disk, in bytes. If it is full, the oldest spans are
 	// dropped. It also bounds BatchBytes to a quarter of it. The default is 256 MiB.

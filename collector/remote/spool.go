@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -149,7 +151,11 @@ func openSpool(dir string, maxBytes int64, lost func(reason string, spans int)) 
 	if err = os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
-	if s.lock, err = lockFile(filepath.Join(s.dir, lockName)); errors.Is(err, errLocked) {
+	lock := filepath.Join(s.dir, lockName)
+	if info, err := os.Lstat(lock); err == nil && !info.Mode().IsRegular() { // a link would lock a file elsewhere
+		return nil, fmt.Errorf("%s is no regular file: remove it, or use another directory", lock)
+	}
+	if s.lock, err = lockFile(lock); errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("%s is in use by another process or client: give each a directory of its own", s.dir)
 	} else if err != nil {
 		return nil, err
@@ -164,7 +170,11 @@ func openSpool(dir string, maxBytes int64, lost func(reason string, spans int)) 
 	return s, nil
 }
 
-// list finds the records that an earlier process left.
+// maxForeign bounds how many names of other files are logged.
+const maxForeign = 10
+
+// list finds the records that an earlier process left. It leaves other files alone, and logs their
+// names.
 func (s *spool) list() error {
 	if err := s.root.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -173,9 +183,17 @@ func (s *spool) list() error {
 	if err != nil {
 		return err
 	}
+	var foreign []string
 	for _, e := range entries {
 		r, ok := parseRecordName(e.Name())
-		if !ok || !e.Type().IsRegular() {
+		if ok && !e.Type().IsRegular() {
+			s.last = max(s.last, r.seq) // no record gets its name
+			ok = false
+		}
+		if !ok {
+			if e.Name() != lockName {
+				foreign = append(foreign, strconv.Quote(e.Name()))
+			}
 			continue
 		}
 		info, err := e.Info()
@@ -184,6 +202,10 @@ func (s *spool) list() error {
 		}
 		r.bytes = onDisk(info.Size())
 		s.add(r)
+	}
+	if n := len(foreign); n > 0 {
+		names := strings.Join(foreign[:min(n, maxForeign)], ", ")
+		slog.Warn(fmt.Sprintf("dendro: spool %s: files that are not of the spool are left alone, %d in all: %s", s.dir, n, names))
 	}
 	if len(s.records) == 0 {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -403,8 +404,42 @@ func TestSpoolUnfinished(t *testing.T) {
 	want := append(foreign, names...)
 	slices.Sort(want)
 	testkit.Equal(t, "files", files(t, dir), want)
-	if strings.Contains(out.String(), "damaged") {
-		t.Errorf("log: %s", out)
+	log := out.String()
+	if strings.Contains(log, "damaged") || strings.Count(log, "files that are not of the spool are left alone, 5 in all: ") != 1 {
+		t.Errorf("log: %s", log)
+	}
+	for _, name := range foreign {
+		if !strings.Contains(log, name) {
+			t.Errorf("the log does not name %s: %s", name, log)
+		}
+	}
+}
+
+// Links in the directory are not followed, and not replaced by records.
+func TestSpoolLinks(t *testing.T) {
+	logs(t)
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "elsewhere")
+	link := func(name string) {
+		if err := os.Symlink(elsewhere, filepath.Join(dir, name)); err != nil {
+			t.Skipf("SKIPPED: no symbolic links: %v", err)
+		}
+	}
+	const record = "0000000000000001-1.otlp"
+	link(record)
+	link("unfinished")
+	testkit.Equal(t, "files", fill(t, dir, "a"), []string{record, "0000000000000002-1.otlp"})
+	if to, err := os.Readlink(filepath.Join(dir, record)); err != nil || to != elsewhere {
+		t.Errorf("the link leads to %q: %v", to, err)
+	}
+
+	testkit.NoError(t, os.Remove(filepath.Join(dir, "lock")))
+	link("lock")
+	_, err := remote.Dial("http://collector", remote.Options{Spool: dir})
+	if want := filepath.Join(dir, "lock") + " is no regular file: remove it"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	if _, err := os.Lstat(elsewhere); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("elsewhere: %v", err)
 	}
 }
 
