@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"net/url"
 	"os"
@@ -188,26 +189,34 @@ func compressionOf(given, name string) string {
 }
 
 // writeFile calls write with a file that gets its name when all has been written: there is never a
-// part of it under that name. Without a name, or with "-", it is stdout. What is there and is no
-// regular file, such as a pipe, is written to as it is.
+// part of it under that name. Where that is a symbolic link, the file is the one that it leads to.
+// Without a name, or with "-", it is stdout. What is there and is no regular file, such as a pipe, is
+// written to as it is.
 func writeFile(name string, stdout io.Writer, write func(io.Writer) error) error {
 	if name == "" || name == "-" {
 		return buffered(stdout, write)
 	}
-	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+	mode := os.FileMode(0o600)
+	switch info, err := os.Stat(name); {
+	case err == nil && !info.Mode().IsRegular():
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
 		if err != nil {
 			return err
 		}
 		return errors.Join(buffered(f, write), f.Close())
+	case err == nil:
+		mode = info.Mode().Perm()
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
+	name = linked(name)
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.part")
 	if err != nil {
 		return err
 	}
 	err = buffered(f, write)
 	if err == nil {
-		err = f.Sync()
+		err = errors.Join(f.Chmod(mode), f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
@@ -216,6 +225,21 @@ func writeFile(name string, stdout io.Writer, write func(io.Writer) error) error
 		_ = os.Remove(f.Name()) // the error that matters is the first
 	}
 	return err
+}
+
+// linked returns the name of the file to which name leads by symbolic links, which need not exist.
+func linked(name string) string {
+	for range 255 { // the most that a system follows
+		to, err := os.Readlink(name)
+		if err != nil {
+			break // no link
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Dir(name) + string(filepath.Separator) + to // what comes before ".." may be a link
+		}
+		name = to
+	}
+	return name
 }
 
 func buffered(w io.Writer, write func(io.Writer) error) error {

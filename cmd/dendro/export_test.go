@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +199,45 @@ func TestExportFails(t *testing.T) {
 			testkit.Equal(t, "files", len(left), 1)
 		})
 	}
+}
+
+// Where a name is a symbolic link, the file that it leads to is written, when all is there, and keeps
+// its permissions.
+func TestExportToLink(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	testkit.NoError(t, os.Mkdir(there, 0o700))
+	link := filepath.Join(there, "link")
+	if err := errors.Join(os.Symlink("target", filepath.Join(there, "other")), os.Symlink("other", link)); err != nil {
+		t.Skipf("SKIPPED: no symbolic links: %v", err)
+	}
+	target := filepath.Join(there, "target")
+	export := func(text string, failure error) {
+		t.Helper()
+		err := writeFile(link, io.Discard, func(w io.Writer) error {
+			_, err := io.WriteString(w, text)
+			return errors.Join(err, failure)
+		})
+		testkit.Equal(t, "error", errors.Is(err, failure), true)
+	}
+	export("first", nil) // there is no file yet
+	testkit.NoError(t, os.Chmod(target, 0o640))
+	export("second", nil)
+	export("third", io.ErrUnexpectedEOF)
+	data, err := os.ReadFile(target)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "the file", string(data), "second")
+	info, err := os.Stat(target)
+	testkit.NoError(t, err)
+	if runtime.GOOS != "windows" {
+		testkit.Equal(t, "permissions", info.Mode(), os.FileMode(0o640))
+	}
+	to, err := os.Readlink(link)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "the link", to, "other")
+	left, err := os.ReadDir(there)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "files", len(left), 3)
 }
 
 // Standard output has whole lines, also if the answer ends within one. A proxy may end it without an
