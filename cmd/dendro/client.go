@@ -20,8 +20,12 @@ import (
 type client struct {
 	addr, output string
 	token        bearer
+	certificates certificateFlags
 	since        time.Duration
 	flags        *flag.FlagSet
+
+	header http.Header // of each request
+	http   *http.Client
 }
 
 // defaultPage is the page of "dendro serve".
@@ -39,6 +43,7 @@ func newClient(name, operand, example string, stderr io.Writer) *client {
 	c := &client{flags: newFlags(name, operand, example, stderr)}
 	c.flags.StringVar(&c.addr, "addr", defaultPage, "`URL` of the page")
 	c.token.flag(c.flags, "token-file", "the page")
+	c.certificates.flags(c.flags)
 	return c
 }
 
@@ -53,7 +58,7 @@ func (c *client) format() {
 	c.flags.StringVar(&c.output, "o", "table", "`format` of the output, table or json")
 }
 
-// parse returns the only argument, and the exit code if there is not exactly one.
+// parse returns the only argument, after which close must be called, or an exit code.
 func (c *client) parse(args []string) (operand string, code int) {
 	switch err := c.flags.Parse(args); {
 	case err == flag.ErrHelp: //nolint:errorlint // never wrapped
@@ -73,8 +78,31 @@ func (c *client) parse(args []string) (operand string, code int) {
 	if problem != "" {
 		return "", usageError(c.flags, "%s", problem)
 	}
-	return c.flags.Arg(0), -1
+	return c.flags.Arg(0), c.connect()
 }
+
+// pageConnections is how many connections to a page are kept open.
+const pageConnections = 4
+
+// connect makes c ready for requests, after which close must be called. If it returns an exit code
+// other than -1, it has printed why.
+func (c *client) connect() int {
+	if u, err := url.Parse(c.addr); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return usageError(c.flags, "-addr %q: want a URL such as %s", c.addr, defaultPage)
+	}
+	var err error
+	if c.header, err = c.token.header(); err != nil {
+		return c.fail(err)
+	}
+	transport, err := c.certificates.transport(pageConnections)
+	if err != nil {
+		return c.fail(err)
+	}
+	c.http = &http.Client{Transport: transport}
+	return -1
+}
+
+func (c *client) close() { c.http.CloseIdleConnections() }
 
 // get asks the API and returns the body of the response.
 func (c *client) get(ctx context.Context, path string, v url.Values, accept string) ([]byte, error) {
@@ -95,11 +123,9 @@ func (c *client) open(ctx context.Context, path string, v url.Values, accept str
 	if err != nil {
 		return nil, err
 	}
-	if req.Header, err = c.token.header(); err != nil {
-		return nil, err
-	}
+	req.Header = c.header.Clone()
 	req.Header.Set("Accept", accept)
-	res, err := http.DefaultClient.Do(req)
+	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +216,7 @@ func runQuery(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	if code >= 0 {
 		return code
 	}
+	defer c.close()
 	v := url.Values{"q": {query}, "limit": {strconv.Itoa(*limit)}, "spss": {strconv.Itoa(*spans)}}
 	if c.since > 0 {
 		v.Set("start", strconv.FormatInt(time.Now().Add(-c.since).Unix(), 10))
@@ -261,6 +288,7 @@ func runMetrics(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	if code >= 0 {
 		return code
 	}
+	defer c.close()
 	if *step == 0 {
 		*step = max(c.since/60, time.Second)
 	}

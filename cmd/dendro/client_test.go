@@ -6,7 +6,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -89,7 +88,6 @@ func TestClient(t *testing.T) {
 			t.Errorf("%q prints what controls a terminal", test.args)
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 // TestTail: "dendro tail" prints traces until it is interrupted.
@@ -135,7 +133,6 @@ func TestTail(t *testing.T) {
 		}
 		server.Close()
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestSparkline(t *testing.T) {

@@ -49,6 +49,13 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	if compress == nil {
 		return usageError(c.flags, "-z %s: want gzip, zstd or none", *compression)
 	}
+	if *since < 0 {
+		return usageError(c.flags, "-since %v: want a time that is not negative", *since)
+	}
+	if code := c.connect(); code >= 0 {
+		return code
+	}
+	defer c.close()
 	v := url.Values{}
 	if *query != "" {
 		v.Set("q", *query)

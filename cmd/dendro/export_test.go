@@ -81,7 +81,6 @@ func encoded(t *testing.T, r collector.Reader) (out []string) {
 // An export that is sent again has the same traces, field by field, whatever the compression.
 func TestExport(t *testing.T) {
 	testkit.NoLeaks(t)
-	defer http.DefaultClient.CloseIdleConnections()
 	store := memory.New(memory.Options{})
 	testkit.NoError(t, store.Write(t.Context(), everyField(t)))
 	page := httptest.NewServer(web.New(store, web.Options{}))
@@ -137,7 +136,6 @@ func TestExportWithToken(t *testing.T) {
 		Authorize: func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer s3cret" },
 	}))
 	defer page.Close()
-	defer http.DefaultClient.CloseIdleConnections()
 	token := filepath.Join(t.TempDir(), "token")
 	testkit.NoError(t, os.WriteFile(token, []byte("s3cret"), 0o600))
 	t.Setenv(tokenVariable, "")
@@ -150,7 +148,6 @@ func TestExportWithToken(t *testing.T) {
 // An export that fails says so, and leaves no part of a file under its name.
 func TestExportFails(t *testing.T) {
 	testkit.NoLeaks(t)
-	defer http.DefaultClient.CloseIdleConnections()
 	const line = `{"resourceSpans":[]}` + "\n"
 	answer := func(status int, body string, cut bool) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -244,7 +241,6 @@ func TestExportToLink(t *testing.T) {
 // error.
 func TestExportEndsWithinLine(t *testing.T) {
 	testkit.NoLeaks(t)
-	defer http.DefaultClient.CloseIdleConnections()
 	const line = `{"resourceSpans":[]}` + "\n"
 	for name, cut := range map[string]bool{"cut": true, "ended": false} {
 		t.Run(name, func(t *testing.T) {

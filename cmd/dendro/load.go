@@ -63,7 +63,7 @@ func parseLoad(args []string, stderr io.Writer) (o loadOptions, flags *flag.Flag
 	case err != nil:
 		return o, flags, exitUsage
 	}
-	o.page.flags = flags
+	o.page.flags, o.page.certificates = flags, o.to.certificates
 	if o.duration == 0 && o.spans == 0 {
 		o.duration = defaultLoadTime
 	}
@@ -92,6 +92,15 @@ func runLoad(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if code >= 0 {
 		return code
 	}
+	if o.verify || o.check != "" {
+		if code := o.page.connect(); code >= 0 {
+			return code
+		}
+		defer o.page.close()
+		if _, err := o.page.get(ctx, "/api/echo", nil, "text/plain"); err != nil { // before the load, not after it
+			return o.page.fail(err)
+		}
+	}
 	var runs []*acks
 	var err error
 	if o.check != "" {
@@ -118,8 +127,12 @@ func runLoad(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func (o *loadOptions) send(ctx context.Context, stdout, stderr io.Writer) (*acks, error) {
 	shapes() // takes a moment, before the clock runs
 	l := load{acks: acks{run: loadRun{o.seed, o.batch}, began: time.Now()}}
-	l.meter.next = newTransport(o.connections)
-	defer l.meter.next.CloseIdleConnections()
+	transport, err := o.to.certificates.transport(o.connections)
+	if err != nil {
+		return nil, err
+	}
+	defer transport.CloseIdleConnections()
+	l.meter.next = transport
 	w, err := o.to.writer(&l.meter, remote.Options{MaxElapsed: loadPatience})
 	if err != nil {
 		return nil, err

@@ -27,10 +27,7 @@ import (
 func pageOf(t *testing.T, store *memory.Store) string {
 	t.Helper()
 	s := httptest.NewServer(web.New(store, web.Options{}))
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
-		s.Close()
-	})
+	t.Cleanup(s.Close)
 	return s.URL
 }
 
@@ -216,6 +213,19 @@ func TestAcks(t *testing.T) {
 	}
 }
 
+// A page that cannot be asked is an error before anything is sent.
+func TestLoadAsksFirst(t *testing.T) {
+	testkit.NoLeaks(t)
+	to := newReceiver(t, nil)
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{"load", "-otlp", to.url, "-addr", to.url, "-spans", "1000", "-verify"}, t.Output(), &stderr)
+	testkit.Equal(t, "exit code", code, exitError)
+	testkit.Equal(t, "spans", to.stats(t).Spans, 0)
+	if !strings.HasPrefix(stderr.String(), "dendro load: ") {
+		t.Errorf("stderr %q", stderr.String())
+	}
+}
+
 func TestLoadUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"-help":                "-verify-sample number",
@@ -242,7 +252,6 @@ func TestLoadUsage(t *testing.T) {
 // Each way to look for spans can miss them alone.
 func TestLoadChecks(t *testing.T) {
 	testkit.NoLeaks(t)
-	defer http.DefaultClient.CloseIdleConnections()
 	to := newReceiver(t, nil)
 	journal := filepath.Join(t.TempDir(), "acks")
 	testkit.Equal(t, "exit code", run(t.Context(), []string{"load", "-otlp", to.url, "-spans", "500", "-connections", "1", "-seed", "5", "-acks", journal}, t.Output(), t.Output()), exitOK)

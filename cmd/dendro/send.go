@@ -6,23 +6,25 @@ import (
 	"flag"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/dendrotrace/dendro/collector/remote"
 )
 
 // target is where a command sends spans.
 type target struct {
-	endpoint string
-	token    bearer
+	endpoint     string
+	token        bearer
+	certificates certificateFlags
 }
 
 func (t *target) flags(flags *flag.FlagSet) {
 	flags.StringVar(&t.endpoint, "otlp", "", "`URL` of the collector; by default $OTEL_EXPORTER_OTLP_ENDPOINT, or else http://localhost:4318")
 	t.token.flag(flags, "token-file", "the collector")
+	t.certificates = exporterCertificates()
+	t.certificates.flags(flags)
 }
 
-// writer returns a writer that sends over a number of connections.
+// writer returns a writer that sends with a transport.
 func (t *target) writer(transport http.RoundTripper, o remote.Options) (*remote.Writer, error) {
 	header, err := t.token.header()
 	if err != nil {
@@ -30,16 +32,6 @@ func (t *target) writer(transport http.RoundTripper, o remote.Options) (*remote.
 	}
 	o.Header, o.HTTPClient = header, &http.Client{Transport: transport}
 	return remote.NewWriter(t.endpoint, o)
-}
-
-// newTransport returns a transport that keeps a number of connections open.
-func newTransport(connections int) *http.Transport {
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: connections,
-		IdleConnTimeout:     time.Minute,
-	}
 }
 
 // runSend sends the spans of files.
@@ -55,7 +47,10 @@ func runSend(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case flags.NArg() == 0:
 		return usageError(flags, "a file is missing; - is standard input")
 	}
-	transport := newTransport(copyWriters)
+	transport, err := to.certificates.transport(copyWriters)
+	if err != nil {
+		return failed(flags, err)
+	}
 	defer transport.CloseIdleConnections()
 	w, err := to.writer(transport, remote.Options{})
 	if err != nil {

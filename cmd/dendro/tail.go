@@ -22,6 +22,7 @@ func runTail(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if code >= 0 {
 		return code
 	}
+	defer c.close()
 	body, err := c.open(ctx, "/api/dendro/tail", url.Values{"q": {query}, "spss": {"1"}}, "text/event-stream")
 	if err != nil {
 		return c.fail(err)

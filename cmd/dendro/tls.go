@@ -38,17 +38,26 @@ func (c *certificates) Reload() error {
 		NextProtos:   []string{"h2", "http/1.1"},
 	}
 	if c.files.clientCA != "" {
-		pem, err := os.ReadFile(c.files.clientCA)
-		if err != nil {
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+		if config.ClientCAs, err = readAuthorities(c.files.clientCA); err != nil {
 			return err
-		}
-		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		if !config.ClientCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s: there is no certificate in it", c.files.clientCA)
 		}
 	}
 	c.current.Store(config)
 	return nil
+}
+
+// readAuthorities reads the certificates in a file.
+func readAuthorities(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: there is no certificate in it", file)
+	}
+	return pool, nil
 }
 
 // config returns a configuration that uses the certificates of the moment.

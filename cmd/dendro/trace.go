@@ -20,6 +20,7 @@ func runTrace(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	if code >= 0 {
 		return code
 	}
+	defer c.close()
 	body, err := c.get(ctx, "/api/traces/"+url.PathEscape(id), nil, "application/protobuf")
 	if err != nil {
 		return c.fail(err)
