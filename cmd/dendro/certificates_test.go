@@ -25,7 +25,7 @@ func TestClientCertificates(t *testing.T) {
 	traces := file(t, string(otlp.AppendTracesJSON(nil, traceOf(1, 3))))
 
 	const all = " -certificate CA -client-certificate CERT -client-key KEY"
-	send, load, page := "send -otlp "+s.otlp, "load -spans 600 -verify -addr "+s.web+" -otlp "+s.otlp, " -addr "+s.web
+	send, load, page := "send -otlp "+s.otlp, "load -spans 600 -verify -freshness -addr "+s.web+" -otlp "+s.otlp, " -addr "+s.web
 	const variables = "CERTIFICATE=CA CLIENT_CERTIFICATE=CERT CLIENT_KEY=KEY"
 	for _, test := range []struct {
 		args, operand, env string

@@ -34,7 +34,7 @@ func TestCollector(t *testing.T) {
 	s := startServer(t, "-data", dir, "-data-size", "100GiB")
 	var out bytes.Buffer
 	const seed = 7
-	code := run(t.Context(), []string{"load", "-otlp", strings.TrimSuffix(s.otlp, "/v1/traces"), "-spans", strconv.Itoa(*collectorSpans), "-seed", strconv.Itoa(seed), "-connections", "3"}, &out, t.Output())
+	code := run(t.Context(), []string{"load", "-otlp", strings.TrimSuffix(s.otlp, "/v1/traces"), "-spans", strconv.Itoa(*collectorSpans), "-seed", strconv.Itoa(seed), "-connections", "3", "-freshness", "-addr", s.page}, &out, t.Output())
 	testkit.Equal(t, "exit code of load", code, exitOK)
 	t.Logf("%s", &out)
 	t.Logf("CPU of the server %.2f µs a span, resident %d MB at most, %.1f B a span on disk", s.cpu(t).Seconds()*1e6/float64(*collectorSpans), s.status(t, "VmHWM")>>20, float64(diskUsage(t, dir))/float64(*collectorSpans))

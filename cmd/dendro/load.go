@@ -38,6 +38,7 @@ type loadOptions struct {
 	seed        uint64
 	acks, check string
 	verify      bool
+	fresh       bool
 	page        verifier
 }
 
@@ -54,7 +55,8 @@ func parseLoad(args []string, stderr io.Writer) (o loadOptions, flags *flag.Flag
 	flags.StringVar(&o.acks, "acks", "", "`file` at whose end each acknowledged request is noted, for -check")
 	flags.StringVar(&o.check, "check", "", "send nothing, and look for the spans that are noted in a `file`")
 	flags.BoolVar(&o.verify, "verify", false, "look for the acknowledged spans afterwards, by trace id and by search")
-	flags.StringVar(&o.page.addr, "addr", defaultPage, "`URL` of the page that has the spans, for -verify and -check")
+	flags.BoolVar(&o.fresh, "freshness", false, "meanwhile, measure how long after its acknowledgement a span is found")
+	flags.StringVar(&o.page.addr, "addr", defaultPage, "`URL` of the page that has the spans, for -verify, -freshness and -check")
 	o.page.token.flag(flags, "web-token-file", "the page")
 	flags.IntVar(&o.page.sample, "verify-sample", 1000, "`number` of traces to look up by id; 0: all")
 	switch err := flags.Parse(args); {
@@ -92,7 +94,7 @@ func runLoad(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if code >= 0 {
 		return code
 	}
-	if o.verify || o.check != "" {
+	if o.verify || o.fresh || o.check != "" {
 		if code := o.page.connect(); code >= 0 {
 			return code
 		}
@@ -147,6 +149,9 @@ func (o *loadOptions) send(ctx context.Context, stdout, stderr io.Writer) (*acks
 			return nil, err
 		}
 	}
+	if o.fresh {
+		l.fresh = startFreshness(ctx, &o.page, l.acks.run)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	making := ctx // is done when no more requests are made
@@ -176,6 +181,7 @@ func (o *loadOptions) send(ctx context.Context, stdout, stderr io.Writer) (*acks
 	}
 	connections.Wait()
 	l.took = time.Since(l.acks.began)
+	l.fresh.stop()
 	stop()
 	l.report(stdout)
 	switch cause := context.Cause(ctx); {
@@ -186,13 +192,14 @@ func (o *loadOptions) send(ctx context.Context, stdout, stderr io.Writer) (*acks
 	case l.rejected.Load() > 0:
 		return nil, fmt.Errorf("%d spans were rejected: %s", l.rejected.Load(), printable(*l.reason.Load()))
 	}
-	return &l.acks, nil
+	return &l.acks, l.fresh.err()
 }
 
 // load is what has become of the spans that are sent.
 type load struct {
 	meter meter
 	acks  acks
+	fresh *freshness // or nil
 	took  time.Duration
 
 	accepted, rejected, requests, bytes atomic.Int64
@@ -217,10 +224,14 @@ func (l *load) sendAll(making, ctx context.Context, g *generator, w *remote.Writ
 			}
 		}
 		sent += r.spans
+		newest, picked := l.fresh.pick(&r)
 		err := w.Send(ctx, r.spans, r.parts...)
 		rejected := (*collector.RejectedError)(nil)
 		switch {
 		case err == nil:
+			if picked {
+				l.fresh.look(newest)
+			}
 			if err := l.acks.add(&r); err != nil {
 				return err
 			}
@@ -255,14 +266,32 @@ func (l *load) report(out io.Writer) {
 	fmt.Fprintf(out, "seed       %d\n", l.acks.run.seed)
 	fmt.Fprintf(out, "accepted   %d spans in %s, %.0f a second; %s, %s a second\n",
 		n, l.took.Round(time.Millisecond), float64(n)/seconds, size(l.bytes.Load()), size(int64(float64(l.bytes.Load())/seconds)))
-	fmt.Fprintf(out, "requests   %d, p50 %s, p99 %s, slowest %s\n",
-		l.requests.Load(), short(m.latencies.Quantile(.5)), short(m.latencies.Quantile(.99)), short(m.slowest))
+	fmt.Fprintf(out, "requests   %d, %s\n", l.requests.Load(), &m.accepted)
 	if refused := m.refused(); refused != "" {
 		fmt.Fprintf(out, "refused    %s\n", refused)
 	}
 	if n := l.rejected.Load(); n > 0 {
 		fmt.Fprintf(out, "rejected   %d spans (%s)\n", n, printable(*l.reason.Load()))
 	}
+	if l.fresh != nil {
+		fmt.Fprintf(out, "freshness  %s\n", l.fresh)
+	}
+}
+
+// latencies are durations that were measured. Its methods are not safe for concurrent use.
+type latencies struct {
+	collector.Histogram
+	slowest time.Duration
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.Add(d, 1)
+	l.slowest = max(l.slowest, d)
+}
+
+func (l *latencies) String() string {
+	at := func(q float64) string { return short(min(l.Quantile(q), l.slowest)) }
+	return fmt.Sprintf("p50 %s, p99 %s, slowest %s", at(.5), at(.99), short(l.slowest))
 }
 
 // short returns d with two or three digits.
@@ -278,12 +307,11 @@ func short(d time.Duration) string {
 type meter struct {
 	next *http.Transport
 
-	mu        sync.Mutex
-	latencies collector.Histogram
-	slowest   time.Duration
-	statuses  map[int]int // without 200
-	failed    int         // requests without an answer
-	last      error       // of these
+	mu       sync.Mutex
+	accepted latencies
+	statuses map[int]int // without 200
+	failed   int         // requests without an answer
+	last     error       // of these
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -299,8 +327,7 @@ func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
 		m.last = err
 	case err != nil:
 	case res.StatusCode == http.StatusOK:
-		m.latencies.Add(took, 1)
-		m.slowest = max(m.slowest, took)
+		m.accepted.add(took)
 	default:
 		if m.statuses == nil {
 			m.statuses = map[int]int{}

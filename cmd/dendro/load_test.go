@@ -213,16 +213,109 @@ func TestAcks(t *testing.T) {
 	}
 }
 
+// How long spans take until they are found is measured during a load.
+func TestLoadFreshness(t *testing.T) {
+	testkit.NoLeaks(t)
+	defer func(before time.Duration) { freshPatience = before }(freshPatience)
+	for name, test := range map[string]struct {
+		patience       time.Duration
+		late           map[string]int64 // how many requests for a path do not find a span
+		code           int
+		report, stderr string
+	}{
+		"found":     {time.Minute, nil, exitOK, `by id (\d+) spans, \d+ at once, #; by search \d+ spans, \d+ at once, #`, `^$`},
+		"late":      {time.Minute, map[string]int64{"traces": 5, "search": 3}, exitOK, `by id (\d+) spans, \d+ at once, #; by search \d+ spans, \d+ at once, #`, `^$`},
+		"not by id": {50 * time.Millisecond, map[string]int64{"traces": 1e9}, exitError, `by id 0 spans, 0 at once, #, 1 not found; by search 1 spans, 1 at once, #`, `acknowledged spans were not found within 50ms`},
+		"not at all": {50 * time.Millisecond, map[string]int64{"traces": 1e9, "search": 1e9}, exitError, `by id 0 spans, 0 at once, #, 1 not found; by search 0 spans, 0 at once, #, 1 not found`,
+			`acknowledged spans were not found within 50ms`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			freshPatience = test.patience
+			to := newReceiver(t, nil)
+			page := web.New(to.store, web.Options{})
+			var mu sync.Mutex
+			asked := map[string]int64{}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				path := strings.Split(r.URL.Path, "/")[2]
+				mu.Lock()
+				asked[path]++
+				late := asked[path] <= test.late[path]
+				mu.Unlock()
+				switch {
+				case late && path == "traces":
+					http.NotFound(w, r)
+				case late:
+					fmt.Fprint(w, `{"traces":[]}`)
+				default:
+					page.ServeHTTP(w, r)
+				}
+			}))
+			defer server.Close()
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), []string{"load", "-otlp", to.url, "-addr", server.URL, "-spans", "5000", "-seed", "5", "-freshness"}, &stdout, &stderr)
+			testkit.Equal(t, "exit code", code, test.code)
+			numbers := regexp.MustCompile(`p50 \S+, p99 \S+, slowest [0-9.µmns]+`)
+			if got := numbers.ReplaceAllString(stdout.String(), "#"); !regexp.MustCompile(`(?m)^freshness  ` + test.report + `$`).MatchString(got) {
+				t.Errorf("stdout\n%s\nwant %q", got, test.report)
+			}
+			if got := stderr.String(); !regexp.MustCompile(test.stderr).MatchString(got) {
+				t.Errorf("stderr %q, want %q", got, test.stderr)
+			}
+			for path, n := range test.late {
+				if n < 1e9 && asked[path] <= n {
+					t.Errorf("%s was asked %d times", path, asked[path])
+				}
+			}
+		})
+	}
+}
+
 // A page that cannot be asked is an error before anything is sent.
 func TestLoadAsksFirst(t *testing.T) {
 	testkit.NoLeaks(t)
 	to := newReceiver(t, nil)
-	var stderr bytes.Buffer
-	code := run(t.Context(), []string{"load", "-otlp", to.url, "-addr", to.url, "-spans", "1000", "-verify"}, t.Output(), &stderr)
-	testkit.Equal(t, "exit code", code, exitError)
-	testkit.Equal(t, "spans", to.stats(t).Spans, 0)
-	if !strings.HasPrefix(stderr.String(), "dendro load: ") {
-		t.Errorf("stderr %q", stderr.String())
+	for _, flag := range []string{"-verify", "-freshness"} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), []string{"load", "-otlp", to.url, "-addr", to.url, "-spans", "1000", flag}, t.Output(), &stderr)
+		testkit.Equal(t, "exit code", code, exitError)
+		testkit.Equal(t, "spans", to.stats(t).Spans, 0)
+		if !strings.HasPrefix(stderr.String(), "dendro load: ") {
+			t.Errorf("stderr %q", stderr.String())
+		}
+	}
+}
+
+// A search finds all traces, also where there are more than one request returns. What may be cut
+// short is an error.
+func TestSearchIsComplete(t *testing.T) {
+	testkit.NoLeaks(t)
+	store := memory.New(memory.Options{})
+	b := &dendro.Batch{Resource: &dendro.Resource{}}
+	add := func(n int, second int64) {
+		s := &dendro.SpanData{Name: "rare", Start: second*1e9 + int64(n), End: second*1e9 + int64(n)}
+		s.TraceID, s.SpanID = dendro.TraceID{13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}, dendro.SpanID{1}
+		b.Spans = append(b.Spans, s)
+	}
+	const first, traces = 1_700_000_000, 2500
+	for n := range traces {
+		add(n+1, first+int64(n)/500)
+	}
+	testkit.NoError(t, store.Collect(b))
+	v := verifier{client: client{addr: pageOf(t, store), flags: newFlags("load", "", "", t.Output())}}
+	testkit.Equal(t, "connected", v.connect(), -1)
+	defer v.close()
+	got := map[string]bool{}
+	testkit.NoError(t, v.searchAll(t.Context(), `{ name = "rare" }`, first-3600, first+60, got))
+	testkit.Equal(t, "found", len(got), traces)
+
+	b.Spans = nil
+	for n := range 1500 {
+		add(traces+n+1, first+20)
+	}
+	testkit.NoError(t, store.Collect(b))
+	err := v.searchAll(t.Context(), `{ name = "rare" }`, first-3600, first+60, got)
+	if err == nil || !strings.Contains(err.Error(), "the search of a second is not complete: stopped at the limit of 1000 traces") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -171,19 +171,21 @@ func (v *verifier) spansOf(ctx context.Context, id dendro.TraceID, ids map[dendr
 	return n, nil
 }
 
-// window returns the parameters for the time of a run. Its spans began before they were sent.
-func (a *acks) window() url.Values {
-	return url.Values{
-		"start": {strconv.FormatInt(a.began.Add(-time.Hour).Unix(), 10)},
-		"end":   {strconv.FormatInt(time.Now().Add(time.Minute).Unix(), 10)},
-	}
+// window returns the time of a run in Unix seconds. Its spans began before they were sent.
+func (a *acks) window() (start, end int64) {
+	return a.began.Add(-time.Hour).Unix(), time.Now().Add(time.Minute).Unix()
+}
+
+// parameters returns those of a query and a range of seconds.
+func parameters(query string, start, end int64) url.Values {
+	return url.Values{"q": {query}, "start": {strconv.FormatInt(start, 10)}, "end": {strconv.FormatInt(end, 10)}}
 }
 
 // counted returns how many spans a search counts, of each service at most as many as there must
 // be: some more may be there that were not acknowledged.
 func (v *verifier) counted(ctx context.Context, run *acks, services []int64) (n int64, err error) {
-	q := run.window()
-	q.Set("q", fmt.Sprintf("{ resource.%s = %q } | count_over_time() by(resource.service.name)", runKey, run.run))
+	start, end := run.window()
+	q := parameters(fmt.Sprintf("{ resource.%s = %q } | count_over_time() by(resource.service.name)", runKey, run.run), start, end)
 	var answer struct {
 		Series []struct {
 			Labels []attribute
@@ -203,29 +205,48 @@ func (v *verifier) counted(ctx context.Context, run *acks, services []int64) (n 
 	return n, nil
 }
 
-// rare returns how many of the traces a search finds that have the rare tenant.
+// rare returns how many of the traces searches find that have the rare tenant.
 func (v *verifier) rare(ctx context.Context, run *acks, ids []dendro.TraceID) (n int64, err error) {
-	q := run.window()
-	q.Set("q", fmt.Sprintf("{ span.%s = %q }", tenantKey, run.run.rareTenant()))
-	q.Set("limit", strconv.Itoa(traceql.MaxLimit))
-	q.Set("spss", "1")
-	var answer struct{ Traces []foundTrace }
-	if err := v.ask(ctx, "/api/search", q, &answer); err != nil {
-		return 0, err
-	}
+	start, end := run.window()
 	got := map[string]bool{}
-	for _, t := range answer.Traces {
-		got[t.TraceID] = true
+	if err := v.searchAll(ctx, fmt.Sprintf("{ span.%s = %q }", tenantKey, run.run.rareTenant()), start, end, got); err != nil {
+		return 0, err
 	}
 	for _, id := range ids {
 		if got[id.String()] {
 			n++
 		}
 	}
-	if len(got) == traceql.MaxLimit { // there may be more
-		n = max(n, int64(len(ids)))
-	}
 	return n, nil
+}
+
+// searchAll adds to got the ids of all traces that match a query and begin from one second to
+// another, inclusive. If there are more than a search returns, it searches each half of that time.
+func (v *verifier) searchAll(ctx context.Context, query string, start, end int64, got map[string]bool) error {
+	q := parameters(query, start, end)
+	q.Set("limit", strconv.Itoa(traceql.MaxLimit))
+	q.Set("spss", "1")
+	var answer struct {
+		Message string
+		Traces  []foundTrace
+	}
+	if err := v.ask(ctx, "/api/search", q, &answer); err != nil {
+		return err
+	}
+	for _, t := range answer.Traces {
+		got[t.TraceID] = true
+	}
+	if answer.Message == "" {
+		return nil
+	}
+	if start == end {
+		return fmt.Errorf("the search of a second is not complete: %s", printable(answer.Message))
+	}
+	middle := start + (end-start)/2
+	if err := v.searchAll(ctx, query, start, middle, got); err != nil {
+		return err
+	}
+	return v.searchAll(ctx, query, middle+1, end, got)
 }
 
 // ask decodes an answer of the API.

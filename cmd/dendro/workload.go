@@ -20,6 +20,9 @@ var serviceNames = []string{
 	"orders", "payment", "shipping", "notification", "auth", "recommendation",
 }
 
+// rootService is the index of the service that has the root span of each trace.
+const rootService = 0
+
 // operation is work of a service, and what it calls.
 type operation struct {
 	service string // "": that of its caller
@@ -51,6 +54,9 @@ const (
 	anyTenant = "#TENANT#TENANT##" // see tenantKey
 )
 
+// userKey is an attribute of each span that handles a request.
+const userKey = "enduser.id"
+
 // tenantKey is an attribute of each root span. A few traces have a value that no others have.
 const tenantKey = "shop.tenant"
 
@@ -62,7 +68,7 @@ func handle(service, method, route string, micros float64, steps ...step) *opera
 		slog.Int("http.response.status_code", 200), slog.String("network.protocol.version", "1.1"),
 		slog.String("server.address", service+".shop.svc.cluster.example"), slog.Int("server.port", 8080),
 		slog.String("client.address", "10.4.17.23"), slog.String("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"),
-		slog.String("enduser.id", "user-"+anyNumber),
+		slog.String(userKey, "user-"+anyNumber),
 	}, micros, steps}
 }
 
