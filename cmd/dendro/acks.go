@@ -26,6 +26,7 @@ const (
 	maxConnections = 1000
 	maxBatch       = 10_000
 	maxNumber      = 1 << 24 // requests of a service on a connection
+	maxAckBytes    = 128     // of a line of a journal
 )
 
 // startJournal writes what add adds to the end of a file, too. The file may have several runs.
@@ -100,17 +101,18 @@ func readJournal(name string) (runs []*acks, err error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	in := bufio.NewReader(f)
+	in := bufio.NewReaderSize(f, maxAckBytes)
 	for line := 1; ; line++ {
-		text, err := in.ReadString('\n')
+		data, err := in.ReadSlice('\n')
 		switch {
 		case errors.Is(err, io.EOF) && len(runs) == 0:
 			return nil, fmt.Errorf("%s: there is no run in it", name)
 		case errors.Is(err, io.EOF):
 			return runs, nil
-		case err != nil:
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull): // a line that is too long is no request
 			return nil, err
 		}
+		text := string(data)
 		var a acks
 		var began int64
 		if n, _ := fmt.Sscanf(text, "run %d %d %d\n", &a.run.seed, &a.run.batch, &began); n == 3 && a.run.batch > 0 && a.run.batch <= maxBatch {

@@ -45,7 +45,18 @@ func TestImportCheckExport(t *testing.T) {
 		}
 	}
 
-	dendro(exitUsage, "check")
+	// What is not there is not made.
+	none := filepath.Join(files, "none")
+	for _, args := range [][]string{{"import", "-data", none, in, in + "2"}, {"export", "-data", none, out}, {"export", "-data", files, out}, {"export", "-data", dir, "-q", "{ } | rate()", out}} {
+		dendro(exitError, args...)
+	}
+	left, err := os.ReadDir(files)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "files", len(left), 2)
+
+	if got := dendro(exitUsage, "check"); strings.Contains(got, "lags") {
+		t.Errorf("check has no flags: %s", got)
+	}
 	if got := dendro(exitError, "check", filepath.Join(files, "none")); !strings.Contains(got, "none") {
 		t.Errorf("check: %s", got)
 	}

@@ -72,6 +72,8 @@ func (c *client) parse(args []string) (operand string, code int) {
 		problem = "an argument is missing"
 	case c.flags.NArg() > 1:
 		problem = fmt.Sprintf("unexpected argument %q: put the query in quotes, and flags before it", c.flags.Arg(1))
+	case c.since < 0:
+		problem = fmt.Sprintf("-since %v: want a time that is not negative", c.since)
 	case c.output != "" && c.output != "table" && c.output != "json":
 		problem = fmt.Sprintf("-o %s: want table or json", c.output)
 	}

@@ -56,6 +56,7 @@ func TestClient(t *testing.T) {
 		{[]string{"query", "{", "}"}, exitUsage, nil, "put the query in quotes"},
 		{[]string{"query", "-o", "xml", "{ }"}, exitUsage, nil, "want table or json"},
 		{[]string{"query"}, exitUsage, nil, "an argument is missing"},
+		{[]string{"query", "-since", "-1h", "{ }"}, exitUsage, nil, "-since -1h0m0s: want a time that is not negative"},
 		{[]string{"query", "-limit", "1", "{ }"}, exitOK, []string{id}, "stopped at the limit of 1 traces; there may be more"},
 		{[]string{"tail", "{"}, exitError, nil, "q: 1:2"},
 		{[]string{"tail", "-help"}, exitOK, nil, "Example:"},
@@ -68,6 +69,7 @@ func TestClient(t *testing.T) {
 		{[]string{"trace", "-attributes", "1"}, exitOK, []string{"n=7"}, ""},
 		{[]string{"trace", "2"}, exitError, nil, "no trace 00000000000000000000000000000002"},
 		{[]string{"trace", "-addr", "http://127.0.0.1:1", "1"}, exitError, nil, "refused"},
+		{[]string{"trace", "-addr", "127.0.0.1:8700", "1"}, exitUsage, nil, `-addr "127.0.0.1:8700": want a URL such as http://127.0.0.1:8700`},
 	} {
 		args := test.args
 		if args[1:] != nil && len(args) > 1 && args[1] != "-addr" {

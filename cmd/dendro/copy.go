@@ -28,6 +28,7 @@ const copyWriters = 4
 type copied struct {
 	accepted, rejected atomic.Int64
 	reason             atomic.Pointer[string] // of the last that were rejected
+	refused            func() string          // says what has to be written again; or nil
 }
 
 // String returns the last line of a command.
@@ -53,7 +54,13 @@ func (c *copied) copyFiles(ctx context.Context, w collector.Writer, names []stri
 			}
 			at += ", "
 		}
-		return fmt.Sprintf("%s%s, %d a second", at, c, perSecond(c.accepted.Load(), began))
+		line := fmt.Sprintf("%s%s, %d a second", at, c, perSecond(c.accepted.Load(), began))
+		if c.refused != nil {
+			if refused := c.refused(); refused != "" {
+				line += ", " + refused
+			}
+		}
+		return line
 	})
 	defer stop()
 
@@ -116,10 +123,9 @@ func (c *copied) write(ctx context.Context, w collector.Writer, p part) error {
 }
 
 // runCopy copies the files that are the arguments of a command to w, and returns the exit code.
-func runCopy(ctx context.Context, flags *flag.FlagSet, w collector.Writer, stdout, stderr io.Writer) int {
-	var c copied
+func runCopy(ctx context.Context, flags *flag.FlagSet, c *copied, w collector.Writer, stdout, stderr io.Writer) int {
 	err := c.copyFiles(ctx, w, flags.Args(), stderr)
-	fmt.Fprintln(stdout, &c)
+	fmt.Fprintln(stdout, c)
 	switch {
 	case err != nil:
 		return failed(flags, err)

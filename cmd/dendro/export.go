@@ -100,6 +100,12 @@ func exportData(ctx context.Context, w io.Writer, dir, query string, since time.
 	if err != nil {
 		return err
 	}
+	if q.IsMetrics() {
+		return traceql.ErrMetrics
+	}
+	if found, err := fs.Glob(os.DirFS(dir), "MANIFEST-*"); err != nil || len(found) == 0 { // Open would make a store
+		return fmt.Errorf("%s: there is no store in it", dir)
+	}
 	s, err := pebblestore.Open(dir, pebblestore.Options{MaxBytes: math.MaxInt64}) // which drops nothing
 	if err != nil {
 		return err

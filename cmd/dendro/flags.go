@@ -6,13 +6,19 @@ import (
 	"io"
 )
 
-// newFlags returns the flags of a command whose usage has the operands and an example.
+// newFlags returns the flags of a command, which may have none, whose usage has the operands and an
+// example.
 func newFlags(name, operands, example string, stderr io.Writer) *flag.FlagSet {
 	flags := flag.NewFlagSet("dendro "+name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "Usage: dendro %s [flags] %s\n\nExample:\n\n  dendro %[1]s %[3]s\n\nFlags:\n\n", name, operands, example)
-		flags.PrintDefaults()
+		of := name
+		flags.VisitAll(func(*flag.Flag) { of = name + " [flags]" })
+		fmt.Fprintf(stderr, "Usage: dendro %s %s\n\nExample:\n\n  dendro %s %s\n", of, operands, name, example)
+		if of != name {
+			fmt.Fprint(stderr, "\nFlags:\n\n")
+			flags.PrintDefaults()
+		}
 	}
 	return flags
 }

@@ -173,6 +173,9 @@ func (f *freshness) String() string {
 
 // String returns how long it took to find the spans.
 func (t *tries) String() string {
+	if t.Count() == 0 && t.missing == 0 {
+		return "none was looked for"
+	}
 	out := fmt.Sprintf("%.0f spans, %d at once, %s", t.Count(), t.atOnce, &t.latencies)
 	if t.missing > 0 {
 		out += fmt.Sprintf(", %d not found", t.missing)

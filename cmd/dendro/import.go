@@ -41,11 +41,14 @@ func runImport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	case flags.NArg() == 0:
 		return usageError(flags, "a file is missing; - is standard input")
 	}
+	if err := checkFiles(flags.Args()); err != nil { // before a directory is made
+		return failed(flags, err)
+	}
 	s, err := data.open()
 	if err != nil {
 		return failed(flags, err)
 	}
-	code := runCopy(ctx, flags, s, stdout, stderr)
+	code := runCopy(ctx, flags, &copied{}, s, stdout, stderr)
 	if err := s.Close(); err != nil {
 		return failed(flags, err)
 	}

@@ -204,7 +204,7 @@ func TestAcks(t *testing.T) {
 	}
 	testkit.Equal(t, "spans", got, want)
 
-	for text, line := range map[string]int{"0 1 2 3\n": 1, "run 1 50 0\n0 1 2 51\n": 2, "run 1 50 0\n0 12 2 3\n": 2, "run 1 50 0\n0 1 2 3\nrun\n": 3, "run 1 50 0\n0 1 99999999 3\n": 2, "<html>\n": 1} {
+	for text, line := range map[string]int{"0 1 2 3\n": 1, "run 1 50 0\n0 1 2 51\n": 2, "run 1 50 0\n0 12 2 3\n": 2, "run 1 50 0\n0 1 2 3\nrun\n": 3, "run 1 50 0\n0 1 99999999 3\n": 2, "<html>\n": 1, strings.Repeat("x", 1000): 1} {
 		testkit.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 		_, err := readJournal(name)
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("acks:%d: ", line)) {

@@ -52,9 +52,13 @@ func runSend(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return failed(flags, err)
 	}
 	defer transport.CloseIdleConnections()
-	w, err := to.writer(transport, remote.Options{})
+	m := &meter{next: transport}
+	w, err := to.writer(m, remote.Options{})
 	if err != nil {
 		return failed(flags, err)
 	}
-	return runCopy(ctx, flags, w, stdout, stderr)
+	if err := checkFiles(flags.Args()); err != nil {
+		return failed(flags, err)
+	}
+	return runCopy(ctx, flags, &copied{refused: m.refused}, w, stdout, stderr)
 }

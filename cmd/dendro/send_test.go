@@ -244,7 +244,7 @@ func TestSendIsRefused(t *testing.T) {
 		"no such token": {nil, "-token-file " + token + "2 " + path, "", exitError, 0, "", "no such file"},
 		"bad token":     {nil, path, "two words", exitError, 0, "", "DENDRO_TOKEN: a token has no spaces"},
 		"broken":        {refuse(0, 0), broken, "", exitError, 1, "3 spans accepted, 0 rejected", broken + ": it ends within a JSON value"},
-		"no such file":  {refuse(0, 0), path + " " + path + "2", "", exitError, 1, "3 spans accepted, 0 rejected", "no such file"},
+		"no such file":  {refuse(0, 0), path + " " + path + "2", "", exitError, 0, "", "no such file"},
 		"no file":       {nil, "", "", exitUsage, 0, "", "a file is missing"},
 		"a wrong URL":   {nil, "-otlp localhost:4318 " + path, "", exitError, 0, "", "has no scheme"},
 		"help":          {nil, "-help", "", exitOK, 0, "", "Usage: dendro send [flags] FILE…"},
@@ -292,6 +292,19 @@ func TestSendProgress(t *testing.T) {
 	if got := stderr.text.String(); !strings.HasSuffix(got, "dendro send: interrupted\n") {
 		t.Errorf("stderr %q", got)
 	}
+}
+
+// While there is no collector, a line says so.
+func TestSendWithoutCollector(t *testing.T) {
+	testkit.NoLeaks(t)
+	progressInterval = time.Millisecond
+	defer func() { progressInterval = 2 * time.Second }()
+	path := filepath.Join(t.TempDir(), "traces.json")
+	testkit.NoError(t, os.WriteFile(path, otlp.AppendTracesJSON(nil, traceOf(1, 3)), 0o600))
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	stderr := &awaited{want: ", 1 × not answered (dial tcp 127.0.0.1:1: ", found: interrupt}
+	testkit.Equal(t, "exit code", run(ctx, []string{"send", "-otlp", "http://127.0.0.1:1", path}, t.Output(), stderr), exitError)
 }
 
 // awaited calls found when want has been written.

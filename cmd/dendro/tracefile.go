@@ -53,6 +53,20 @@ func openFile(name string) (*traceFile, error) {
 	return f, nil
 }
 
+// checkFiles returns an error if one of some files is missing, so that it is known before the first
+// is read.
+func checkFiles(names []string) error {
+	for _, name := range names {
+		if name == "-" {
+			continue
+		}
+		if _, err := os.Stat(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *traceFile) close() {
 	if f.z != nil {
 		f.z.Close()
