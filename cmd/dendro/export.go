@@ -81,7 +81,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 				body.Close()
 			}
 		}
-		return errors.Join(err, z.Close())
+		return cmp.Or(err, z.Close())
 	})
 	stop()
 	switch {
@@ -257,5 +257,5 @@ func linked(name string) string {
 
 func buffered(w io.Writer, write func(io.Writer) error) error {
 	b := bufio.NewWriterSize(w, 64<<10)
-	return errors.Join(write(b), b.Flush())
+	return cmp.Or(write(b), b.Flush()) // also what comes before the error
 }

@@ -198,6 +198,21 @@ func TestExportFails(t *testing.T) {
 	}
 }
 
+// A disk that is full is named once.
+func TestExportToFullDisk(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("SKIPPED: there is no /dev/full")
+	}
+	store := memory.New(memory.Options{})
+	testkit.NoError(t, store.Write(t.Context(), []*dendro.Batch{traceOf(1, 1000)}))
+	for _, compression := range []string{"none", "gzip"} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), []string{"export", "-addr", pageOf(t, store), "-z", compression, "/dev/full"}, t.Output(), &stderr)
+		testkit.Equal(t, "exit code", code, exitError)
+		testkit.Equal(t, "stderr", stderr.String(), "dendro export: write /dev/full: no space left on device\n")
+	}
+}
+
 // Where a name is a symbolic link, the file that it leads to is written, when all is there, and keeps
 // its permissions.
 func TestExportToLink(t *testing.T) {

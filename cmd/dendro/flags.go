@@ -23,6 +23,17 @@ func newFlags(name, operands, example string, stderr io.Writer) *flag.FlagSet {
 	return flags
 }
 
+// misplaced returns an argument that is a flag after the files, or "". A file of such a name has a
+// path.
+func misplaced(flags *flag.FlagSet) string {
+	for _, arg := range flags.Args() {
+		if len(arg) > 1 && arg[0] == '-' {
+			return arg
+		}
+	}
+	return ""
+}
+
 // usageError prints what is wrong with the arguments and returns the exit code.
 func usageError(flags *flag.FlagSet, format string, args ...any) int {
 	fmt.Fprintf(flags.Output(), flags.Name()+": "+format+"\n", args...)

@@ -40,6 +40,8 @@ func runImport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		return usageError(flags, "-data is missing: the directory to write to; \"dendro send\" sends files to a server")
 	case flags.NArg() == 0:
 		return usageError(flags, "a file is missing; - is standard input")
+	case misplaced(flags) != "":
+		return usageError(flags, "unexpected argument %q: put flags before the files", misplaced(flags))
 	}
 	if err := checkFiles(flags.Args()); err != nil { // before a directory is made
 		return failed(flags, err)

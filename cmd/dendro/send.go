@@ -46,6 +46,8 @@ func runSend(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	case flags.NArg() == 0:
 		return usageError(flags, "a file is missing; - is standard input")
+	case misplaced(flags) != "":
+		return usageError(flags, "unexpected argument %q: put flags before the files", misplaced(flags))
 	}
 	transport, err := to.certificates.transport(copyWriters)
 	if err != nil {

@@ -247,6 +247,7 @@ func TestSendIsRefused(t *testing.T) {
 		"no such file":  {refuse(0, 0), path + " " + path + "2", "", exitError, 0, "", "no such file"},
 		"no file":       {nil, "", "", exitUsage, 0, "", "a file is missing"},
 		"a wrong URL":   {nil, "-otlp localhost:4318 " + path, "", exitError, 0, "", "has no scheme"},
+		"a late flag":   {nil, path + " -otlp http://127.0.0.1:1", "", exitUsage, 0, "", `unexpected argument "-otlp": put flags before the files`},
 		"help":          {nil, "-help", "", exitOK, 0, "", "Usage: dendro send [flags] FILE…"},
 		"a wrong flag":  {nil, "-colour", "", exitUsage, 0, "", "Usage:"},
 	} {
