@@ -49,7 +49,8 @@ func (c *certificateFlags) transport(connections int) (*http.Transport, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig, t.MaxIdleConnsPerHost = config, connections
+	t.TLSClientConfig = config
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
 	t.ForceAttemptHTTP2 = false // its errors do not say that the server wants another certificate
 	return t, nil
 }

@@ -52,10 +52,12 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	if *since < 0 {
 		return usageError(c.flags, "-since %v: want a time that is not negative", *since)
 	}
-	if code := c.connect(); code >= 0 {
-		return code
+	if *data == "" {
+		if code := c.connect(); code >= 0 {
+			return code
+		}
+		defer c.close()
 	}
-	defer c.close()
 	v := url.Values{}
 	if *query != "" {
 		v.Set("q", *query)
@@ -202,9 +204,10 @@ func compressionOf(given, name string) string {
 }
 
 // writeFile calls write with a file that gets its name when all has been written: there is never a
-// part of it under that name. Where that is a symbolic link, the file is the one that it leads to.
-// Without a name, or with "-", it is stdout. What is there and is no regular file, such as a pipe, is
-// written to as it is.
+// part of it under that name. It has the permissions of the file that it replaces, or else is for its
+// owner only. A symbolic link stays, and the file that it leads to is the one that is written. Without
+// a name, or with "-", it is stdout. What is there and is no regular file, such as a pipe, is written
+// to as it is.
 func writeFile(name string, stdout io.Writer, write func(io.Writer) error) error {
 	if name == "" || name == "-" {
 		return buffered(stdout, write)
