@@ -2,13 +2,35 @@ package main
 
 import (
 	"bytes"
+	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
+
+// An import into a store that is too small for it says so.
+func TestImportEvicts(t *testing.T) {
+	random, value := rand.NewChaCha8([32]byte{}), make([]byte, 1<<20)
+	var data []byte
+	for n := range 132 { // 64 MiB are the least bound of a store, and as many may wait for being written
+		random.Read(value)
+		b := traceOf(n+1, 1)
+		b.Spans[0].Attributes = []slog.Attr{slog.Any("value", value)}
+		data = otlp.AppendTraces(data, b)
+	}
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{"import", "-data", filepath.Join(t.TempDir(), "traces"), "-data-size", "1MiB", file(t, string(data))}, t.Output(), &stderr)
+	testkit.Equal(t, "exit code", code, exitError)
+	if !regexp.MustCompile(`dendro import: \d+ spans .* -data-size 1MiB is too small`).MatchString(stderr.String()) {
+		t.Errorf("stderr %q", stderr.String())
+	}
+}
 
 // What import writes into a directory, check reads and export writes again.
 func TestImportCheckExport(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 
 	"github.com/dendrotrace/dendro/collector/pebblestore"
@@ -51,8 +52,12 @@ func runImport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		return failed(flags, err)
 	}
 	code := runCopy(ctx, flags, &copied{}, s, stdout, stderr)
-	if err := s.Close(); err != nil {
+	stats, err := s.Stats(context.WithoutCancel(ctx))
+	if err = errors.Join(err, s.Close()); err != nil {
 		return failed(flags, err)
+	}
+	if n := stats.Accepted - uint64(stats.Spans); n > 0 {
+		return failed(flags, fmt.Errorf("%d spans that were there or came first have made room for others: -data-size %s is too small for all", n, &data.size))
 	}
 	return code
 }
