@@ -24,19 +24,23 @@ import (
 // With this flag, TestCollector is a measurement: make bench-collector.
 var collectorSpans = flag.Int("collector.spans", 0, "number of spans that TestCollector sends; 0: it is skipped")
 
-// TestCollector measures a server that keeps spans on disk: what they cost, and how long searches
-// take. The server has one processor, if the system has several and taskset.
+// TestCollector measures a server that keeps spans on disk: what they cost, how long searches take,
+// and how soon a span is found. The server has one processor, if the system has several and taskset.
 func TestCollector(t *testing.T) {
 	if *collectorSpans == 0 {
 		t.Skip("a measurement: -collector.spans says how many spans to send")
 	}
 	dir := t.TempDir()
 	s := startServer(t, "-data", dir, "-data-size", "100GiB")
-	var out bytes.Buffer
+	load := func(args ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		code := run(t.Context(), append([]string{"load", "-otlp", strings.TrimSuffix(s.otlp, "/v1/traces"), "-addr", s.page, "-connections", "3"}, args...), &out, t.Output())
+		testkit.Equal(t, "exit code of load", code, exitOK)
+		t.Logf("%s", &out)
+	}
 	const seed = 7
-	code := run(t.Context(), []string{"load", "-otlp", strings.TrimSuffix(s.otlp, "/v1/traces"), "-spans", strconv.Itoa(*collectorSpans), "-seed", strconv.Itoa(seed), "-connections", "3", "-freshness", "-addr", s.page}, &out, t.Output())
-	testkit.Equal(t, "exit code of load", code, exitOK)
-	t.Logf("%s", &out)
+	load("-spans", strconv.Itoa(*collectorSpans), "-seed", strconv.Itoa(seed))
 	t.Logf("CPU of the server %.2f µs a span, resident %d MB at most, %.1f B a span on disk", s.cpu(t).Seconds()*1e6/float64(*collectorSpans), s.status(t, "VmHWM")>>20, float64(diskUsage(t, dir))/float64(*collectorSpans))
 
 	run := loadRun{seed, 512}
@@ -85,6 +89,7 @@ func TestCollector(t *testing.T) {
 		t.Logf("%-45s p50 %v, p99 %v; %.1f found", test.what, times[test.n/2].Round(10*time.Microsecond), times[test.n*99/100].Round(10*time.Microsecond), float64(found)/float64(test.n))
 	}
 	t.Logf("resident %d MB at most after the searches", s.status(t, "VmHWM")>>20)
+	load("-rate", "50000", "-duration", "10s", "-freshness") // leaves the server some time
 	t.Log(s.stop(t))
 	began := time.Now()
 	s = startServer(t, "-data", dir, "-data-size", "100GiB")
