@@ -349,9 +349,22 @@ func (src *splitSource) add(sc *scanner, id dendro.TraceID, parts []part) {
 	for _, in := range sc.heads[id] {
 		t.first, t.end = min(t.first, in.first), max(t.end, in.end)
 	}
-	if sc.wants(t.first, t.end) {
+	if sc.wants(t.first, t.end) && t.wanted(sc) == sc.want.All() {
 		heap.Push(&src.traces, t)
 	}
+}
+
+// wanted returns a bit for each wanted hash that the trace may have.
+func (t *splitTrace) wanted(sc *scanner) (wants uint64) {
+	for _, p := range t.parts {
+		r := sc.runs[p.run]
+		r.open(sc)
+		wants |= r.wants[p.chunk]
+	}
+	for _, in := range sc.heads[t.id] {
+		wants |= in.of.wants(in.trace)
+	}
+	return wants
 }
 
 func (src *splitSource) next(sc *scanner) {
@@ -372,18 +385,6 @@ func (src *splitSource) next(sc *scanner) {
 		return
 	}
 	t := heap.Pop(&src.traces).(*splitTrace)
-	var wants uint64
-	for _, p := range t.parts {
-		r := sc.runs[p.run]
-		r.open(sc)
-		wants |= r.wants[p.chunk]
-	}
-	for _, in := range sc.heads[t.id] {
-		wants |= in.of.wants(in.trace)
-	}
-	if wants != sc.want.All() {
-		return
-	}
 	bt := block.Trace{ID: t.id}
 	for _, in := range sc.heads[t.id] {
 		in.of.head.addTo(&bt, in.trace)
