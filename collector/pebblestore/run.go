@@ -67,6 +67,7 @@ type runWriter struct {
 	info    chunkInfo
 	index   []splitPart // of all traces
 	open    bool        // a chunk is begun
+	chunk   []byte      // memory for a chunk
 }
 
 // writeRun writes the traces of h as a run and makes it part of the database.
@@ -234,7 +235,8 @@ func (w *runWriter) seal() error {
 	number := uint32(len(w.run.chunks))
 	w.filters = append(w.filters, slices.Clone(w.filter.Fold()))
 	w.run.chunks = append(w.run.chunks, w.info)
-	err := w.table.Set(numberedKey(w.number, ofChunk, number), block.AppendChunk(nil, w.encoder.Data, nil))
+	w.chunk = block.AppendChunk(w.chunk[:0], w.encoder.Data, nil)
+	err := w.table.Set(numberedKey(w.number, ofChunk, number), w.chunk)
 	w.encoder.Data = w.encoder.Data[:0]
 	return err
 }

@@ -132,6 +132,7 @@ type Store struct {
 	split    splits
 	encoder  block.Encoder // of the last segment of head; its Data is nil if that is complete
 	segment  uint32        // number of the segment
+	usual    int           // size of the segment before
 	filter   block.Filter  // of the segment
 	decoder  block.Decoder
 	ready    []received // chunks that are complete
@@ -213,6 +214,7 @@ func newStore(dir string, o Options) *Store {
 	s := &Store{
 		dir: dir, o: o, log: o.Logger.With("dir", dir),
 		encoder: block.NewEncoder(),
+		usual:   minSegmentBytes,
 		filter:  make(block.Filter, filterWords),
 		pending: newCommit(),
 		split:   newSplits(),

@@ -2,10 +2,12 @@ package pebblestore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -17,6 +19,8 @@ import (
 )
 
 const (
+	// minSegmentBytes is about the least memory for a segment.
+	minSegmentBytes = 16 << 10
 	// maxSegmentBytes is the size at which a segment is complete.
 	maxSegmentBytes = 256 << 10
 	// maxBlockBytes bounds the size of a block, and so of a span.
@@ -169,8 +173,7 @@ func groupsOf(batches []*dendro.Batch) (groups []group) {
 		spans := b.Spans
 		for i := 1; i < len(spans); i++ {
 			if spans[i].TraceID != spans[0].TraceID {
-				spans = slices.Clone(spans)
-				slices.SortStableFunc(spans, func(a, b *dendro.SpanData) int { return bytes.Compare(a.TraceID[:], b.TraceID[:]) })
+				spans = byTrace(spans)
 				break
 			}
 		}
@@ -184,6 +187,29 @@ func groupsOf(batches []*dendro.Batch) (groups []group) {
 		}
 	}
 	return groups
+}
+
+// byTrace returns spans with those of a trace next to each other, in their order.
+func byTrace(spans []*dendro.SpanData) []*dendro.SpanData {
+	type key struct {
+		trace uint64 // the first bytes of the id, in which most differ
+		n     int
+	}
+	keys := make([]key, len(spans))
+	for i, s := range spans {
+		keys[i] = key{binary.BigEndian.Uint64(s.TraceID[:]), i}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if a.trace != b.trace {
+			return cmp.Compare(a.trace, b.trace)
+		}
+		return cmp.Or(bytes.Compare(spans[a.n].TraceID[:], spans[b.n].TraceID[:]), cmp.Compare(a.n, b.n))
+	})
+	out := make([]*dendro.SpanData, len(spans))
+	for i, k := range keys {
+		out[i] = spans[k.n]
+	}
+	return out
 }
 
 // add adds spans to the head and counts them. If the runs may have spans of the trace and known is
@@ -281,7 +307,7 @@ func (s *Store) begin() {
 	}
 	s.segment++
 	clear(s.filter)
-	s.encoder.Begin(make([]byte, 0, 32<<10), s.segment, s.filter)
+	s.encoder.Begin(make([]byte, 0, s.usual+s.usual/8), s.segment, s.filter)
 	s.head.segments = append(s.head.segments, segment{})
 }
 
@@ -300,6 +326,7 @@ func (s *Store) complete() {
 		last.filter = slices.Clone(s.filter.Fold())
 		s.ready = append(s.ready, received{s.next, false, *last})
 		s.next++
+		s.usual = max(len(s.encoder.Data), minSegmentBytes)
 		s.encoder.Data = nil
 	}
 	h := s.head
@@ -322,6 +349,7 @@ func (s *Store) commits() {
 	for {
 		select {
 		case <-s.wake:
+			runtime.Gosched() // who is about to write shares the commit
 			s.commit()
 		case <-tick.C:
 			s.mu.Lock()
