@@ -89,6 +89,7 @@ const (
 	operationBytes = 16 << 20
 	cacheBytes     = 32 << 20
 	memTableBytes  = 32 << 20
+	maxMemTables   = 2 // that there are, mostly
 )
 
 // Reasons of a [dendro.DropError], and of [collector.Stats.Dropped].
@@ -256,7 +257,7 @@ func (s *Store) openDB(readOnly bool) error {
 	if err != nil {
 		return fmt.Errorf("another process uses this directory, each needs its own: %w", err)
 	}
-	cache := pebble.NewCache(cacheBytes)
+	cache := pebble.NewCache(cacheBytes + maxMemTables*memTableBytes) // in which Pebble counts them
 	defer cache.Unref()
 	o := &pebble.Options{
 		ReadOnly:           readOnly,
