@@ -12,7 +12,7 @@ bench: ## compare with the peers for half an hour; writes the tables of docs/per
 
 SPANS ?= 2000000
 bench-collector: ## what dendro serve -data costs, with SPANS spans (2000000): the server on one processor, the generator on the others
-	go test ./cmd/dendro -run TestCollector -count 1 -v -timeout 1h -collector.spans $(SPANS)
+	CGO_ENABLED=0 go test ./cmd/dendro -run TestCollector -count 1 -v -timeout 1h -collector.spans $(SPANS)
 
 transparency: ## what wrappers of net/http and of drivers change, ours and those of the peers; writes docs/transparency.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .

@@ -42,19 +42,15 @@ func openStore(o serveOptions, log *slog.Logger) (*store, error) {
 	}, nil
 }
 
-const (
-	// databaseMemory is what the database has outside of the heap that Go's limit is about.
-	databaseMemory = 96 << 20
-	// leastHeap is the smallest limit that is set with -data.
-	leastHeap = 128 << 20
-)
+// leastHeap is the smallest limit that is set with -data, besides databaseMemory.
+const leastHeap = 192 << 20
 
 func openDisk(o serveOptions, limit int64, log *slog.Logger) (*store, error) {
 	s, err := pebblestore.Open(o.data, pebblestore.Options{MaxBytes: int64(o.dataSize), MaxAge: o.dataAge, KeepErrors: o.keepErrors, Sync: pebblestore.Sync(o.sync), Logger: log})
 	if err != nil {
 		return nil, err
 	}
-	debug.SetMemoryLimit(max(limit-databaseMemory, leastHeap))
+	debug.SetMemoryLimit(max(limit, leastHeap) - databaseMemory)
 	about := fmt.Sprintf("data             %s, at most %s", o.data, &o.dataSize)
 	if o.dataAge > 0 {
 		about += fmt.Sprintf(", for %v", o.dataAge)

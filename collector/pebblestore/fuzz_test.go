@@ -13,11 +13,11 @@ import (
 )
 
 func FuzzReadRun(f *testing.F) {
-	r := &run{number: 3, upTo: 7, traces: 1, spans: 2, chunks: make([]chunkInfo, 2), words: 64, ids: newIDFilter(3), split: []splitPart{{part: part{run: 2}}}}
-	f.Add(r.append(nil))
+	r := &run{number: 3, upTo: 7, traces: 1, spans: 2, chunks: make([]chunkInfo, 2), words: 64, ids: newIDFilter(3)}
+	f.Add(r.append(nil, []splitPart{{part: part{run: 2}}}))
 	f.Add([]byte{metaVersion})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := readRun(1, data)
+		r, _, err := readRun(1, data)
 		if err != nil {
 			return
 		}

@@ -89,11 +89,11 @@ func (s *Store) loadRuns() error {
 	} else if err != nil {
 		return err
 	}
-	known := map[uint64]*run{}
+	known, splits := map[uint64]*run{}, map[uint64][]splitPart{}
 	s.nextRun = gone + 1
 	for _, n := range ranges {
 		for number := max(n.first, gone+1); number <= n.last; number++ {
-			r, err := s.loadRun(number)
+			r, split, err := s.loadRun(number)
 			switch {
 			case errors.Is(err, pebble.ErrNotFound):
 				continue
@@ -103,7 +103,7 @@ func (s *Store) loadRuns() error {
 				return err
 			default:
 				s.runs = append(s.runs, r)
-				known[number] = r
+				known[number], splits[number] = r, split
 			}
 			s.nextRun = max(s.nextRun, number+1)
 		}
@@ -112,7 +112,7 @@ func (s *Store) loadRuns() error {
 	s.next = 1
 	for _, r := range s.runs {
 		s.next = max(s.next, r.upTo+1)
-		for _, p := range r.split {
+		for _, p := range splits[r.number] {
 			if in := known[p.run]; in != nil && int64(p.chunk) < int64(len(in.chunks)) {
 				s.split.add(p)
 			}
@@ -155,19 +155,19 @@ func (s *Store) numbers(kind byte) (out []numbers, err error) {
 	return out, nil
 }
 
-func (s *Store) loadRun(number uint64) (*run, error) {
+func (s *Store) loadRun(number uint64) (*run, []splitPart, error) {
 	value, closer, err := s.db.Get(runPartKey(number, ofMeta))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer closer.Close()
-	r, err := readRun(number, value)
+	r, split, err := readRun(number, value)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	size, err := s.db.EstimateDiskUsage(keysOf(number).Start, keysOf(number).End)
 	r.bytes = int64(size)
-	return r, err
+	return r, split, err
 }
 
 // loadReceived makes a head of the chunks that are in no run. What is damaged is skipped.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"runtime"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
@@ -29,7 +30,6 @@ type run struct {
 	chunks        []chunkInfo
 	words         int // of the filter of a chunk
 	ids           idFilter
-	split         []splitPart // of traces that are not only in one chunk of it, and those in the first run of these
 }
 
 // chunkInfo says which traces a chunk may have.
@@ -51,6 +51,8 @@ const (
 	chunkBytes = 256 << 10
 	// filterWords is the size of the filter of a chunk before it is folded: 32 KiB.
 	filterWords = 4 << 10
+	// tracesPerYield is the number of traces after which other goroutines come first.
+	tracesPerYield = 16
 	// pageBytes is about the size of a page of the filter of a run.
 	pageBytes = 4 << 10
 )
@@ -66,6 +68,7 @@ type runWriter struct {
 	filters []block.Filter
 	info    chunkInfo
 	index   []splitPart // of all traces
+	split   []splitPart // of those that are not only in one chunk of the run, with the parts in the first run of these
 	open    bool        // a chunk is begun
 	chunk   []byte      // memory for a chunk
 }
@@ -126,7 +129,10 @@ func (w *runWriter) write(ctx context.Context, h *head) error {
 		return cmp.Or(cmp.Compare(a.first, b.first), bytes.Compare(a.id[:], b.id[:]))
 	})
 	view := block.View{Scan: collector.Scan{AllAttributes: true, Details: true}, Ctx: ctx}
-	for _, t := range order {
+	for n, t := range order {
+		if n%tracesPerYield == 0 {
+			runtime.Gosched() // there may be one processor, and somebody who waits for an answer
+		}
 		bt := h.traceOf(t)
 		got, err := view.Decode(&bt)
 		if err != nil {
@@ -189,11 +195,11 @@ func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace) error
 		before := w.s.split.parts[t.id]
 		for _, p := range before { // runs after the first one list their own
 			if p.run == before[0].run {
-				w.run.split = append(w.run.split, splitPart{t.id, p})
+				w.split = append(w.split, splitPart{t.id, p})
 			}
 		}
 		w.s.mu.Unlock()
-		w.run.split = append(w.run.split, parts...)
+		w.split = append(w.split, parts...)
 	}
 	return nil
 }
@@ -282,7 +288,7 @@ func (w *runWriter) writeIndex() error {
 	for i := range w.index {
 		w.run.ids.add(w.s.hash(w.index[i].id))
 	}
-	if err := w.table.Set(runPartKey(w.number, ofMeta), w.run.append(nil)); err != nil {
+	if err := w.table.Set(runPartKey(w.number, ofMeta), w.run.append(nil, w.split)); err != nil {
 		return err
 	}
 	slices.SortFunc(w.index, func(a, b splitPart) int {
@@ -302,13 +308,13 @@ func (w *runWriter) writeIndex() error {
 	return nil
 }
 
-// append appends what is known about a run.
+// append appends what is known about a run, and the parts of its traces in several places.
 //
 //	meta = version (1), number of the last received chunk, time of its last one, traces, spans,
 //	       words of a filter, n, n * chunk, words of the filter of ids, n * word (8), m, m * split
 //	chunk = latest start, latest start - earliest start, latest end - latest start, longest duration, errors
 //	split = trace id (16), run, chunk, offset, start, duration
-func (r *run) append(b []byte) []byte {
+func (r *run) append(b []byte, split []splitPart) []byte {
 	b = append(b, metaVersion)
 	for _, n := range []uint64{r.upTo, uint64(r.until), uint64(r.traces), uint64(r.spans), uint64(r.words), uint64(len(r.chunks))} {
 		b = binary.AppendUvarint(b, n)
@@ -322,8 +328,8 @@ func (r *run) append(b []byte) []byte {
 	for _, word := range r.ids {
 		b = binary.LittleEndian.AppendUint64(b, word)
 	}
-	b = binary.AppendUvarint(b, uint64(len(r.split)))
-	for _, p := range r.split {
+	b = binary.AppendUvarint(b, uint64(len(split)))
+	for _, p := range split {
 		b = append(b, p.id[:]...)
 		for _, n := range []uint64{p.run, uint64(p.chunk), uint64(p.at)} {
 			b = binary.AppendUvarint(b, n)
@@ -337,10 +343,10 @@ func (r *run) append(b []byte) []byte {
 const metaVersion = 1
 
 // readRun reads what append wrote. It returns [block.ErrBroken] for anything else.
-func readRun(number uint64, data []byte) (*run, error) {
+func readRun(number uint64, data []byte) (*run, []splitPart, error) {
 	d := reader{data: data}
 	if v := d.bytes(1); len(v) == 0 || v[0] != metaVersion {
-		return nil, fmt.Errorf("run of an unknown format: %w", block.ErrBroken)
+		return nil, nil, fmt.Errorf("run of an unknown format: %w", block.ErrBroken)
 	}
 	r := &run{number: number}
 	r.upTo, r.until = d.uvarint(), int64(d.uvarint())
@@ -359,18 +365,18 @@ func readRun(number uint64, data []byte) (*run, error) {
 			r.ids[i] = binary.LittleEndian.Uint64(word)
 		}
 	}
-	r.split = make([]splitPart, d.count(21))
-	for i := range r.split {
-		p := &r.split[i]
+	split := make([]splitPart, d.count(21))
+	for i := range split {
+		p := &split[i]
 		copy(p.id[:], d.bytes(16))
 		p.run, p.chunk, p.at = d.uvarint(), uint32(d.uvarint()), uint32(d.uvarint())
 		p.first = d.varint()
 		p.end = p.first + d.varint()
 	}
 	if d.failed || len(d.data) > 0 || len(r.chunks) == 0 || r.traces < 0 || r.spans < 0 || r.words < 1 || r.words > filterWords || r.words&(r.words-1) != 0 || len(r.ids) == 0 || len(r.ids)%lineWords != 0 {
-		return nil, block.ErrBroken
+		return nil, nil, block.ErrBroken
 	}
-	return r, nil
+	return r, split, nil
 }
 
 // reader reads numbers.

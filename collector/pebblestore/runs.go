@@ -76,7 +76,7 @@ func (s *Store) publish(w *runWriter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.runs = append(slices.Clone(s.runs), w.run)
-	for _, p := range w.run.split {
+	for _, p := range w.split {
 		s.split.add(p)
 	}
 	for i := range s.head.traces { // those that continue one of the run

@@ -87,8 +87,8 @@ const (
 	maxHeadAge = time.Hour
 	// operationBytes bounds the counts of operations, in memory.
 	operationBytes = 16 << 20
-	cacheBytes     = 32 << 20
-	memTableBytes  = 32 << 20
+	cacheBytes     = 24 << 20
+	memTableBytes  = 16 << 20
 	maxMemTables   = 2 // that there are, mostly
 )
 

@@ -1,0 +1,6 @@
+//go:build !cgo
+
+package main
+
+// databaseMemory is what the database has outside of the heap that Go's limit is about.
+const databaseMemory = 0
