@@ -42,3 +42,16 @@ func TestTooLittleMemory(t *testing.T) {
 	}
 	testkit.Equal(t, "stdout", stdout.String(), "")
 }
+
+// With -data, the heap may take what the index needs besides, up to -memory.
+func TestHeapLimit(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct{ memory, index, want int64 }{
+		{576 * mib, 0, 192 * mib},
+		{576 * mib, 30 * mib, 252 * mib},
+		{576 * mib, 300 * mib, 576 * mib},
+		{100 * mib, 30 * mib, 192 * mib},
+	} {
+		testkit.Equal(t, "limit", heapLimit(c.memory, c.index)+databaseMemory, c.want)
+	}
+}

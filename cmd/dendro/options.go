@@ -31,8 +31,12 @@ type serveOptions struct {
 	config                  string // file
 }
 
-// defaultDataSize is the default of -data-size.
-const defaultDataSize = 10 << 30
+const (
+	// defaultMemory is the default of -memory without -data.
+	defaultMemory = 256 << 20
+	// defaultDataSize is the default of -data-size.
+	defaultDataSize = 10 << 30
+)
 
 const serveUsage = `Usage: dendro serve [flags]
 
@@ -51,7 +55,7 @@ Flags:
 
 // newServeFlags returns the flags of "dendro serve" and where their values are.
 func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
-	o := &serveOptions{maxConnections: 1000, memory: 256 << 20, dataSize: defaultDataSize}
+	o := &serveOptions{maxConnections: 1000, dataSize: defaultDataSize}
 	flags := flag.NewFlagSet("dendro serve", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -68,7 +72,7 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.StringVar(&o.tls.cert, "tls-cert", "", "`file` with the certificate of all addresses and its chain (PEM); needs -tls-key")
 	flags.StringVar(&o.tls.key, "tls-key", "", "`file` with the private key of -tls-cert (PEM)")
 	flags.StringVar(&o.tls.clientCA, "tls-client-ca", "", "`file` with the certificates that sign those of clients (PEM); all clients need one then, and may read without a token unless -web-token-file is set")
-	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; without -data, four fifths are for the store, where new traces evict the oldest")
+	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; without -data, four fifths are for the store, where new traces evict the oldest (default 256MiB, and with -data one in 32 of -data-size besides)")
 	flags.StringVar(&o.data, "data", "", "`directory` that keeps the spans on disk, where they survive a restart; \"\" keeps them in memory")
 	flags.Var(&o.dataSize, "data-size", "largest `size` of the traces in -data; new ones evict the oldest")
 	flags.DurationVar(&o.dataAge, "data-age", 0, "`time` for which traces are kept in -data, such as 168h; 0: until there is no room")
@@ -102,8 +106,14 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	return *o, err
 }
 
-// check returns an error if options do not fit together.
+// check sets defaults that depend on other options, and returns an error if options do not fit together.
 func (o *serveOptions) check(rest []string) error {
+	if o.memory == 0 {
+		o.memory = defaultMemory
+		if o.data != "" {
+			o.memory += o.dataSize / indexShare
+		}
+	}
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,15 +43,41 @@ func openStore(o serveOptions, log *slog.Logger) (*store, error) {
 	}, nil
 }
 
-// leastHeap is the smallest limit that is set with -data, besides databaseMemory.
-const leastHeap = 192 << 20
+const (
+	// leastHeap is the smallest limit of the heap with -data, including databaseMemory.
+	leastHeap = 192 << 20
+	// indexShare determines the default of -memory with -data: the index of a full store takes about one in
+	// indexShare bytes of -data-size.
+	indexShare = 32
+	// limitInterval is the time between looks at the size of the index.
+	limitInterval = 10 * time.Second
+)
+
+// heapLimit returns the limit of the heap for a store with an index of some bytes: what it needs, and at
+// most limit.
+func heapLimit(limit, index int64) int64 {
+	return max(leastHeap, min(limit, leastHeap+2*index)) - databaseMemory
+}
 
 func openDisk(o serveOptions, limit int64, log *slog.Logger) (*store, error) {
 	s, err := pebblestore.Open(o.data, pebblestore.Options{MaxBytes: int64(o.dataSize), MaxAge: o.dataAge, KeepErrors: o.keepErrors, Sync: pebblestore.Sync(o.sync), Logger: log})
 	if err != nil {
 		return nil, err
 	}
-	debug.SetMemoryLimit(max(limit, leastHeap) - databaseMemory)
+	stop := make(chan struct{})
+	var limiting sync.WaitGroup
+	limiting.Go(func() {
+		tick := time.NewTicker(limitInterval)
+		defer tick.Stop()
+		for {
+			debug.SetMemoryLimit(heapLimit(limit, s.Metrics().Index))
+			select {
+			case <-tick.C:
+			case <-stop:
+				return
+			}
+		}
+	})
 	about := fmt.Sprintf("data             %s, at most %s", o.data, &o.dataSize)
 	if o.dataAge > 0 {
 		about += fmt.Sprintf(", for %v", o.dataAge)
@@ -60,6 +87,8 @@ func openDisk(o serveOptions, limit int64, log *slog.Logger) (*store, error) {
 		about:   about,
 		metrics: diskMetrics{s},
 		close: func() error {
+			close(stop)
+			limiting.Wait()
 			debug.SetMemoryLimit(givenLimit)
 			return s.Close()
 		},
@@ -94,6 +123,7 @@ var (
 	diskWritten = counter("dendro_store_commit_bytes_total", "Bytes that were written as they were received.")
 	diskDamaged = counter("dendro_store_damaged_total", "Parts of the store that could not be read.")
 	diskHead    = gauge("dendro_store_head_bytes", "Bytes of spans in memory that are in no run yet.")
+	diskIndex   = gauge("dendro_store_index_bytes", "Bytes in memory that say where spans are.")
 	diskFree    = gauge("dendro_store_disk_free_bytes", "Bytes that are free on the disk.")
 	diskFull    = gauge("dendro_store_disk_full", "1 while spans are refused because the disk is full.")
 	diskOldest  = gauge("dendro_store_oldest_run_timestamp_seconds", "When the oldest run was written, in Unix time.")
@@ -103,7 +133,7 @@ var (
 func (m diskMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- diskCommit
 	ch <- diskRun
-	for _, d := range []description{diskWritten, diskDamaged, diskHead, diskFree, diskFull, diskOldest} {
+	for _, d := range []description{diskWritten, diskDamaged, diskHead, diskIndex, diskFree, diskFull, diskOldest} {
 		ch <- d.Desc
 	}
 }
@@ -116,6 +146,7 @@ func (m diskMetrics) Collect(ch chan<- prometheus.Metric) {
 	diskWritten.send(ch, float64(s.CommitBytes))
 	diskDamaged.send(ch, float64(s.Damaged))
 	diskHead.send(ch, float64(s.Heads))
+	diskIndex.send(ch, float64(s.Index))
 	diskFree.send(ch, float64(s.DiskFree))
 	full := 0.0
 	if s.DiskFull {

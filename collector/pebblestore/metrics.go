@@ -20,6 +20,8 @@ type Metrics struct {
 	Damaged uint64
 	// Heads is the number of bytes of spans that are in no run yet, in memory.
 	Heads int64
+	// Index is about the number of bytes in memory that say where spans are in runs. It grows with the store.
+	Index int64
 	// DiskFree is the number of bytes that are free on the disk. DiskFull says whether spans
 	// are refused because that is too little.
 	DiskFree int64
@@ -61,6 +63,10 @@ func (s *Store) Metrics() Metrics {
 			out.Heads += int64(h.bytes)
 		}
 	}
+	for _, r := range s.runs {
+		out.Index += r.indexBytes()
+	}
+	out.Index += int64(len(s.split.parts)) * splitBytes
 	if len(s.runs) > 0 {
 		out.Oldest = time.Unix(0, s.runs[0].until)
 	}

@@ -40,6 +40,14 @@ type chunkInfo struct {
 	errors           int   // spans with an error
 }
 
+// chunkInfoBytes is what a chunkInfo takes.
+const chunkInfoBytes = 40
+
+// indexBytes returns about what r takes in memory.
+func (r *run) indexBytes() int64 {
+	return int64(len(r.chunks))*chunkInfoBytes + int64(len(r.ids))*8
+}
+
 // splitPart is a part of a trace that has several.
 type splitPart struct {
 	id dendro.TraceID

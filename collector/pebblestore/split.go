@@ -13,6 +13,9 @@ type part struct {
 	first, end int64 // of the trace, as far as its run has it
 }
 
+// splitBytes is about what a trace of two parts takes in splits.
+const splitBytes = 160
+
 // splits has the traces that are not only in one chunk of a run or only in one head, because they
 // arrived over a long time or are large.
 type splits struct {
