@@ -87,7 +87,7 @@ const powerAge = time.Minute
 
 // powerFailure writes to the store in fs until the power fails, and returns what is left.
 func powerFailure(t *testing.T, fs *powerFS, r *rand.Rand, l *ledger, number *atomic.Int64, clock *clock) *powerFS {
-	o := Options{fs: fs, headBytes: []int{1, 4 << 10, 64 << 10}[r.IntN(3)], now: clock.now, MaxAge: powerAge, KeepErrors: time.Duration(r.IntN(2)) * time.Hour, Logger: quiet}
+	o := Options{fs: fs, headBytes: []int{1, 4 << 10, 64 << 10}[r.IntN(3)], now: clock.now, MaxAge: powerAge, KeepErrors: time.Duration(r.IntN(2)) * 100 * 365 * 24 * time.Hour, Logger: quiet}
 	s, err := Open("traces", o)
 	testkit.NoError(t, err)
 	var writers sync.WaitGroup
