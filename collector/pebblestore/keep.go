@@ -206,7 +206,7 @@ func (s *Store) receiveKept(k *keeper) (spans int) {
 		s.head.bytes += len(c.data)
 		s.ready = append(s.ready, received{s.next, true, c.segment})
 		s.next++
-		for _, b := range c.blocks {
+		for n, b := range c.blocks {
 			t := s.head.find(b.id)
 			if t == nil {
 				t = s.head.begin(b.id, &b.footer)
@@ -220,7 +220,7 @@ func (s *Store) receiveKept(k *keeper) (spans int) {
 				}
 			}
 			s.head.add(t, b.at, &b.footer)
-			if t.blocks > block.MaxScanned {
+			if last := n+1 == len(c.blocks) || c.blocks[n+1].id != b.id; last && t.blocks > block.MaxScanned {
 				t.held = s.head.set(t, &s.decoder)
 			}
 			spans += b.footer.Spans

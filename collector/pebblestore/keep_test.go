@@ -10,6 +10,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -238,4 +239,25 @@ func TestKeepBound(t *testing.T) {
 	testkit.NoError(t, err)
 	testkit.Equal(t, "duplicates", int(after.Duplicates-was.Duplicates), known)
 	testkit.Equal(t, "spans", after.Spans, was.Spans)
+}
+
+// Spans of a large trace that is kept, and is sent again, are known.
+func TestKeepLargeTrace(t *testing.T) {
+	testkit.NoLeaks(t)
+	k := newKeepStore(t)
+	now := k.clock.now().UnixNano()
+	var b dendro.Batch
+	for n := range 40 * block.MaxSpans {
+		span := &dendro.SpanData{Name: "SELECT", Start: now, End: now}
+		span.TraceID, span.SpanID, span.Status.Code = dendro.TraceID{1}, dendro.SpanID{byte(n >> 8), byte(n), 1}, dendro.StatusError
+		b.Spans = append(b.Spans, span)
+	}
+	testkit.NoError(t, k.Write(t.Context(), []*dendro.Batch{&b}))
+	k.expire()
+	testkit.NoError(t, k.Write(t.Context(), []*dendro.Batch{&b}))
+	st, err := k.Stats(t.Context())
+	testkit.NoError(t, err)
+	if st.Spans != len(b.Spans) || st.Duplicates != uint64(len(b.Spans)) {
+		t.Errorf("%+v, want %d spans and as many duplicates", st, len(b.Spans))
+	}
 }
