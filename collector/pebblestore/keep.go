@@ -86,6 +86,7 @@ type keeper struct {
 	filter  block.Filter
 	open    []keptBlock // of the chunk that is written
 	chunks  []kept
+	bytes   int                       // of chunks
 	others  map[dendro.TraceID]*known // what other runs have of the traces
 }
 
@@ -113,7 +114,7 @@ func (s *Store) keep(k *keeper, r *run, room int) error {
 		}
 	}()
 	ids, err := s.pick(ctx, r)
-	*k = keeper{encoder: block.NewEncoder(), filter: make(block.Filter, filterWords), others: map[dendro.TraceID]*known{}}
+	*k = keeper{encoder: block.NewEncoder(), filter: make(block.Filter, filterWords)}
 	k.begin()
 	for _, id := range ids {
 		var size int
@@ -123,10 +124,29 @@ func (s *Store) keep(k *keeper, r *run, room int) error {
 		room -= size
 	}
 	k.seal()
+	s.findOthers(k, r)
 	if ctx.Err() != nil {
 		return errClosed
 	}
 	return err
+}
+
+// findOthers reads what runs other than r have of the traces that are kept.
+func (s *Store) findOthers(k *keeper, r *run) {
+	k.others = map[dendro.TraceID]*known{}
+	for _, c := range k.chunks {
+		for _, b := range c.blocks {
+			if k.others[b.id] != nil {
+				continue
+			}
+			s.mu.Lock()
+			parts := s.split.parts[b.id]
+			s.mu.Unlock()
+			if others := slices.IndexFunc(parts, func(p part) bool { return p.run != r.number }); others >= 0 {
+				k.others[b.id] = s.know(b.id, parts[others:], nil)
+			}
+		}
+	}
 }
 
 // keepTrace adds what a run has of a trace, if that takes at most room bytes. It returns the size.
@@ -172,9 +192,6 @@ func (s *Store) keepTrace(ctx context.Context, k *keeper, r *run, id dendro.Trac
 		k.seal()
 		return 0, nil
 	}
-	if others < len(parts) {
-		k.others[id] = s.know(id, parts[others:], nil)
-	}
 	if len(k.encoder.Data) >= maxSegmentBytes {
 		k.seal()
 	}
@@ -192,14 +209,20 @@ func (k *keeper) begin() {
 func (k *keeper) seal() {
 	if len(k.open) > 0 {
 		k.chunks = append(k.chunks, kept{segment{k.encoder.Data, slices.Clone(k.filter.Fold())}, k.open})
+		k.bytes += len(k.encoder.Data)
 		k.open = nil
 	}
 	k.begin()
 }
 
-// receiveKept adds what is kept of a run to the head, and returns the number of spans. s.mu is held.
+// receiveKept adds what is kept of a run to the head, and returns the number of spans. If both are more than a
+// head has, the head is sealed before, or runs of traces that are kept would become larger each time. There is
+// no sealed head, and s.mu is held.
 func (s *Store) receiveKept(k *keeper) (spans int) {
 	s.complete()
+	if s.sealed == nil && s.head.spans > 0 && s.head.bytes+k.bytes > s.o.headBytes {
+		s.sealHead()
+	}
 	s.encoder.Data = nil // it may be an empty segment
 	for _, c := range k.chunks {
 		s.head.segments = append(s.head.segments, c.segment)

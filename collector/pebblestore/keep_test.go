@@ -3,6 +3,9 @@ package pebblestore
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,5 +262,93 @@ func TestKeepLargeTrace(t *testing.T) {
 	testkit.NoError(t, err)
 	if st.Spans != len(b.Spans) || st.Duplicates != uint64(len(b.Spans)) {
 		t.Errorf("%+v, want %d spans and as many duplicates", st, len(b.Spans))
+	}
+}
+
+// Runs of traces that are kept do not grow by what has arrived whenever they are dropped.
+func TestKeepHeadBound(t *testing.T) {
+	testkit.NoLeaks(t)
+	clock := newClock()
+	o := Options{fs: vfs.NewMem(), now: clock.now, headBytes: 32 << 10, retainInterval: time.Millisecond, MaxAge: time.Hour, KeepErrors: 1000 * time.Hour}
+	s := openMem(t, o)
+	for n := range 800 {
+		b := batchOf(3, n)
+		for _, d := range b.Spans {
+			d.Start, d.End, d.Status.Code = clock.now().UnixNano()-1000, clock.now().UnixNano(), dendro.StatusError
+		}
+		testkit.NoError(t, s.Write(t.Context(), []*dendro.Batch{b}))
+		clock.add(time.Hour / 30)
+		retained(t, s)
+		s.mu.Lock()
+		size := s.head.bytes
+		if s.sealed != nil {
+			size = max(size, s.sealed.bytes)
+		}
+		s.mu.Unlock()
+		if size > 4*o.headBytes {
+			t.Fatalf("a head has %d bytes", size)
+		}
+	}
+	st, err := s.Stats(t.Context())
+	testkit.NoError(t, err)
+	if st.Dropped[dropExpired] > 0 {
+		t.Errorf("%+v: errors are dropped", st)
+	}
+}
+
+// Traces with errors are all there, each span once, while runs are written and dropped, the clock jumps, and the
+// store is closed and opened.
+func TestKeepModel(t *testing.T) {
+	testkit.NoLeaks(t)
+	seed := seedOf(t)
+	r := rand.New(rand.NewPCG(seed, 2))
+	for round := range uint64(2) {
+		clock, l := newClock(), newLedger(seed+round)
+		o := Options{fs: vfs.NewMem(), now: clock.now, MaxAge: time.Hour, KeepErrors: 100 * 365 * 24 * time.Hour, Logger: quiet, retainInterval: time.Millisecond}
+		number := new(atomic.Int64)
+		for range 5 {
+			o.headBytes = []int{1, 4 << 10, 64 << 10}[r.IntN(3)]
+			s, err := Open("traces", o)
+			testkit.NoError(t, err)
+			if s.Metrics().Damaged > 0 {
+				t.Error("damaged")
+			}
+			var writers sync.WaitGroup
+			for range 3 {
+				writers.Go(func() {
+					for range 60 {
+						n := int(number.Add(1))
+						if n%5 == 0 {
+							n -= n % 17
+						}
+						b := batchOf(l.seed, n)
+						for _, d := range b.Spans {
+							d.Status.Code = dendro.StatusError
+						}
+						testkit.NoError(t, s.Write(t.Context(), []*dendro.Batch{b}))
+						l.add(n, clock.now())
+						clock.add(time.Hour / 20)
+					}
+				})
+			}
+			writers.Wait()
+			clock.add([]time.Duration{0, 2 * time.Hour, -time.Hour, 100 * time.Hour}[r.IntN(4)])
+			if r.IntN(2) == 0 {
+				retained(t, s)
+				l.check(t, s, time.Time{})
+				l.resend(t, s)
+			}
+			testkit.NoError(t, s.Close())
+			o2 := o
+			o2.MaxAge = 0
+			s, err = Open("traces", o2)
+			testkit.NoError(t, err)
+			l.check(t, s, time.Time{})
+			l.resend(t, s)
+			if t.Failed() {
+				t.FailNow()
+			}
+			testkit.NoError(t, s.Close())
+		}
 	}
 }

@@ -89,6 +89,7 @@ func (s *Store) publish(w *runWriter) {
 	}
 	s.sealed = nil
 	close(s.room)
+	s.complete() // the head may be full
 }
 
 // retain drops the oldest runs until the store is within its bounds.
@@ -144,6 +145,19 @@ func (s *Store) drop(r *run, reason string) error {
 		}
 	}
 	s.mu.Lock()
+	for len(k.chunks) > 0 && s.sealed != nil && !s.closed { // receiveKept needs its place
+		s.mu.Unlock()
+		select {
+		case <-s.seal:
+			s.writeSealed()
+		case <-s.failing:
+			return s.err()
+		case <-s.stop:
+			return errClosed
+		}
+		s.findOthers(&k, r)
+		s.mu.Lock()
+	}
 	if s.closed {
 		s.mu.Unlock()
 		return errClosed

@@ -334,12 +334,17 @@ func (s *Store) complete() {
 		h.since = s.o.now()
 	}
 	if s.sealed == nil && h.spans > 0 && (h.bytes >= s.o.headBytes || s.o.now().Sub(h.since) >= maxHeadAge) {
-		s.sealed, s.head = h, newHead(s.next, s.o.now())
-		s.encoder.Data = nil
-		s.room = make(chan struct{})
-		s.snapshot = s.operations.AppendSnapshot(s.snapshot[:0])
-		poke(s.seal)
+		s.sealHead()
 	}
+}
+
+// sealHead makes the head, whose segments are complete, the sealed one, of which there is none. s.mu is held.
+func (s *Store) sealHead() {
+	s.sealed, s.head = s.head, newHead(s.next, s.o.now())
+	s.encoder.Data = nil
+	s.room = make(chan struct{})
+	s.snapshot = s.operations.AppendSnapshot(s.snapshot[:0])
+	poke(s.seal)
 }
 
 // commits writes what is ready until the store is closed.
