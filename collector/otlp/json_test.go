@@ -76,6 +76,8 @@ func TestMalformedJSON(t *testing.T) {
 		{span(`"attributes":[[]]`), inSpan + ".attributes[0]: want an object, got ["},
 		{value(`"boolValue":"true"`), inValue + `.boolValue: want true or false, got "true"`},
 		{value(`"intValue":1.5`), inValue + ".intValue: want an integer from -9223372036854775808 to 9223372036854775807, got 1.5"},
+		{value(`"intValue":"Infinity"`), inValue + `.intValue: want an integer from -9223372036854775808 to 9223372036854775807, got "Infinity"`},
+		{value(`"intValue":"0x1p70"`), inValue + `.intValue: want an integer from -9223372036854775808 to 9223372036854775807, got "0x1p70"`},
 		{value(`"doubleValue":"much"`), inValue + `.doubleValue: want a 64-bit floating-point number, got "much"`},
 		{value(`"bytesValue":"a*b="`), inValue + `.bytesValue: want base64, got "a*b="`},
 		{value(`"arrayValue":{"values":[{},{"stringValue":1}]}`), inValue + ".arrayValue.values[1].stringValue: want a string, got 1"},

@@ -179,7 +179,11 @@ func (v value) integer() (slog.Value, error) {
 	if err == nil {
 		return slog.Int64Value(n), nil
 	}
-	if f, ferr := strconv.ParseFloat(unquoted(token), 64); ferr == nil && f == math.Trunc(f) && math.Abs(f) >= 1<<63 {
+	text := unquoted(token)
+	if strings.Trim(text, "+-.0123456789eE") != "" { // ParseFloat also reads infinities and hexadecimal numbers
+		return slog.Value{}, err
+	}
+	if f, ferr := strconv.ParseFloat(text, 64); ferr == nil && f == math.Trunc(f) && math.Abs(f) >= 1<<63 {
 		return slog.Float64Value(f), nil
 	}
 	return slog.Value{}, err
