@@ -83,7 +83,7 @@ func appendScope(b []byte, s *dendro.Scope) []byte {
 }
 
 // Origin reads the resource of the open block, and its scope, which Span sets. Neither is
-// nil. The same pointer is returned for the same encoding.
+// nil. The same pointer is returned for the same encoding until they are forgotten.
 func (d *Decoder) Origin() *dendro.Resource {
 	data := d.raw()
 	r := d.resources[string(data)]
@@ -97,6 +97,18 @@ func (d *Decoder) Origin() *dendro.Resource {
 	}
 	d.scope = d.scopeOf(d.raw())
 	return r
+}
+
+// maxOrigins is the number of resources and scopes above which those that were read are forgotten.
+const maxOrigins = 1000
+
+// forgetOrigins forgets the resources and scopes that were read if they are many. It is called before a
+// trace, of which those of the same encoding have the same pointer.
+func (d *Decoder) forgetOrigins() {
+	if len(d.resources)+len(d.scopes) > maxOrigins {
+		clear(d.resources)
+		clear(d.scopes)
+	}
 }
 
 // SkipOrigin skips the resource and the scope of the open block.

@@ -42,6 +42,7 @@ const blocksPerCheck = 64
 func (v *View) Decode(t *Trace) (*collector.Trace, error) {
 	d := &v.decoder
 	d.Broken = false
+	d.forgetOrigins()
 	spans := v.spans[:0]
 	for n, b := range slices.Backward(t.Blocks) {
 		if n%blocksPerCheck == blocksPerCheck-1 && v.Ctx.Err() != nil {
