@@ -111,7 +111,7 @@ type serverLog struct {
 }
 
 // causedByClients are how such lines begin.
-var causedByClients = []string{"http: TLS handshake error", "http2: server", "timeout waiting for"}
+var causedByClients = []string{"http: TLS handshake error", "http2: server", "http2: received GOAWAY", "timeout waiting for"}
 
 // Write implements [io.Writer]. p is a line.
 func (l *serverLog) Write(p []byte) (int, error) {

@@ -230,6 +230,26 @@ func TestFailedHandshakes(t *testing.T) {
 	}
 }
 
+// Neither does who says of each connection that it has failed.
+func TestGoAway(t *testing.T) {
+	testkit.NoLeaks(t)
+	s := start(t)
+	to, err := url.Parse(s.otlp)
+	testkit.NoError(t, err)
+	c, err := net.Dial("tcp", to.Host)
+	testkit.NoError(t, err)
+	settings := "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	goAway := "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x01" // PROTOCOL_ERROR
+	fmt.Fprint(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings, goAway)
+	_, err = io.Copy(io.Discard, c) // until the server closes it
+	testkit.NoError(t, err)
+	c.Close()
+	s.stop()
+	if log := s.stderr.String(); strings.Contains(log, "GOAWAY") {
+		t.Errorf("log: %s", log)
+	}
+}
+
 func TestCertificateErrors(t *testing.T) {
 	ca, dir := newAuthority(t), t.TempDir()
 	cert, key := ca.issue(dir, "server")
