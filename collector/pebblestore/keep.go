@@ -55,7 +55,7 @@ func (s *Store) pick(ctx context.Context, r *run) (ids []dendro.TraceID, err err
 	sc := s.newScanner(collector.Scan{})
 	defer sc.release()
 	src := sc.runs[r.number]
-	sc.sources = []source{src, &splitSource{run: src}}
+	sc.sources = []source{&splitSource{run: src}, src}
 	err = sc.visit(ctx, func(t *collector.Trace) bool {
 		sum := t.Summary()
 		switch age := now.Sub(time.Unix(0, sum.Start).Add(sum.Duration)); {

@@ -216,7 +216,7 @@ func (s *Store) newScanner(q collector.Scan) *scanner {
 	for _, r := range runs {
 		src := newRunSource(r)
 		sc.runs[r.number] = src
-		sc.sources = append(sc.sources, src, &splitSource{run: src})
+		sc.sources = append(sc.sources, &splitSource{run: src}, src) // in this order, see addChunk
 	}
 	return sc
 }
@@ -513,7 +513,8 @@ func (src *runSource) next(sc *scanner) {
 	}
 }
 
-// addChunk adds the traces of a chunk that are nowhere else.
+// addChunk adds the traces of a chunk that were nowhere else when the source of the split traces of its run was
+// opened, which is before. A trace that has become one since is added as it was.
 func (sc *scanner) addChunk(l *loaded) {
 	blocks := slices.AppendSeq(make([]block.Block, 0, sc.blocks), l.All())
 	sc.blocks = len(blocks) + len(blocks)/8
@@ -541,7 +542,10 @@ func (sc *scanner) addChunk(l *loaded) {
 		return
 	}
 	sc.s.mu.Lock()
-	traces = slices.DeleteFunc(traces, func(t block.Trace) bool { return sc.split[t.ID] || sc.s.split.has(t.ID) })
+	traces = slices.DeleteFunc(traces, func(t block.Trace) bool {
+		parts := sc.s.split.parts[t.ID]
+		return sc.split[t.ID] || len(parts) > 0 && parts[0].run != l.run // that run has the source of it
+	})
 	sc.s.mu.Unlock()
 	in := []*loaded{l}
 	for _, t := range traces {
