@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
 	"math"
 	"slices"
 	"time"
@@ -50,8 +51,12 @@ func (s *Store) loadGone() (run uint64, err error) {
 // with errors, the latest first, and then the slowest of each operation.
 func (s *Store) pick(ctx context.Context, r *run) (ids []dendro.TraceID, err error) {
 	type operation struct{ service, name string }
-	now := s.o.now()
-	slowest := map[operation][]collector.Summary{}
+	type slow struct {
+		id   dendro.TraceID
+		took time.Duration
+	}
+	now, seed := s.o.now(), maphash.MakeSeed()
+	slowest := map[uint64][]slow{} // by hashes of operations, because a name may be long and there may be many
 	sc := s.newScanner(collector.Scan{})
 	defer sc.release()
 	src := sc.runs[r.number]
@@ -63,17 +68,17 @@ func (s *Store) pick(ctx context.Context, r *run) (ids []dendro.TraceID, err err
 		case sum.Errors > 0:
 			ids = append(ids, sum.TraceID)
 		case !sum.RootMissing:
-			op := operation{sum.RootService, sum.RootName}
-			slow := append(slowest[op], sum)
-			slices.SortFunc(slow, func(a, b collector.Summary) int { return cmp.Compare(b.Duration, a.Duration) })
-			slowest[op] = slow[:min(len(slow), keptSlowest)]
+			op := maphash.Comparable(seed, operation{sum.RootService, sum.RootName})
+			of := append(slowest[op], slow{sum.TraceID, sum.Duration})
+			slices.SortFunc(of, func(a, b slow) int { return cmp.Compare(b.took, a.took) })
+			slowest[op] = of[:min(len(of), keptSlowest)]
 		}
 		return true
 	})
 	for n := range keptSlowest {
-		for _, slow := range slowest {
-			if n < len(slow) {
-				ids = append(ids, slow[n].TraceID)
+		for _, of := range slowest {
+			if n < len(of) {
+				ids = append(ids, of[n].id)
 			}
 		}
 	}
