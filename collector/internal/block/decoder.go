@@ -58,7 +58,7 @@ type Decoder struct {
 	ids     []byte // span ids of the block
 	whole   string // copy of the bytes from wholeAt on, if copyAll was called
 	wholeAt int
-	copies  *[copiedTexts]string // texts that were copied last, by their hashes; nil if there are none
+	copies  *copies // nil if there are none
 
 	resources map[string]*dendro.Resource // that were read, by their encoding
 	scopes    map[string]*dendro.Scope
@@ -68,10 +68,18 @@ type Decoder struct {
 // maxDepth bounds how deep values are nested, and with that the stack.
 const maxDepth = 10_000
 
-// Bounds of the cache of copies: their number, a power of two, and their size.
+// copies are texts that were copied last, by their hashes. A trace may refer to a long text many times.
+type copies struct {
+	short [shortTexts]string
+	long  [longTexts]string
+}
+
+// Bounds of copies: their numbers, powers of two, and their sizes.
 const (
-	copiedTexts   = 1 << 10
-	maxCopiedText = 256
+	shortTexts   = 1 << 10
+	maxShortText = 256
+	longTexts    = 1 << 4
+	maxLongText  = 64 << 10
 )
 
 // use makes d read the segment from at to end.
@@ -223,13 +231,17 @@ func (d *Decoder) copy(start, end int) string {
 		return d.whole[at : end-d.wholeAt]
 	}
 	b := d.data[start:end]
-	if len(b) > maxCopiedText {
+	if len(b) > maxLongText {
 		return string(b)
 	}
 	if d.copies == nil {
-		d.copies = new([copiedTexts]string)
+		d.copies = new(copies)
 	}
-	c := &d.copies[hashBytes(b)%copiedTexts]
+	h := hashBytes(b)
+	c := &d.copies.short[h%shortTexts]
+	if len(b) > maxShortText {
+		c = &d.copies.long[h%longTexts]
+	}
 	if *c != string(b) {
 		*c = string(b)
 	}
