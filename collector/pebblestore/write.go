@@ -324,6 +324,9 @@ func (s *Store) complete() {
 	if len(s.encoder.Data) > 0 {
 		last := &s.head.segments[len(s.head.segments)-1]
 		last.filter = slices.Clone(s.filter.Fold())
+		if n := len(last.data); cap(last.data) > n+n/4 { // a small request
+			last.data = bytes.Clone(last.data)
+		}
 		s.ready = append(s.ready, received{s.next, false, *last})
 		s.next++
 		s.usual = max(len(s.encoder.Data), minSegmentBytes)
