@@ -212,11 +212,17 @@ func (w *runWriter) trace(t *trace, bt *block.Trace, got *collector.Trace) error
 	return nil
 }
 
+// fewSources is the number of groups up to which all spans are looked at for each.
+const fewSources = 100
+
 // eachSource calls f for the spans of each resource, in their order, but for at most block.MaxSpans at
 // a time. It sets the resources to nil.
 func eachSource(spans []collector.Span, f func(*dendro.Resource, []*dendro.SpanData) error) error {
 	group := make([]*dendro.SpanData, 0, min(len(spans), block.MaxSpans))
-	for {
+	for n := 0; ; n++ {
+		if n == fewSources {
+			return eachOfMany(spans, f)
+		}
 		for len(spans) > 0 && spans[0].Resource == nil { // it was in a group before
 			spans = spans[1:]
 		}
@@ -238,6 +244,30 @@ func eachSource(spans []collector.Span, f func(*dendro.Resource, []*dendro.SpanD
 			return err
 		}
 	}
+}
+
+// eachOfMany is eachSource for spans of many resources. Those without a resource are left out.
+func eachOfMany(spans []collector.Span, f func(*dendro.Resource, []*dendro.SpanData) error) error {
+	var resources []*dendro.Resource
+	of := map[*dendro.Resource][]*dendro.SpanData{}
+	for i := range spans {
+		r := spans[i].Resource
+		if r == nil {
+			continue
+		}
+		if of[r] == nil {
+			resources = append(resources, r)
+		}
+		of[r] = append(of[r], &spans[i].SpanData)
+	}
+	for _, r := range resources {
+		for group := range slices.Chunk(of[r], block.MaxSpans) {
+			if err := f(r, group); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // seal writes the open chunk.
