@@ -59,8 +59,9 @@ type Options struct {
 	// MaxAge is how long traces are kept after they arrived. If it is zero, they are kept until
 	// there is no room. They are dropped an hour's worth at a time.
 	MaxAge time.Duration
-	// KeepErrors is how long traces with an error, and the slowest five of each operation, are kept after they
-	// ended, whatever MaxAge is. Where MaxBytes requires that traces are dropped, up to about half of what
+	// KeepErrors is how long traces with an error, and the slowest five of each operation among those that are
+	// dropped at a time, are kept after they ended, whatever MaxAge is. They are gone at most another MaxAge
+	// later. Where MaxBytes requires that traces are dropped, up to about half of what
 	// they take is kept. If KeepErrors is zero, no trace is kept longer than others.
 	KeepErrors time.Duration
 	// Sync says when spans are on the disk.
