@@ -170,19 +170,38 @@ func (t *Trace) Summary() Summary {
 			root = s
 		}
 		service := s.Resource.Service()
-		at, found := slices.BinarySearchFunc(sum.Services, service, func(a ServiceSummary, name string) int { return strings.Compare(a.Service, name) })
-		if !found {
-			sum.Services = slices.Insert(sum.Services, at, ServiceSummary{Service: strings.Clone(service)})
+		if last := len(sum.Services) - 1; last < 0 || sum.Services[last].Service != service {
+			sum.Services = append(sum.Services, ServiceSummary{Service: service})
 		}
-		sum.Services[at].Spans++
+		last := &sum.Services[len(sum.Services)-1]
+		last.Spans++
 		if s.Status.Code == dendro.StatusError {
-			sum.Services[at].Errors++
+			last.Errors++
 			sum.Errors++
 		}
 	}
+	sum.Services = mergeServices(sum.Services)
 	sum.Duration = time.Duration(end - sum.Start)
 	sum.RootService, sum.RootName, sum.RootMissing = strings.Clone(root.Resource.Service()), strings.Clone(root.Name), root.ParentID.IsValid()
 	return sum
+}
+
+// mergeServices sorts services and adds up those of the same name. It copies the names.
+func mergeServices(services []ServiceSummary) []ServiceSummary {
+	slices.SortFunc(services, func(a, b ServiceSummary) int { return strings.Compare(a.Service, b.Service) })
+	merged := services[:0]
+	for _, s := range services {
+		if last := len(merged) - 1; last >= 0 && merged[last].Service == s.Service {
+			merged[last].Spans += s.Spans
+			merged[last].Errors += s.Errors
+		} else {
+			merged = append(merged, s)
+		}
+	}
+	for i := range merged {
+		merged[i].Service = strings.Clone(merged[i].Service)
+	}
+	return merged
 }
 
 // Stats counts what a store holds and what it dropped. The page shows it.

@@ -33,6 +33,8 @@ func TestCommands(t *testing.T) {
 		{"serve -cors-origin https://a.example,b.example", exitUsage, "", `"b.example" is no origin`},
 		{"serve -cors-origin https://a.example/", exitUsage, "", `"https://a.example/" is no origin`},
 		{"serve -cors-origin https://*.example", exitUsage, "", `"https://*.example" is no origin`},
+		{"serve -keep-errors 720h", exitUsage, "", "-keep-errors needs -data"},
+		{"serve -data x -keep-errors -1h", exitUsage, "", "want zero or more"},
 		{"serve -log-format xml", exitUsage, "", "want text or json"},
 		{"serve -log-level loud", exitUsage, "", "unknown name"},
 		{"serve -token-file nowhere", exitError, "", "nowhere"},

@@ -129,6 +129,8 @@ func (o *serveOptions) check(rest []string) error {
 		return fmt.Errorf("-data-age %v: want zero or more", o.dataAge)
 	case o.keepErrors < 0:
 		return fmt.Errorf("-keep-errors %v: want zero or more", o.keepErrors)
+	case o.keepErrors > 0 && o.data == "":
+		return errors.New("-keep-errors needs -data")
 	case o.shutdownTimeout < 0:
 		return fmt.Errorf("-shutdown-timeout %v: want zero or more", o.shutdownTimeout)
 	case o.logFormat != "text" && o.logFormat != "json":

@@ -82,6 +82,9 @@ func openDisk(o serveOptions, limit int64, log *slog.Logger) (*store, error) {
 	if o.dataAge > 0 {
 		about += fmt.Sprintf(", for %v", o.dataAge)
 	}
+	if o.keepErrors > 0 {
+		about += fmt.Sprintf(", errors and the slowest for %v", o.keepErrors)
+	}
 	return &store{
 		Store:   s,
 		about:   about,
