@@ -184,8 +184,8 @@ func TestKeepSplitTraces(t *testing.T) {
 	k.write(2, "SELECT", time.Millisecond, dendro.StatusUnset, false)
 	sealAll(k.Store)
 	k.growHead()
-	k.clock.add(2 * time.Hour)
 	k.write(2, "SELECT", time.Millisecond, dendro.StatusError, false) // in the head
+	k.clock.add(2 * time.Hour)
 	retained(t, k.Store)
 	want := map[byte]int{1: 3, 2: 3}
 	for _, id := range slow {
@@ -205,7 +205,11 @@ func TestKeepBound(t *testing.T) {
 	s := openMem(t, o)
 	var batches []*dendro.Batch
 	now := clock.now().UnixNano()
-	for n := range 2000 {
+	number := 2000
+	if testkit.Race {
+		number = 200
+	}
+	for n := range number {
 		b := batchOf(3, n)
 		for _, d := range b.Spans {
 			d.Start, d.End, d.Status.Code = now-1000, now, dendro.StatusError
@@ -267,6 +271,9 @@ func TestKeepLargeTrace(t *testing.T) {
 
 // Runs of traces that are kept do not grow by what has arrived whenever they are dropped.
 func TestKeepHeadBound(t *testing.T) {
+	if testkit.Race {
+		t.Skip("takes a minute with the race detector; TestKeepModel has the same goroutines")
+	}
 	testkit.NoLeaks(t)
 	clock := newClock()
 	o := Options{fs: vfs.NewMem(), now: clock.now, headBytes: 32 << 10, retainInterval: time.Millisecond, MaxAge: time.Hour, KeepErrors: 1000 * time.Hour}

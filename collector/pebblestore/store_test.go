@@ -41,13 +41,16 @@ func TestStore(t *testing.T) {
 
 // A store that writes a run as often as it can answers alike.
 func TestStoreOfRuns(t *testing.T) {
+	if testkit.Race {
+		t.Skip("takes minutes with the race detector; TestKeepModel has the same goroutines")
+	}
 	storetest.Run(t, func(t *testing.T) collector.Store { return openMem(t, Options{headBytes: 1}) })
 }
 
 // A store whose spans are all in runs before they are read answers alike.
 func TestStoreOfCompleteRuns(t *testing.T) {
 	if testkit.Race {
-		t.Skip("takes minutes with the race detector; TestStoreOfRuns has the same goroutines")
+		t.Skip("takes minutes with the race detector; TestKeepModel has the same goroutines")
 	}
 	storetest.Run(t, func(t *testing.T) collector.Store {
 		return &beforeReads{Store: openMem(t, Options{headBytes: 1}), before: settle}
@@ -84,7 +87,7 @@ func settle(s *Store) *Store {
 // Edges are read without a restart: a call of which only one side is in a snapshot is not counted.
 func TestStoreAfterRestart(t *testing.T) {
 	if testkit.Race {
-		t.Skip("takes minutes with the race detector; TestStoreOfRuns has the same goroutines")
+		t.Skip("takes minutes with the race detector; TestKeepModel has the same goroutines")
 	}
 	for name, headBytes := range map[string]int{"received": 0, "runs": 1} {
 		t.Run(name, func(t *testing.T) {
