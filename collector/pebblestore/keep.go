@@ -144,32 +144,35 @@ func (s *Store) findOthers(k *keeper, r *run) {
 			if k.others[b.id] != nil {
 				continue
 			}
-			s.mu.Lock()
-			parts := s.split.parts[b.id]
-			s.mu.Unlock()
-			if others := slices.IndexFunc(parts, func(p part) bool { return p.run != r.number }); others >= 0 {
-				k.others[b.id] = s.know(b.id, parts[others:], nil)
+			if _, others := s.partsIn(r, b.id); len(others) > 0 {
+				k.others[b.id] = s.know(b.id, others, nil)
 			}
 		}
 	}
 }
 
-// keepTrace adds what a run has of a trace, if that takes at most room bytes. It returns the size.
-func (s *Store) keepTrace(ctx context.Context, k *keeper, r *run, id dendro.TraceID, room int) (size int, err error) {
+// partsIn returns the parts of a trace in r, the oldest run, and in others, if it has several.
+func (s *Store) partsIn(r *run, id dendro.TraceID) (in, others []part) {
 	s.mu.Lock()
 	parts := s.split.parts[id]
 	s.mu.Unlock()
-	if len(parts) == 0 {
-		parts = s.lookUp(id, collector.TimeRange{}, []*run{r})
+	n := 0
+	for n < len(parts) && parts[n].run == r.number {
+		n++
 	}
-	others := slices.IndexFunc(parts, func(p part) bool { return p.run != r.number })
-	if others < 0 {
-		others = len(parts)
+	return parts[:n], parts[n:]
+}
+
+// keepTrace adds what a run has of a trace, if that takes at most room bytes. It returns the size.
+func (s *Store) keepTrace(ctx context.Context, k *keeper, r *run, id dendro.TraceID, room int) (size int, err error) {
+	parts, others := s.partsIn(r, id)
+	if len(parts)+len(others) == 0 {
+		parts = s.lookUp(id, collector.TimeRange{}, []*run{r})
 	}
 	t := block.Trace{ID: id}
 	var open closers
 	defer open.close()
-	s.addParts(&t, parts[:others], &open)
+	s.addParts(&t, parts, &open)
 	for _, b := range t.Blocks {
 		size += int(b.Size())
 	}
