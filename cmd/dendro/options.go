@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -114,6 +115,7 @@ func (o *serveOptions) check(rest []string) error {
 			o.memory += o.dataSize / indexShare
 		}
 	}
+	o.receive.MaxInFlightBytes = cmp.Or(o.receive.MaxInFlightBytes, defaultInFlight(o.memory))
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -35,7 +34,6 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 	}
 	defer func() { err = errors.Join(err, kept.close()) }()
 
-	o.receive.MaxInFlightBytes = cmp.Or(o.receive.MaxInFlightBytes, defaultInFlight(o.memory))
 	receiver := server.New(kept, o.receive)
 	h := &health{store: kept}
 	page := newServer(newPage(kept, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), time.Minute)
