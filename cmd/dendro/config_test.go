@@ -34,6 +34,7 @@ log-level = warn
 	testkit.NoError(t, err)
 	want.otlp, want.otlpGRPC, want.web = "", "", "127.0.0.1:2"
 	want.memory, want.shutdownTimeout, want.logLevel = 256<<20, 2*time.Minute, slog.LevelWarn
+	want.receive.MaxInFlightBytes = 32 << 20 // an eighth of the memory
 	want.receive.AllowedOrigins = []string{"https://a.example", "http://localhost:8080"}
 	testkit.Equal(t, "options", o, want)
 
