@@ -76,23 +76,37 @@ type Scan struct {
 
 // Hints are properties of the wanted traces. The zero value is no hint.
 type Hints struct {
-	// A wanted trace has a span of each of these services, with each of these names, and
-	// with each of these attribute keys, on the span or on its resource.
+	// Spans: for each of these, a wanted trace has a span with all the properties. It may be
+	// the same span for several.
+	Spans []SpanHints
+	// A wanted trace takes at least MinDuration, and if MaxDuration is not zero at most
+	// that long.
+	MinDuration, MaxDuration time.Duration
+	// StartsAfter, if it is not zero: a wanted trace has a span that starts then or later.
+	StartsAfter time.Time
+}
+
+// SpanHints are properties of one span. The zero value is no hint.
+type SpanHints struct {
+	// The span is of each of these services, has each of these names, and has each of these
+	// attribute keys, on itself or on its resource.
 	Services, Names, Keys []string
-	// Values: a wanted trace has a span with each of these attributes, on the span or on
-	// its resource. Values are strings, integers, floats or booleans. Numbers are the same if
-	// their values are, and an array has the values of its elements.
+	// Values: the span has each of these attributes, on itself or on its resource. Values are
+	// strings, integers, floats or booleans. Numbers are the same if their values are, and an
+	// array has the values of its elements.
 	Values []slog.Attr
 	// Texts is like Values for strings that are the text of any value: "200" is also the
 	// number 200, and "true" the boolean.
 	Texts []slog.Attr
-	// Errors: a wanted trace has a span with an error.
+	// Errors: the span has an error.
 	Errors bool
-	// A wanted trace takes at least MinDuration, and if MaxDuration is not zero at most
-	// that long.
-	MinDuration, MaxDuration time.Duration
-	// EndsAfter, if it is not zero: a wanted trace has a span that ends then or later.
-	EndsAfter time.Time
+	// The span takes at least MinDuration.
+	MinDuration time.Duration
+}
+
+// IsZero reports whether h is no hint.
+func (h *SpanHints) IsZero() bool {
+	return len(h.Services)+len(h.Names)+len(h.Keys)+len(h.Values)+len(h.Texts) == 0 && !h.Errors && h.MinDuration == 0
 }
 
 // Trace holds the spans of one trace that have arrived so far.

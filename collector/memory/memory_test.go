@@ -527,7 +527,7 @@ func TestReadersOfAFullStore(t *testing.T) {
 				default:
 				}
 				var found []collector.Summary
-				q := collector.Scan{Hints: collector.Hints{Keys: []string{"db.operation.name"}}, AllAttributes: true}
+				q := collector.Scan{Hints: collector.Hints{Spans: []collector.SpanHints{{Keys: []string{"db.operation.name"}}}}, AllAttributes: true}
 				err := m.Scan(t.Context(), q, func(got *collector.Trace) bool {
 					for _, s := range got.Spans {
 						if slices.ContainsFunc(s.Attributes, func(a slog.Attr) bool { return strings.ToLower(a.Key) != a.Key }) {

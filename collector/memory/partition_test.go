@@ -58,7 +58,7 @@ func FuzzBlock(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := block.Block{Segment: data, Wanted: math.MaxUint64}
-		s := collector.Scan{Attributes: []string{"text", "int"}, Hints: collector.Hints{Names: []string{"name"}, Keys: []string{"text"}}}
+		s := collector.Scan{Attributes: []string{"text", "int"}, Hints: collector.Hints{Spans: []collector.SpanHints{{Names: []string{"name"}, Keys: []string{"text"}}}}}
 		v := &block.View{Scan: s, Want: block.WantedOf(&s.Hints), Ctx: context.Background()}
 		_ = v.Agrees(&block.Trace{Blocks: []block.Block{b}})
 		_, _ = v.Decode(&block.Trace{Blocks: []block.Block{b}})

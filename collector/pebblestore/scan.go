@@ -160,7 +160,7 @@ func (sc *scanner) wants(first, end int64) bool {
 
 // add adds a trace, whose blocks are in some chunks, if it may be wanted.
 func (sc *scanner) add(t block.Trace, in ...*loaded) {
-	if !sc.wants(t.First, t.End) || sc.q.Hints.Errors && t.Errors == 0 {
+	if !sc.wants(t.First, t.End) || sc.want.Errors && t.Errors == 0 {
 		return
 	}
 	for _, l := range in {
@@ -491,9 +491,9 @@ func (s *Store) row(r *run, hash uint64) []byte {
 
 // agrees reports whether a chunk may have a wanted trace.
 func (c *chunkInfo) agrees(sc *scanner) bool {
-	h := &sc.q.Hints
-	return c.latest >= sc.start && c.earliest < sc.end && c.longest >= int64(h.MinDuration) && (!h.Errors || c.errors > 0) &&
-		(h.EndsAfter.IsZero() || c.end >= block.UnixNano(h.EndsAfter))
+	w := sc.want
+	return c.latest >= sc.start && c.earliest < sc.end && c.longest >= int64(w.MinDuration) && (!w.Errors || c.errors > 0) &&
+		(w.StartsAfter.IsZero() || c.end >= block.UnixNano(w.StartsAfter))
 }
 
 func (src *runSource) next(sc *scanner) {

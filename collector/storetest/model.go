@@ -115,9 +115,24 @@ func randomScan(r *rand.Rand) (q collector.Scan) {
 	if often() {
 		h.MaxDuration = h.MinDuration + time.Duration(1+r.Int64N(4)*ms)
 	}
+	if often() {
+		h.StartsAfter = time.Unix(0, epoch+r.Int64N(5)*ms)
+	}
+	for range r.IntN(3) {
+		h.Spans = append(h.Spans, randomSpanHints(r))
+	}
+	if often() {
+		q.Attributes = []string{"n"}
+	}
+	q.AllAttributes, q.Details = often(), often()
+	return q
+}
+
+func randomSpanHints(r *rand.Rand) (h collector.SpanHints) {
+	often := func() bool { return r.IntN(3) == 0 }
 	h.Errors = often()
 	if often() {
-		h.EndsAfter = time.Unix(0, epoch+r.Int64N(9)*ms)
+		h.MinDuration = time.Duration(r.Int64N(6) * ms)
 	}
 	for range 2 {
 		if often() {
@@ -137,11 +152,7 @@ func randomScan(r *rand.Rand) (q collector.Scan) {
 	if often() {
 		h.Texts = append(h.Texts, []slog.Attr{slog.String("n", fmt.Sprint(r.IntN(6))), slog.String("b", "true"), slog.String("s", "2"), slog.String("host.name", "host of 0")}[r.IntN(4)])
 	}
-	if often() {
-		q.Attributes = []string{"n"}
-	}
-	q.AllAttributes, q.Details = often(), often()
-	return q
+	return h
 }
 
 // model has the distinct spans of each trace in the order of arrival.
@@ -193,30 +204,34 @@ func summarize(id dendro.TraceID, spans []collector.Span) collector.Summary {
 }
 
 func agrees(h collector.Hints, sum collector.Summary, spans []collector.Span) bool {
-	each := func(list []string, has func(s collector.Span, text string) bool) bool {
-		for _, text := range list {
-			if !slices.ContainsFunc(spans, func(s collector.Span) bool { return has(s, text) }) {
-				return false
-			}
-		}
-		return true
+	if sum.Duration < h.MinDuration || h.MaxDuration > 0 && sum.Duration > h.MaxDuration {
+		return false
 	}
-	end := time.Unix(0, sum.Start).Add(sum.Duration)
-	return sum.Duration >= h.MinDuration && (h.EndsAfter.IsZero() || !end.Before(h.EndsAfter)) && (h.MaxDuration == 0 || sum.Duration <= h.MaxDuration) && (!h.Errors || sum.Errors > 0) &&
-		each(h.Services, func(s collector.Span, text string) bool { return s.Resource.Service() == text }) &&
-		each(h.Names, func(s collector.Span, text string) bool { return s.Name == text }) &&
+	if !h.StartsAfter.IsZero() && !slices.ContainsFunc(spans, func(s collector.Span) bool { return s.Start >= h.StartsAfter.UnixNano() }) {
+		return false
+	}
+	return !slices.ContainsFunc(h.Spans, func(h collector.SpanHints) bool {
+		return !slices.ContainsFunc(spans, func(s collector.Span) bool { return spanAgrees(h, s) })
+	})
+}
+
+func spanAgrees(h collector.SpanHints, s collector.Span) bool {
+	if h.Errors && s.Status.Code != dendro.StatusError || s.Duration() < h.MinDuration {
+		return false
+	}
+	each := func(texts []string, has func(text string) bool) bool {
+		return !slices.ContainsFunc(texts, func(text string) bool { return !has(text) })
+	}
+	attrs := slices.Concat(s.Attributes, s.Resource.Attributes)
+	has := func(attr func(b slog.Attr) bool) bool { return slices.ContainsFunc(attrs, attr) }
+	return each(h.Services, func(text string) bool { return s.Resource.Service() == text }) &&
+		each(h.Names, func(text string) bool { return s.Name == text }) &&
+		each(h.Keys, func(text string) bool { return has(func(b slog.Attr) bool { return b.Key == text }) }) &&
 		!slices.ContainsFunc(h.Texts, func(a slog.Attr) bool {
-			return !slices.ContainsFunc(spans, func(s collector.Span) bool {
-				return value(s.Attributes, a.Key) == a.Value.String() || value(s.Resource.Attributes, a.Key) == a.Value.String()
-			})
+			return !has(func(b slog.Attr) bool { return a.Key == b.Key && a.Value.String() == b.Value.String() })
 		}) &&
 		!slices.ContainsFunc(h.Values, func(a slog.Attr) bool {
-			return !slices.ContainsFunc(spans, func(s collector.Span) bool {
-				return slices.ContainsFunc(slices.Concat(s.Attributes, s.Resource.Attributes), func(b slog.Attr) bool { return a.Key == b.Key && sameValue(a.Value, b.Value) })
-			})
-		}) &&
-		each(h.Keys, func(s collector.Span, text string) bool {
-			return value(s.Attributes, text) != "absent" || value(s.Resource.Attributes, text) != "absent"
+			return !has(func(b slog.Attr) bool { return a.Key == b.Key && sameValue(a.Value, b.Value) })
 		})
 }
 

@@ -49,28 +49,32 @@ func rareThings(t *testing.T, s collector.Store) {
 	}
 	late := failed(lasting(span(5, n+1, 5, "rare name", 6, slog.Int("rare", 1), slog.Any("list", []string{"x", "rare element"})), 100_000))
 	collect(t, s, batch("rare service", late))
-	visits := func(what string, h collector.Hints, want int) {
+	visits := func(what string, want int, spans ...collector.SpanHints) {
 		t.Helper()
-		if got := numbers(scan(t, s, collector.Scan{Hints: h})); !slices.Contains(got, want) {
+		if got := numbers(scan(t, s, collector.Scan{Hints: collector.Hints{Spans: spans}})); !slices.Contains(got, want) {
 			t.Errorf("%s: trace %d is not among %d", what, want, len(got))
 		}
 	}
-	visits("key", collector.Hints{Keys: []string{"rare"}}, 5)
-	visits("name", collector.Hints{Names: []string{"rare name"}}, 5)
-	visits("service", collector.Hints{Services: []string{"rare service", "a"}}, 5)
-	visits("error", collector.Hints{Errors: true}, 5)
-	visits("duration", collector.Hints{MinDuration: time.Minute}, 5)
-	visits("value", collector.Hints{Values: []slog.Attr{slog.Int("rare", 1)}}, 5)
-	visits("value, as a float", collector.Hints{Values: []slog.Attr{slog.Float64("rare", 1)}}, 5)
-	visits("values of two spans", collector.Hints{Values: []slog.Attr{slog.Int("n", 5), slog.Int("rare", 1)}}, 5)
-	visits("text of a number", collector.Hints{Texts: []slog.Attr{slog.String("rare", "1")}}, 5)
-	visits("text", collector.Hints{Texts: []slog.Attr{slog.String("id", "id 5")}}, 5)
-	visits("text of an element", collector.Hints{Texts: []slog.Attr{slog.String("list", "rare element")}}, 5)
-	visits("element", collector.Hints{Values: []slog.Attr{slog.String("list", "rare element")}}, 5)
-	visits("resource", collector.Hints{Values: []slog.Attr{slog.String("host.name", "host of rare service")}}, 5)
+	visits("key", 5, collector.SpanHints{Keys: []string{"rare"}})
+	visits("name", 5, collector.SpanHints{Names: []string{"rare name"}})
+	visits("service", 5, collector.SpanHints{Services: []string{"rare service"}}, collector.SpanHints{Services: []string{"a"}})
+	visits("error", 5, collector.SpanHints{Errors: true})
+	visits("duration", 5, collector.SpanHints{MinDuration: time.Minute})
+	visits("value", 5, collector.SpanHints{Values: []slog.Attr{slog.Int("rare", 1)}})
+	visits("value, as a float", 5, collector.SpanHints{Values: []slog.Attr{slog.Float64("rare", 1)}})
+	visits("properties of one span", 5, collector.SpanHints{
+		Services: []string{"rare service"}, Names: []string{"rare name"}, Keys: []string{"rare", "host.name"}, Values: []slog.Attr{slog.Int("rare", 1)},
+		Texts: []slog.Attr{slog.String("list", "x")}, Errors: true, MinDuration: 100 * time.Second,
+	})
+	visits("values of two spans", 5, collector.SpanHints{Values: []slog.Attr{slog.Int("n", 5)}}, collector.SpanHints{Values: []slog.Attr{slog.Int("rare", 1)}})
+	visits("text of a number", 5, collector.SpanHints{Texts: []slog.Attr{slog.String("rare", "1")}})
+	visits("text", 5, collector.SpanHints{Texts: []slog.Attr{slog.String("id", "id 5")}})
+	visits("text of an element", 5, collector.SpanHints{Texts: []slog.Attr{slog.String("list", "rare element")}})
+	visits("element", 5, collector.SpanHints{Values: []slog.Attr{slog.String("list", "rare element")}})
+	visits("resource", 5, collector.SpanHints{Values: []slog.Attr{slog.String("host.name", "host of rare service")}})
 	for i := 1; i <= n; i += 997 {
-		visits("number", collector.Hints{Values: []slog.Attr{slog.Int("n", i)}}, i)
-		visits("text", collector.Hints{Values: []slog.Attr{slog.String("id", fmt.Sprint("id ", i))}}, i)
+		visits("number", i, collector.SpanHints{Values: []slog.Attr{slog.Int("n", i)}})
+		visits("text", i, collector.SpanHints{Values: []slog.Attr{slog.String("id", fmt.Sprint("id ", i))}})
 	}
 }
 

@@ -69,7 +69,7 @@ func concurrency(t *testing.T, s collector.Store) {
 				} else if got != nil && (len(got.Spans) == 0 || len(got.Spans) > writers) {
 					t.Errorf("a trace of %d spans", len(got.Spans))
 				}
-				q := collector.Scan{Hints: collector.Hints{Services: []string{"service 1"}, Keys: []string{"n"}}, Attributes: []string{"n"}}
+				q := collector.Scan{Hints: collector.Hints{Spans: []collector.SpanHints{{Services: []string{"service 1"}, Keys: []string{"n"}}}}, Attributes: []string{"n"}}
 				err = s.Scan(ctx, q, func(t *collector.Trace) bool { return len(t.Spans) > 0 })
 				if err != nil {
 					t.Error(err)

@@ -204,38 +204,38 @@ func describe(t *Trace) string {
 func agrees(t *testing.T, text string, h collector.Hints, tr *Trace) {
 	t.Helper()
 	sum := tr.Summary()
-	some := func(has func(s *collector.Span) bool) bool {
-		return slices.ContainsFunc(tr.Spans, func(s collector.Span) bool { return has(&s) })
-	}
-	wrong := h.Errors && sum.Errors == 0 || sum.Duration < h.MinDuration || h.MaxDuration > 0 && sum.Duration > h.MaxDuration
-	for _, name := range h.Names {
-		wrong = wrong || !some(func(s *collector.Span) bool { return s.Name == name })
-	}
-	for _, service := range h.Services {
-		wrong = wrong || !some(func(s *collector.Span) bool { return s.Resource.Service() == service })
-	}
-	for _, key := range h.Keys {
-		wrong = wrong || !some(func(s *collector.Span) bool {
-			return !lookUp(s.Attributes, key).IsNil() || !lookUp(s.Resource.Attributes, key).IsNil()
-		})
-	}
-	for _, a := range h.Values {
-		equals := func(v Value) bool { return satisfies(v, OpEqual, ValueOf(a.Value), nil) }
-		wrong = wrong || !some(func(s *collector.Span) bool {
-			return equals(lookUp(s.Attributes, a.Key)) || equals(lookUp(s.Resource.Attributes, a.Key))
-		})
-	}
-	for _, a := range h.Texts {
-		has := func(v Value) bool {
-			return v.Text() == a.Value.String() && !v.IsNil() || slices.ContainsFunc(v.list, func(e Value) bool { return e.Text() == a.Value.String() })
-		}
-		wrong = wrong || !some(func(s *collector.Span) bool {
-			return has(lookUp(s.Attributes, a.Key)) || has(lookUp(s.Resource.Attributes, a.Key))
-		})
+	wrong := sum.Duration < h.MinDuration || h.MaxDuration > 0 && sum.Duration > h.MaxDuration
+	for i := range h.Spans {
+		wrong = wrong || !slices.ContainsFunc(tr.Spans, func(s collector.Span) bool { return spanAgrees(&h.Spans[i], &s) })
 	}
 	if wrong {
 		t.Fatalf("%s: hints %+v exclude %s", text, h, describe(tr))
 	}
+}
+
+func spanAgrees(h *collector.SpanHints, s *collector.Span) bool {
+	attribute := func(key string, has func(v Value) bool) bool {
+		return has(lookUp(s.Attributes, key)) || has(lookUp(s.Resource.Attributes, key))
+	}
+	wrong := h.Errors && s.Status.Code != dendro.StatusError || s.Duration() < h.MinDuration
+	for _, name := range h.Names {
+		wrong = wrong || s.Name != name
+	}
+	for _, service := range h.Services {
+		wrong = wrong || s.Resource.Service() != service
+	}
+	for _, key := range h.Keys {
+		wrong = wrong || !attribute(key, func(v Value) bool { return !v.IsNil() })
+	}
+	for _, a := range h.Values {
+		wrong = wrong || !attribute(a.Key, func(v Value) bool { return satisfies(v, OpEqual, ValueOf(a.Value), nil) })
+	}
+	for _, a := range h.Texts {
+		wrong = wrong || !attribute(a.Key, func(v Value) bool {
+			return v.Text() == a.Value.String() && !v.IsNil() || slices.ContainsFunc(v.list, func(e Value) bool { return e.Text() == a.Value.String() })
+		})
+	}
+	return !wrong
 }
 
 // oracle evaluates queries by their definitions, in whatever time that takes.

@@ -124,7 +124,10 @@ func (h hints) stages(stages []stage) {
 func (h hints) spansets(s spansets) {
 	switch s := s.(type) {
 	case filter:
-		h.expr(s.condition)
+		var span collector.SpanHints
+		if h.expr(s.condition, &span); !span.IsZero() {
+			h.Spans = append(h.Spans, span)
+		}
 	case combined:
 		switch {
 		case s.op.or:
@@ -144,14 +147,15 @@ var mirrored = map[Op]Op{
 	OpEqual: OpEqual, OpNotEqual: OpNotEqual, OpLess: OpGreater, OpLessEqual: OpGreaterEqual, OpGreater: OpLess, OpGreaterEqual: OpLessEqual,
 }
 
-func (h hints) expr(x expr) {
+// expr adds what a condition for a span says about that span, which is of, and about others.
+func (h hints) expr(x expr, of *collector.SpanHints) {
 	b, ok := x.(binary)
 	if !ok {
 		return
 	}
 	if b.op == OpAnd {
-		h.expr(b.x)
-		h.expr(b.y)
+		h.expr(b.x, of)
+		h.expr(b.y, of)
 		return
 	}
 	f, isField := b.x.(Field)
@@ -165,37 +169,44 @@ func (h hints) expr(x expr) {
 	if !op.isComparison() || !isField || !isLiteral || v.IsNil() && op == OpEqual {
 		return
 	}
+	var other collector.SpanHints // of the parent or the root
+	if f.Parent || f.Intrinsic == TraceRootName || f.Intrinsic == TraceRootService {
+		of = &other
+	}
 	equal := op == OpEqual
 	switch f.Intrinsic {
 	case noIntrinsic:
 		switch f.Scope {
 		case ScopeResource:
 			if f.Key == "service.name" && equal && v.typ == TypeString {
-				h.Services = append(h.Services, v.s)
-				return
+				of.Services = append(of.Services, v.s)
+				break
 			}
 			fallthrough
 		case scopeAny, ScopeSpan:
 			if value, ok := v.slog(); ok && equal {
-				h.Values = append(h.Values, slog.Attr{Key: f.Key, Value: value})
+				of.Values = append(of.Values, slog.Attr{Key: f.Key, Value: value})
 			} else if text, ok := onlyText(v.s); ok && op == OpMatch {
-				h.Texts = append(h.Texts, slog.String(f.Key, text))
+				of.Texts = append(of.Texts, slog.String(f.Key, text))
 			} else {
-				h.Keys = append(h.Keys, f.Key)
+				of.Keys = append(of.Keys, f.Key)
 			}
 		}
 	case SpanName, TraceRootName:
 		if equal && v.typ == TypeString {
-			h.Names = append(h.Names, v.s)
+			of.Names = append(of.Names, v.s)
 		}
 	case TraceRootService:
 		if equal && v.typ == TypeString && v.s != "" {
-			h.Services = append(h.Services, v.s)
+			of.Services = append(of.Services, v.s)
 		}
 	case SpanStatus:
-		h.Errors = h.Errors || equal && v.n == int64(dendro.StatusError)
+		of.Errors = of.Errors || equal && v.n == int64(dendro.StatusError)
 	case SpanDuration, TraceDuration:
-		h.duration(f.Intrinsic, op, v.Value)
+		h.duration(f.Intrinsic, op, v.Value, of)
+	}
+	if !other.IsZero() {
+		h.Spans = append(h.Spans, other)
 	}
 }
 
@@ -208,9 +219,8 @@ func onlyText(pattern string) (text string, ok bool) {
 	return string(re.Rune), true
 }
 
-// duration adds what a comparison of a duration says about the duration of the trace, which
-// is no less than that of a span.
-func (h hints) duration(i Intrinsic, op Op, v Value) {
+// duration adds what a comparison of a duration says about the duration of the trace or of a span.
+func (h hints) duration(i Intrinsic, op Op, v Value, of *collector.SpanHints) {
 	if !v.isNumber() || v.float() < 0 || v.float() >= 1<<62 {
 		return
 	}
@@ -220,7 +230,11 @@ func (h hints) duration(i Intrinsic, op Op, v Value) {
 	}
 	switch op {
 	case OpEqual, OpGreater, OpGreaterEqual:
-		h.MinDuration = max(h.MinDuration, d)
+		least := &h.MinDuration
+		if i == SpanDuration {
+			least = &of.MinDuration
+		}
+		*least = max(*least, d)
 	}
 	if i == TraceDuration && d > 0 && (op == OpEqual || op == OpLess || op == OpLessEqual) {
 		if v.typ == TypeFloat {

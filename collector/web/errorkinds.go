@@ -37,7 +37,7 @@ const (
 func (h *handler) errorKinds(ctx context.Context, start time.Time) ([]errorKind, error) {
 	type key struct{ service, typ, message string }
 	kinds := map[key]*errorKind{}
-	scan := collector.Scan{TimeRange: collector.TimeRange{Start: start}, Hints: collector.Hints{Errors: true}, Attributes: []string{semconv.ErrorType}, Details: true}
+	scan := collector.Scan{TimeRange: collector.TimeRange{Start: start}, Hints: collector.Hints{Spans: []collector.SpanHints{{Errors: true}}}, Attributes: []string{semconv.ErrorType}, Details: true}
 	_, err := newest(ctx, h.store, scan, inspectedErrors, inspectedErrorSpans, func(t *collector.Trace) {
 		passedOn := map[dendro.SpanID]bool{}
 		for i := range t.Spans {

@@ -151,19 +151,33 @@ func (c *groupCounter) scan(ctx context.Context, store collector.Reader) error {
 
 // common returns the hints that a and b agree on, which are about the traces that either wants.
 func common(a, b collector.Hints) (h collector.Hints) {
+	for i := range a.Spans {
+		for j := range b.Spans {
+			if both := commonSpan(&a.Spans[i], &b.Spans[j]); !both.IsZero() {
+				h.Spans = append(h.Spans, both)
+			}
+		}
+	}
+	h.MinDuration = min(a.MinDuration, b.MinDuration)
+	if a.MaxDuration > 0 && b.MaxDuration > 0 {
+		h.MaxDuration = max(a.MaxDuration, b.MaxDuration)
+	}
+	return h
+}
+
+// commonSpan returns the hints that a and b agree on.
+func commonSpan(a, b *collector.SpanHints) collector.SpanHints {
 	texts := func(a, b []string) []string {
 		return slices.DeleteFunc(slices.Clone(a), func(text string) bool { return !slices.Contains(b, text) })
 	}
 	attrs := func(a, b []slog.Attr) []slog.Attr {
 		return slices.DeleteFunc(slices.Clone(a), func(x slog.Attr) bool { return !slices.ContainsFunc(b, x.Equal) })
 	}
-	h.Services, h.Names, h.Keys = texts(a.Services, b.Services), texts(a.Names, b.Names), texts(a.Keys, b.Keys)
-	h.Values, h.Texts = attrs(a.Values, b.Values), attrs(a.Texts, b.Texts)
-	h.Errors, h.MinDuration = a.Errors && b.Errors, min(a.MinDuration, b.MinDuration)
-	if a.MaxDuration > 0 && b.MaxDuration > 0 {
-		h.MaxDuration = max(a.MaxDuration, b.MaxDuration)
+	return collector.SpanHints{
+		Services: texts(a.Services, b.Services), Names: texts(a.Names, b.Names), Keys: texts(a.Keys, b.Keys),
+		Values: attrs(a.Values, b.Values), Texts: attrs(a.Texts, b.Texts),
+		Errors: a.Errors && b.Errors, MinDuration: min(a.MinDuration, b.MinDuration),
 	}
-	return h
 }
 
 // add counts the spans of t. It keeps nothing of t.

@@ -125,7 +125,7 @@ type statementKey struct{ system, namespace, text string }
 // scan adds the newest traces.
 func (c *statementCounter) scan(ctx context.Context, store collector.Reader) error {
 	scan := collector.Scan{
-		TimeRange: collector.TimeRange{Start: c.start}, Hints: collector.Hints{Keys: []string{semconv.DBQueryText}},
+		TimeRange: collector.TimeRange{Start: c.start}, Hints: collector.Hints{Spans: []collector.SpanHints{{Keys: []string{semconv.DBQueryText}}}},
 		Details:    true,
 		Attributes: []string{semconv.DBSystemName, semconv.DBNamespace, semconv.DBQueryText, semconv.DBResponseReturnedRows, semconv.DBAffectedRows},
 	}

@@ -292,7 +292,7 @@ func TestTempoSearch(t *testing.T) {
 		}
 	}
 	followed(t, server.URL+"/api/search?q="+url.QueryEscape(`{ span.http.route = "/x" && status = error }`))
-	testkit.Equal(t, "the store is asked", fmt.Sprintf("%+v", store.asked.Hints), fmt.Sprintf("%+v", collector.Hints{Values: []slog.Attr{slog.String("http.route", "/x")}, Errors: true}))
+	testkit.Equal(t, "the store is asked", fmt.Sprintf("%+v", store.asked.Hints), fmt.Sprintf("%+v", collector.Hints{Spans: []collector.SpanHints{{Values: []slog.Attr{slog.String("http.route", "/x")}, Errors: true}}}))
 
 	var found struct {
 		Traces []struct{ SpanSets []json.RawMessage }

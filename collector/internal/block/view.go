@@ -24,7 +24,7 @@ type View struct {
 
 // Agrees reports whether t may be wanted, as far as the hints say and it is fast to find out.
 func (v *View) Agrees(t *Trace) bool {
-	if v.Hints.Errors && t.Errors == 0 || !v.Want.Times(t.First, t.End) {
+	if v.Want.Errors && t.Errors == 0 || !v.Want.Times(t.First, t.End) {
 		return false
 	}
 	var has uint64

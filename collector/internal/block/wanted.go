@@ -9,10 +9,12 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 )
 
-// Wanted is what a trace must have.
+// Wanted is what a trace must have. It does not matter which of its spans has what.
 type Wanted struct {
-	*collector.Hints
-	Hashes []Want // of what is in the filters of its segments
+	Hashes                   []Want // of what is in the filters of its segments
+	Errors                   bool
+	MinDuration, MaxDuration time.Duration
+	StartsAfter              time.Time
 }
 
 // Want has hashes of which one must be in a filter. If text is not empty and the second is not,
@@ -41,29 +43,38 @@ const maxWanted = 64
 
 // WantedOf returns what h says.
 func WantedOf(h *collector.Hints) *Wanted {
-	var hashes []Want
+	w := &Wanted{MinDuration: h.MinDuration, MaxDuration: h.MaxDuration, StartsAfter: h.StartsAfter}
+	for i := range h.Spans {
+		w.span(&h.Spans[i])
+	}
+	w.Hashes = w.Hashes[:min(len(w.Hashes), maxWanted)]
+	return w
+}
+
+func (w *Wanted) span(h *collector.SpanHints) {
+	w.Errors = w.Errors || h.Errors
+	w.MinDuration = max(w.MinDuration, h.MinDuration)
 	for _, a := range h.Values {
 		if len(a.Key) <= MaxKey {
-			hashes = append(hashes, wantAttr(a))
+			w.Hashes = append(w.Hashes, wantAttr(a))
 		}
 	}
 	for _, a := range h.Texts {
 		if len(a.Key) <= MaxKey {
-			hashes = append(hashes, Want{Hashes: HashAttrText(a.Key, a.Value.String())})
+			w.Hashes = append(w.Hashes, Want{Hashes: HashAttrText(a.Key, a.Value.String())})
 		}
 	}
 	for _, service := range h.Services {
-		hashes = append(hashes, wantAttr(slog.String("service.name", service)))
+		w.Hashes = append(w.Hashes, wantAttr(slog.String("service.name", service)))
 	}
 	for _, name := range h.Names {
-		hashes = append(hashes, Want{Hashes: []uint64{HashName(name)}, text: name})
+		w.Hashes = append(w.Hashes, Want{Hashes: []uint64{HashName(name)}, text: name})
 	}
 	for _, key := range h.Keys {
 		if len(key) <= MaxKey {
-			hashes = append(hashes, Want{Hashes: []uint64{HashText(key)}})
+			w.Hashes = append(w.Hashes, Want{Hashes: []uint64{HashText(key)}})
 		}
 	}
-	return &Wanted{h, hashes[:min(len(hashes), maxWanted)]}
 }
 
 func wantAttr(a slog.Attr) Want {
@@ -78,7 +89,7 @@ func wantAttr(a slog.Attr) Want {
 // since the Unix epoch.
 func (w *Wanted) Times(first, end int64) bool {
 	d := time.Duration(max(0, end-first))
-	return d >= w.MinDuration && (w.MaxDuration == 0 || d <= w.MaxDuration) && (w.EndsAfter.IsZero() || end >= UnixNano(w.EndsAfter))
+	return d >= w.MinDuration && (w.MaxDuration == 0 || d <= w.MaxDuration) && (w.StartsAfter.IsZero() || end >= UnixNano(w.StartsAfter))
 }
 
 // Literal reports whether a segment whose filter may have all hashes can have the texts that
