@@ -82,8 +82,6 @@ type Hints struct {
 	// A wanted trace takes at least MinDuration, and if MaxDuration is not zero at most
 	// that long.
 	MinDuration, MaxDuration time.Duration
-	// StartsAfter, if it is not zero: a wanted trace has a span that starts then or later.
-	StartsAfter time.Time
 }
 
 // SpanHints are properties of one span. The zero value is no hint.
@@ -102,11 +100,13 @@ type SpanHints struct {
 	Errors bool
 	// The span takes at least MinDuration.
 	MinDuration time.Duration
+	// The span starts at StartsAfter or later, if that is not zero.
+	StartsAfter time.Time
 }
 
 // IsZero reports whether h is no hint.
 func (h *SpanHints) IsZero() bool {
-	return len(h.Services)+len(h.Names)+len(h.Keys)+len(h.Values)+len(h.Texts) == 0 && !h.Errors && h.MinDuration == 0
+	return len(h.Services)+len(h.Names)+len(h.Keys)+len(h.Values)+len(h.Texts) == 0 && !h.Errors && h.MinDuration == 0 && h.StartsAfter.IsZero()
 }
 
 // Trace holds the spans of one trace that have arrived so far.

@@ -115,9 +115,6 @@ func randomScan(r *rand.Rand) (q collector.Scan) {
 	if often() {
 		h.MaxDuration = h.MinDuration + time.Duration(1+r.Int64N(4)*ms)
 	}
-	if often() {
-		h.StartsAfter = time.Unix(0, epoch+r.Int64N(5)*ms)
-	}
 	for range r.IntN(3) {
 		h.Spans = append(h.Spans, randomSpanHints(r))
 	}
@@ -133,6 +130,9 @@ func randomSpanHints(r *rand.Rand) (h collector.SpanHints) {
 	h.Errors = often()
 	if often() {
 		h.MinDuration = time.Duration(r.Int64N(6) * ms)
+	}
+	if often() {
+		h.StartsAfter = time.Unix(0, epoch+r.Int64N(5)*ms)
 	}
 	for range 2 {
 		if often() {
@@ -207,16 +207,13 @@ func agrees(h collector.Hints, sum collector.Summary, spans []collector.Span) bo
 	if sum.Duration < h.MinDuration || h.MaxDuration > 0 && sum.Duration > h.MaxDuration {
 		return false
 	}
-	if !h.StartsAfter.IsZero() && !slices.ContainsFunc(spans, func(s collector.Span) bool { return s.Start >= h.StartsAfter.UnixNano() }) {
-		return false
-	}
 	return !slices.ContainsFunc(h.Spans, func(h collector.SpanHints) bool {
 		return !slices.ContainsFunc(spans, func(s collector.Span) bool { return spanAgrees(h, s) })
 	})
 }
 
 func spanAgrees(h collector.SpanHints, s collector.Span) bool {
-	if h.Errors && s.Status.Code != dendro.StatusError || s.Duration() < h.MinDuration {
+	if h.Errors && s.Status.Code != dendro.StatusError || s.Duration() < h.MinDuration || time.Unix(0, s.Start).Before(h.StartsAfter) {
 		return false
 	}
 	each := func(texts []string, has func(text string) bool) bool {

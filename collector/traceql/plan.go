@@ -110,6 +110,19 @@ func (q *Query) Scan() collector.Scan {
 	return s
 }
 
+// countedAfter adds to the hints of q that a span counts for its metrics if it starts at t or later.
+func (q *Query) countedAfter(t time.Time, h *collector.Hints) {
+	var counted collector.SpanHints
+	if s, ok := q.stages[0].(spansetStage); ok && len(q.stages) == 1 {
+		if f, ok := s.spansets.(filter); ok { // which is all there is in h
+			*h = collector.Hints{}
+			hints{h}.expr(f.condition, &counted)
+		}
+	}
+	counted.StartsAfter = t
+	h.Spans = append(h.Spans, counted)
+}
+
 // hints adds to a collector.Hints what every trace has that an expression selects spans of.
 type hints struct{ *collector.Hints }
 

@@ -83,7 +83,7 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 		a.exemplars = 0
 	}
 	want := func(s *collector.Scan) {
-		s.Hints.StartsAfter = o.Start
+		q.countedAfter(o.Start, &s.Hints)
 		s.AllAttributes = s.AllAttributes || q.metrics.compare != nil
 	}
 	err := q.scan(ctx, r, time.Time{}, o.End, want, &stats, func(t *Trace, sets []Spanset) bool {

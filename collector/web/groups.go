@@ -173,10 +173,14 @@ func commonSpan(a, b *collector.SpanHints) collector.SpanHints {
 	attrs := func(a, b []slog.Attr) []slog.Attr {
 		return slices.DeleteFunc(slices.Clone(a), func(x slog.Attr) bool { return !slices.ContainsFunc(b, x.Equal) })
 	}
+	after := a.StartsAfter
+	if b.StartsAfter.Before(after) {
+		after = b.StartsAfter
+	}
 	return collector.SpanHints{
 		Services: texts(a.Services, b.Services), Names: texts(a.Names, b.Names), Keys: texts(a.Keys, b.Keys),
 		Values: attrs(a.Values, b.Values), Texts: attrs(a.Texts, b.Texts),
-		Errors: a.Errors && b.Errors, MinDuration: min(a.MinDuration, b.MinDuration),
+		Errors: a.Errors && b.Errors, MinDuration: min(a.MinDuration, b.MinDuration), StartsAfter: after,
 	}
 }
 

@@ -47,7 +47,7 @@ func (h *handler) links(w http.ResponseWriter, r *http.Request, args []string) {
 	}
 	if add(t) {
 		scan := collector.Scan{Details: true}
-		scan.Hints.StartsAfter = time.Unix(0, spans[0].Start).Add(-linkLag)
+		scan.Hints.Spans = []collector.SpanHints{{StartsAfter: time.Unix(0, spans[0].Start).Add(-linkLag)}}
 		err := h.store.Scan(r.Context(), scan, func(other *collector.Trace) bool { return other.ID == t.ID || add(other) })
 		if err != nil {
 			fail(w, http.StatusInternalServerError, err)

@@ -113,7 +113,7 @@ func TestLinkedBy(t *testing.T) {
 	equalJSON(t, links("1/spans/0000000000000001").body, `{"more":false,"linkedBy":[
 		{"traceId":"`+traceOne+`","spanId":"0000000000000002",`+about+`,
 		{"traceId":"00000000000000000000000000000002","spanId":"0000000000000001",`+about+`]}`)
-	testkit.Equal(t, "the store is asked", store.asked.Hints.StartsAfter.UnixNano(), base-60e9)
+	testkit.Equal(t, "the store is asked", store.asked.Hints.Spans[0].StartsAfter.UnixNano(), base-60e9)
 	equalJSON(t, links("1/spans/0000000000000002").body, `{"more":false,"linkedBy":[]}`)
 	var got struct {
 		LinkedBy []struct{ SpanID string }

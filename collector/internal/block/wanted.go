@@ -43,7 +43,7 @@ const maxWanted = 64
 
 // WantedOf returns what h says.
 func WantedOf(h *collector.Hints) *Wanted {
-	w := &Wanted{MinDuration: h.MinDuration, MaxDuration: h.MaxDuration, StartsAfter: h.StartsAfter}
+	w := &Wanted{MinDuration: h.MinDuration, MaxDuration: h.MaxDuration}
 	for i := range h.Spans {
 		w.span(&h.Spans[i])
 	}
@@ -54,6 +54,9 @@ func WantedOf(h *collector.Hints) *Wanted {
 func (w *Wanted) span(h *collector.SpanHints) {
 	w.Errors = w.Errors || h.Errors
 	w.MinDuration = max(w.MinDuration, h.MinDuration)
+	if h.StartsAfter.After(w.StartsAfter) {
+		w.StartsAfter = h.StartsAfter
+	}
 	for _, a := range h.Values {
 		if len(a.Key) <= MaxKey {
 			w.Hashes = append(w.Hashes, wantAttr(a))
