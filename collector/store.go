@@ -113,7 +113,7 @@ func (h *SpanHints) IsZero() bool {
 type Trace struct {
 	ID dendro.TraceID
 	// Spans are ordered by Start. Those of the same resource that start at the same time are in
-	// the order of arrival. There is at least one.
+	// the order of arrival, if the store knows that. There is at least one.
 	Spans []Span
 }
 

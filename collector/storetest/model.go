@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"log/slog"
@@ -55,9 +56,9 @@ func agreesWithModel(t *testing.T, s collector.Store) {
 	}
 }
 
-// byStart orders spans by start, and then by their resources.
+// byStart orders spans by start, and then by their resources and ids.
 func byStart(a, b collector.Span) int {
-	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Resource.Service(), b.Resource.Service()))
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Resource.Service(), b.Resource.Service()), bytes.Compare(a.SpanID[:], b.SpanID[:]))
 }
 
 // common returns the elements of a that are in b.

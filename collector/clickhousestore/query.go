@@ -1,0 +1,75 @@
+package clickhousestore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// params are the parameters of a query, which ClickHouse binds: no value becomes a part of the text of a
+// query. Each method adds one and returns its place in the text.
+type params []any
+
+func (p *params) add(value any, typ string) string {
+	name := fmt.Sprint("p", len(*p))
+	*p = append(*p, clickhouse.Named(name, value))
+	return "{" + name + ":" + typ + "}"
+}
+
+func (p *params) text(s string) string    { return p.add(s, "String") }
+func (p *params) texts(s []string) string { return p.add(s, "Array(String)") }
+func (p *params) int(n int64) string      { return p.add(n, "Int64") }
+
+// time returns the place of a time, in nanoseconds since the Unix epoch.
+func (p *params) time(nanos int64) string { return "fromUnixTimestamp64Nano(" + p.int(nanos) + ")" }
+
+// query runs a query that reads, within the bounds of the options. The caller closes the rows. When
+// ctx is done, the query ends in ClickHouse, too.
+func (s *Store) query(ctx context.Context, text string, p params) (driver.Rows, error) {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"max_execution_time":                           int(s.o.MaxQueryTime.Seconds() + .5),
+		"max_memory_usage":                             s.o.MaxQueryMemory,
+		"cancel_http_readonly_queries_on_client_close": 1,
+	}))
+	rows, err := s.conn.Query(ctx, text, p...)
+	if err != nil {
+		return nil, queryError(ctx, err)
+	}
+	return rows, nil
+}
+
+// row runs a query with one row.
+func (s *Store) row(ctx context.Context, text string, p params, dest ...any) error {
+	return s.each(ctx, text, p, func(rows driver.Rows) error { return rows.Scan(dest...) })
+}
+
+// each runs a query and calls visit with each row.
+func (s *Store) each(ctx context.Context, text string, p params, visit func(driver.Rows) error) (err error) {
+	rows, err := s.query(ctx, text, p)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := visit(rows); err != nil {
+			return err
+		}
+	}
+	return queryError(ctx, rows.Err())
+}
+
+// queryError returns err, or the error of ctx if that is why there is one.
+func queryError(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("clickhousestore: %w", err)
+}
+
+// quoted returns a name as an identifier of SQL.
+func quoted(name string) string {
+	return "`" + strings.NewReplacer(`\`, `\\`, "`", "\\`").Replace(name) + "`"
+}

@@ -1,0 +1,317 @@
+package clickhousestore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+)
+
+// Trace implements [collector.Reader].
+func (s *Store) Trace(ctx context.Context, id dendro.TraceID, when collector.TimeRange) (*collector.Trace, error) {
+	s.settle(ctx)
+	ids, err := s.times(ctx, []string{id.String()})
+	if err != nil || s.t.hasIDs && len(ids) == 0 {
+		return nil, err
+	}
+	var out *collector.Trace
+	err = s.fetch(ctx, []string{id.String()}, ids, collector.Scan{AllAttributes: true, Details: true}, func(t *collector.Trace) bool {
+		out = t
+		return true
+	})
+	return out, err
+}
+
+// seconds is the time from the second of start to that of end, since the Unix epoch.
+type seconds struct{ start, end int64 }
+
+// times returns when the spans of some traces start, as the table of these says.
+func (s *Store) times(ctx context.Context, ids []string) (map[string]seconds, error) {
+	if !s.t.hasIDs {
+		return nil, nil
+	}
+	out := map[string]seconds{}
+	var p params
+	text := "SELECT TraceId, toInt64(toUnixTimestamp(min(Start))), toInt64(toUnixTimestamp(max(End))) FROM " + s.t.traceIDs() +
+		" WHERE TraceId IN " + p.texts(ids) + " GROUP BY TraceId"
+	err := s.each(ctx, text, p, func(rows driver.Rows) error {
+		var id string
+		var of seconds
+		err := rows.Scan(&id, &of.start, &of.end)
+		out[id] = of
+		return err
+	})
+	return out, err
+}
+
+// fetch calls visit with traces, by descending start and then by ascending id, until it returns false. The traces are not
+// used again. times, if it is not nil, says when they are.
+func (s *Store) fetch(ctx context.Context, ids []string, times map[string]seconds, q collector.Scan, visit func(*collector.Trace) bool) error {
+	var p params
+	f := fetcher{wanted: q, ours: s.t.ours, origins: map[string]*dendro.Resource{}, scopes: map[string]*dendro.Scope{}}
+	where := "TraceId IN " + p.texts(ids)
+	if len(times) > 0 {
+		all := seconds{math.MaxInt64, 0}
+		for _, t := range times {
+			all.start, all.end = min(all.start, t.start), max(all.end, t.end)
+		}
+		if all.start > 0 && all.end < math.MaxUint32 { // DateTime is from 1970 to 2106
+			where += " AND Timestamp >= " + p.time(nanos(all.start)) + " AND Timestamp < " + p.time(nanos(all.end+1))
+		}
+	}
+	text := "SELECT " + f.columns() + " FROM " + s.t.traces() + " WHERE " + where +
+		" ORDER BY min(Timestamp) OVER (PARTITION BY TraceId) DESC, TraceId, Timestamp"
+	rows, err := s.query(ctx, text, p)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var t *collector.Trace
+	for rows.Next() {
+		span, err := f.span(rows)
+		if err != nil {
+			return queryError(ctx, err)
+		}
+		if t == nil || t.ID != span.TraceID {
+			if t != nil && !visit(f.ended(t)) {
+				return ctx.Err()
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			t = &collector.Trace{ID: span.TraceID}
+		}
+		t.Spans = append(t.Spans, span)
+	}
+	if err := queryError(ctx, rows.Err()); err != nil {
+		return err
+	}
+	if t != nil && !visit(f.ended(t)) {
+		return nil
+	}
+	return ctx.Err()
+}
+
+// fetcher makes spans of rows.
+type fetcher struct {
+	wanted  collector.Scan
+	ours    bool
+	origins map[string]*dendro.Resource // of the current trace
+	scopes  map[string]*dendro.Scope
+
+	// A row.
+	time, duration                               int64
+	traceID, spanID, parentID, state, name       string
+	kind, service, scopeName, scopeVersion       string
+	status, message                              string
+	resourceKeys, resourceValues                 []string
+	keys, values                                 []string
+	eventTime                                    []int64
+	eventName                                    []string
+	eventKeys, eventValues                       [][]string
+	linkTrace, linkSpan, linkState               []string
+	linkKeys, linkValues                         [][]string
+	flags                                        uint32
+	types, resourceExact, scopeExact, wholeExact string
+}
+
+// places returns the columns that are read, each with where it goes.
+func (f *fetcher) places() (columns []string, places []any) {
+	add := func(column string, place any) { columns, places = append(columns, column), append(places, place) }
+	add("toUnixTimestamp64Nano(Timestamp)", &f.time)
+	add("toInt64(Duration)", &f.duration)
+	add("TraceId", &f.traceID)
+	add("SpanId", &f.spanID)
+	add("ParentSpanId", &f.parentID)
+	add("SpanName", &f.name)
+	add("SpanKind", &f.kind)
+	add("ServiceName", &f.service)
+	add("ScopeName", &f.scopeName)
+	add("ScopeVersion", &f.scopeVersion)
+	add("StatusCode", &f.status)
+	if f.ours {
+		add("DendroFlags", &f.flags)
+		add("DendroResource", &f.resourceExact)
+		add("DendroScope", &f.scopeExact)
+		add("DendroSpan", &f.wholeExact)
+		add("if(DendroResource = '', mapKeys(ResourceAttributes), [])", &f.resourceKeys)
+		add("if(DendroResource = '', mapValues(ResourceAttributes), [])", &f.resourceValues)
+	} else {
+		add("mapKeys(ResourceAttributes)", &f.resourceKeys)
+		add("mapValues(ResourceAttributes)", &f.resourceValues)
+	}
+	attributes := f.wanted.AllAttributes || len(f.wanted.Attributes) > 0
+	if attributes {
+		add("mapKeys(SpanAttributes)", &f.keys)
+		add("mapValues(SpanAttributes)", &f.values)
+	}
+	if f.ours && (attributes || f.wanted.Details) {
+		add("DendroTypes", &f.types)
+	}
+	if f.wanted.Details {
+		add("TraceState", &f.state)
+		add("StatusMessage", &f.message)
+		add("arrayMap(t -> toUnixTimestamp64Nano(t), Events.Timestamp)", &f.eventTime)
+		add("Events.Name", &f.eventName)
+		add("arrayMap(a -> mapKeys(a), Events.Attributes)", &f.eventKeys)
+		add("arrayMap(a -> mapValues(a), Events.Attributes)", &f.eventValues)
+		add("Links.TraceId", &f.linkTrace)
+		add("Links.SpanId", &f.linkSpan)
+		add("Links.TraceState", &f.linkState)
+		add("arrayMap(a -> mapKeys(a), Links.Attributes)", &f.linkKeys)
+		add("arrayMap(a -> mapValues(a), Links.Attributes)", &f.linkValues)
+	}
+	return columns, places
+}
+
+func (f *fetcher) columns() string {
+	columns, _ := f.places()
+	return strings.Join(columns, ", ")
+}
+
+// span returns the span of a row.
+func (f *fetcher) span(rows driver.Rows) (out collector.Span, err error) {
+	_, places := f.places()
+	if err := rows.Scan(places...); err != nil {
+		return out, err
+	}
+	if f.wholeExact != "" {
+		if out, err = decodeExact(f.wholeExact); err != nil {
+			return out, err
+		}
+	} else {
+		f.plain(&out.SpanData)
+	}
+	if out.Resource, err = f.resource(); err == nil {
+		out.Scope, err = f.scope()
+	}
+	return out, err
+}
+
+// plain fills in what the columns of the schema and DendroTypes say.
+func (f *fetcher) plain(s *dendro.SpanData) {
+	_, _ = hex.Decode(s.TraceID[:], []byte(f.traceID)[:min(len(f.traceID), 2*len(s.TraceID))])
+	_, _ = hex.Decode(s.SpanID[:], []byte(f.spanID)[:min(len(f.spanID), 2*len(s.SpanID))])
+	_, _ = hex.Decode(s.ParentID[:], []byte(f.parentID)[:min(len(f.parentID), 2*len(s.ParentID))])
+	s.State, _ = dendro.ParseTraceState(f.state)
+	s.Name, s.Start, s.End = f.name, f.time, f.time+f.duration
+	s.Kind = dendro.Kind(max(0, slices.Index(kindNames[:], f.kind)))
+	s.Status = dendro.Status{Code: statusOf(f.status), Message: f.message}
+	s.Flags = dendro.TraceFlags(f.flags)
+	s.RemoteUnknown, s.Remote = f.flags&flagHasRemote == 0, f.flags&flagRemote != 0
+	types := f.types
+	if i := strings.IndexAny(types, string(typesEvent)+string(typesLink)); i >= 0 {
+		types = types[:i]
+	}
+	s.Attributes = attributes(nil, f.keys, f.values, types)
+	rest := f.types[len(types):]
+	next := func() (types string) { // of the next event or link
+		if rest == "" {
+			return ""
+		}
+		i := strings.IndexAny(rest[1:], string(typesEvent)+string(typesLink)) + 1
+		if i == 0 {
+			i = len(rest)
+		}
+		types, rest = rest[1:i], rest[i:]
+		return types
+	}
+	for i := range f.eventName {
+		s.Events = append(s.Events, f.event(i, next()))
+	}
+	for i := range f.linkTrace {
+		l := dendro.Link{Attributes: attributes(nil, f.linkKeys[i], f.linkValues[i], next())}
+		_, _ = hex.Decode(l.TraceID[:], []byte(f.linkTrace[i])[:min(len(f.linkTrace[i]), 2*len(l.TraceID))])
+		_, _ = hex.Decode(l.SpanID[:], []byte(f.linkSpan[i])[:min(len(f.linkSpan[i]), 2*len(l.SpanID))])
+		l.State, _ = dendro.ParseTraceState(f.linkState[i])
+		s.Links = append(s.Links, l)
+	}
+}
+
+func (f *fetcher) event(i int, types string) dendro.Event {
+	e := dendro.Event{Name: f.eventName[i], Time: f.eventTime[i]}
+	keys, values := f.eventKeys[i], f.eventValues[i]
+	if last := len(keys) - 1; last >= 0 && strings.HasSuffix(types, string(typeDuration)) {
+		e.Duration = time.Duration(parseValue(values[last], string(typeInt), 0).Int64())
+		keys, values = keys[:last], values[:last]
+	}
+	e.Attributes = attributes(nil, keys, values, types)
+	return e
+}
+
+// statusOf returns a status by its name, also as versions of the exporter before v0.106 wrote it.
+func statusOf(name string) dendro.StatusCode {
+	switch name {
+	case "Ok", "STATUS_CODE_OK":
+		return dendro.StatusOK
+	case "Error", "STATUS_CODE_ERROR":
+		return dendro.StatusError
+	}
+	return dendro.StatusUnset
+}
+
+// resource returns the resource of a row. Rows of a trace with the same one share it.
+func (f *fetcher) resource() (*dendro.Resource, error) {
+	key := f.resourceExact
+	if key == "" {
+		key = f.service + "\x00" + strings.Join(f.resourceKeys, "\x00") + "\x00" + strings.Join(f.resourceValues, "\x00")
+	}
+	if r := f.origins[key]; r != nil {
+		return r, nil
+	}
+	r := &dendro.Resource{}
+	if f.resourceExact != "" {
+		s, err := decodeExact(f.resourceExact)
+		if err != nil {
+			return nil, err
+		}
+		r = s.Resource
+	} else {
+		r.Attributes = attributes(nil, f.resourceKeys, f.resourceValues, "")
+		if r.Service() == "" && f.service != "" {
+			r.Attributes = append(r.Attributes, slog.String("service.name", f.service))
+		}
+	}
+	f.origins[key] = r
+	return r, nil
+}
+
+// scope returns the scope of a row. Rows of a trace with the same one share it.
+func (f *fetcher) scope() (*dendro.Scope, error) {
+	key := cmp.Or(f.scopeExact, f.scopeName+"\x00"+f.scopeVersion)
+	if s := f.scopes[key]; s != nil {
+		return s, nil
+	}
+	scope := &dendro.Scope{Name: f.scopeName, Version: f.scopeVersion}
+	if f.scopeExact != "" {
+		s, err := decodeExact(f.scopeExact)
+		if err != nil {
+			return nil, err
+		}
+		scope = s.Scope
+	}
+	f.scopes[key] = scope
+	return scope, nil
+}
+
+// ended returns a trace without duplicates, which can be there if a client wrote spans again while they were being written.
+func (f *fetcher) ended(t *collector.Trace) *collector.Trace {
+	clear(f.origins)
+	clear(f.scopes)
+	sameSpan := func(a, b collector.Span) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), bytes.Compare(a.SpanID[:], b.SpanID[:]))
+	}
+	slices.SortStableFunc(t.Spans, sameSpan)
+	t.Spans = slices.CompactFunc(t.Spans, func(a, b collector.Span) bool { return sameSpan(a, b) == 0 })
+	return t
+}

@@ -1,0 +1,234 @@
+package clickhousestore
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/dendrotrace/dendro/collector"
+)
+
+const (
+	// firstWindow is the time of the first window of a scan, and maxWindow that of the longest.
+	firstWindow = 10
+	maxWindow   = 30 * 24 * 3600
+	// windowTraces is about the number of traces in a window that is not made longer.
+	windowTraces = 2000
+	// firstFetch and maxFetch are the numbers of traces that are read together, at first and at most.
+	firstFetch = 50
+	maxFetch   = 800
+	// longestTrace is how long after the start of a trace a scan looks for a span that agrees with hints.
+	longestTrace = time.Hour
+)
+
+// Scan implements [collector.Reader]. It goes from the newest traces to the oldest in windows of time. In each it
+// asks ClickHouse which traces have spans that agree with the hints, and then reads those that begin in the window. It may
+// miss a trace that begins in the range if what agrees with the hints begins more than an hour after the range.
+func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collector.Trace) bool) error {
+	s.settle(ctx)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var first, last int64
+	var n uint64
+	err := s.row(ctx, "SELECT toUnixTimestamp64Nano(min(Timestamp)), toUnixTimestamp64Nano(max(Timestamp)), count() FROM "+s.t.traces(), nil, &first, &last, &n)
+	if err != nil || n == 0 {
+		return err
+	}
+	sc := &scanner{s: s, q: q, visit: visit, fetch: firstFetch, later: map[string]candidate{}, start: math.MinInt64, end: math.MaxInt64}
+	if !q.Start.IsZero() {
+		sc.start = q.Start.Unix()
+	}
+	if !q.End.IsZero() {
+		sc.end = q.End.Unix()
+	}
+	sc.choose()
+	low, high := max(sc.start, floorSecond(first)), floorSecond(last)+1
+	if sc.end < math.MaxInt64-int64(longestTrace/time.Second) {
+		high = min(high, sc.end+1)
+		if sc.main != nil {
+			high = min(floorSecond(last)+1, sc.end+1+int64(longestTrace/time.Second))
+		}
+	}
+	if sc.main != nil && !sc.main.StartsAfter.IsZero() {
+		low = max(low, sc.main.StartsAfter.Unix())
+	}
+	for width := int64(firstWindow); high > low && !sc.stopped; {
+		from := max(low, high-width)
+		more, err := sc.window(ctx, from, high)
+		if err != nil {
+			return err
+		}
+		switch {
+		case more > from: // there are too many traces in the window
+			width = max(1, high-more)
+			from = more
+		case sc.found < windowTraces/4:
+			width = min(4*width, maxWindow)
+		}
+		high = from
+	}
+	if !sc.stopped {
+		// What is left began before the first window: it has spans after that.
+		return sc.visitFrom(ctx, math.MinInt64, nil)
+	}
+	return nil
+}
+
+// floorSecond returns the second that a time in nanoseconds is in.
+func floorSecond(nanos int64) int64 {
+	s := nanos / int64(time.Second)
+	if nanos%int64(time.Second) < 0 {
+		s--
+	}
+	return s
+}
+
+// scanner is a scan that is going on.
+type scanner struct {
+	s          *Store
+	q          collector.Scan
+	visit      func(*collector.Trace) bool
+	start, end int64 // bounds of the start of a trace, in seconds
+	main       *collector.SpanHints
+	others     []*collector.SpanHints
+	fetch      int
+	later      map[string]candidate // traces that were found and begin before the window
+	found      int                  // in the last window
+	stopped    bool
+}
+
+// choose chooses the hints that few spans agree with.
+func (sc *scanner) choose() {
+	for i := range sc.q.Hints.Spans {
+		h := &sc.q.Hints.Spans[i]
+		switch {
+		case sc.main == nil:
+			sc.main = h
+		case selective(h) > selective(sc.main):
+			sc.others, sc.main = append(sc.others, sc.main), h
+		default:
+			sc.others = append(sc.others, h)
+		}
+	}
+}
+
+// candidate is a trace with a span in a window.
+type candidate struct {
+	id    string
+	times seconds
+	sure  bool // these are the times of the whole trace, and not of what was found
+}
+
+// window visits the traces that begin from one second to before another. It returns from, or a later second
+// if there are so many that only those from then on were visited.
+func (sc *scanner) window(ctx context.Context, from, to int64) (visited int64, err error) {
+	var p params
+	span := func(h *collector.SpanHints, from, to int64) string {
+		all := []string{"TraceId != ''", "Timestamp >= " + p.time(nanos(from)), "Timestamp < " + p.time(nanos(to))}
+		if h != nil {
+			if text := where(h, &p); text != "" {
+				all = append(all, text)
+			}
+		}
+		return strings.Join(all, " AND ")
+	}
+	condition := span(sc.main, from, to)
+	for _, h := range sc.others {
+		const margin = int64(longestTrace / time.Second)
+		condition += " AND TraceId IN (SELECT TraceId FROM " + sc.s.t.traces() + " WHERE " + span(h, from-margin, to+margin) + ")"
+	}
+	limit := ""
+	if to-from > 1 { // a window cannot be shorter
+		limit = " LIMIT " + p.int(2*windowTraces+1)
+	}
+	text := "SELECT TraceId, toUnixTimestamp64Nano(min(Timestamp)) AS start FROM " + sc.s.t.traces() + " WHERE " + condition +
+		" GROUP BY TraceId ORDER BY start DESC, TraceId" + limit
+	var found []candidate
+	err = sc.s.each(ctx, text, p, func(rows driver.Rows) error {
+		var c candidate
+		var start int64
+		err := rows.Scan(&c.id, &start)
+		c.times = seconds{floorSecond(start), floorSecond(start)}
+		found = append(found, c)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	sc.found = len(found)
+	if limit != "" && len(found) > 2*windowTraces {
+		from = max(from, min(found[len(found)-1].times.start+1, to-1))
+		found = slices.DeleteFunc(found, func(c candidate) bool { return c.times.start < from })
+	}
+	return from, sc.visitFrom(ctx, from, found)
+}
+
+// nanos returns a second in nanoseconds, saturated.
+func nanos(second int64) int64 {
+	const most = math.MaxInt64 / int64(time.Second)
+	return min(max(second, -most), most) * int64(time.Second)
+}
+
+// visitFrom visits those of the traces that were found, now and before, that begin from a second on. It keeps the others.
+func (sc *scanner) visitFrom(ctx context.Context, from int64, found []candidate) error {
+	found = slices.DeleteFunc(found, func(c candidate) bool { _, known := sc.later[c.id]; return known })
+	for chunk := range slices.Chunk(found, maxFetch) {
+		ids := make([]string, len(chunk))
+		for i, c := range chunk {
+			ids[i] = c.id
+		}
+		times, err := sc.s.times(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for _, c := range chunk {
+			if of, ok := times[c.id]; ok {
+				c.times, c.sure = of, true
+			}
+			sc.later[c.id] = c
+		}
+	}
+	var now []candidate
+	for id, c := range sc.later {
+		if c.times.start >= from {
+			now = append(now, c)
+			delete(sc.later, id)
+		}
+	}
+	now = slices.DeleteFunc(now, func(c candidate) bool { return c.times.start < sc.start || c.times.start > sc.end })
+	slices.SortFunc(now, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.times.start, a.times.start), strings.Compare(a.id, b.id))
+	})
+	for len(now) > 0 && !sc.stopped {
+		// Those of the same second are read together, as far as possible: the table of times knows no more.
+		n := min(sc.fetch, len(now))
+		for n < min(len(now), maxFetch) && now[n].times.start == now[n-1].times.start {
+			n++
+		}
+		ids, times := make([]string, n), map[string]seconds{}
+		for i, c := range now[:n] {
+			if ids[i] = c.id; c.sure {
+				times[c.id] = c.times
+			}
+		}
+		if len(times) < n {
+			times = nil
+		}
+		now = now[n:]
+		sc.fetch = min(2*sc.fetch, maxFetch)
+		err := sc.s.fetch(ctx, ids, times, sc.q, func(t *collector.Trace) bool {
+			sc.stopped = !sc.visit(t)
+			return !sc.stopped
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

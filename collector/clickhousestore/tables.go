@@ -1,0 +1,130 @@
+package clickhousestore
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// The statements that make the tables, in the order of their names. The first three are those of
+// OpenTelemetry's exporter for ClickHouse.
+//
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+// tables says which tables there are, and what they have.
+type tables struct {
+	database, name string
+	hasIDs         bool // there is a table with the times of traces
+	ours           bool // there are the columns of this package
+	written        []writtenColumn
+}
+
+// suffixes of the names of tables.
+const (
+	suffixIDs   = "_trace_id_ts"
+	suffixLocal = "_local" // of a table of one machine of a cluster
+)
+
+func (t *tables) of(suffix string) string { return quoted(t.database) + "." + quoted(t.name+suffix) }
+
+// traces returns the table of the spans, and traceIDs that of the times of traces.
+func (t *tables) traces() string   { return t.of("") }
+func (t *tables) traceIDs() string { return t.of(suffixIDs) }
+
+// insert returns the statement that writes spans.
+func (t *tables) insert() string {
+	var names []string
+	for _, c := range t.written {
+		names = append(names, c.name)
+	}
+	return "INSERT INTO " + t.traces() + " (" + strings.Join(names, ", ") + ")"
+}
+
+// Schema returns the statements with which [Open] makes the tables in a database.
+func Schema(database string, o Options) []string {
+	if o.Table == "" {
+		o.Table = defaultTable
+	}
+	t := tables{database: database, name: o.Table}
+	local, engine, onCluster := "", "MergeTree", ""
+	if o.Cluster != "" {
+		local, engine, onCluster = suffixLocal, "ReplicatedMergeTree", "ON CLUSTER "+quoted(o.Cluster)
+	}
+	pairs := []string{"{{engine}}", engine, "{{on_cluster}}", onCluster}
+	for placeholder, suffix := range map[string]string{"traces": "", "trace_id_ts": suffixIDs} {
+		pairs = append(pairs, "{{"+placeholder+"}}", t.of(suffix+local), "{{distributed_"+placeholder+"}}", t.of(suffix))
+	}
+	pairs = append(pairs, "{{trace_id_ts_mv}}", t.of(suffixIDs+"_mv"))
+	for placeholder, column := range map[string]string{"ttl_timestamp": "Timestamp", "ttl_start": "Start"} {
+		ttl := ""
+		if o.Retention > 0 {
+			ttl = fmt.Sprintf("TTL toDateTime(%s) + toIntervalHour(%d)", column, (o.Retention+time.Hour-1)/time.Hour)
+		}
+		pairs = append(pairs, "{{"+placeholder+"}}", ttl)
+	}
+	replacer := strings.NewReplacer(pairs...)
+	var out []string
+	names, _ := fs.Glob(schemaFiles, "schema/*.sql")
+	for _, name := range names {
+		if o.ExporterSchema && strings.HasSuffix(name, "columns.sql") || o.Cluster == "" && strings.HasSuffix(name, "cluster.sql") {
+			continue
+		}
+		text, _ := schemaFiles.ReadFile(name)
+		for statement := range strings.SplitSeq(strings.TrimSpace(replacer.Replace(string(text))), ";\n") {
+			lines := slices.DeleteFunc(strings.Split(statement, "\n"), func(line string) bool { return strings.TrimSpace(line) == "" })
+			for i, line := range lines {
+				lines[i] = strings.TrimRight(line, " ")
+			}
+			out = append(out, strings.Join(lines, "\n"))
+		}
+	}
+	return out
+}
+
+// openTables makes the tables that are not there, and finds out what they have.
+func (s *Store) openTables(ctx context.Context, database string) error {
+	s.t = tables{database: database, name: s.o.Table}
+	if !s.o.ExistingTables {
+		for _, statement := range Schema(database, s.o) {
+			if err := s.conn.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("%w; the statement was:\n%s", err, statement)
+			}
+		}
+	}
+	var p params
+	var columns []string
+	tablesWith := map[string]bool{}
+	err := s.each(ctx, `SELECT table, name FROM system.columns WHERE database = `+p.text(database)+` AND table IN `+p.texts([]string{s.o.Table, s.o.Table + suffixIDs}), p, func(rows driver.Rows) error {
+		var table, name string
+		err := rows.Scan(&table, &name)
+		tablesWith[table] = true
+		if table == s.o.Table {
+			columns = append(columns, name)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(columns) == 0 {
+		return fmt.Errorf("there is no table %s in the database %s", s.o.Table, database)
+	}
+	absent := func(c writtenColumn) bool { return !slices.Contains(columns, c.name) }
+	if i := slices.IndexFunc(exporterColumns, absent); i >= 0 {
+		return fmt.Errorf("the table %s has no column %s, as OpenTelemetry's exporter for ClickHouse makes it", s.o.Table, exporterColumns[i].name)
+	}
+	s.t.hasIDs = tablesWith[s.o.Table+suffixIDs]
+	s.t.ours = !slices.ContainsFunc(ourColumns, absent)
+	s.t.written = exporterColumns
+	if s.t.ours && !s.o.ExporterSchema {
+		s.t.written = slices.Concat(exporterColumns, ourColumns)
+	}
+	return nil
+}
