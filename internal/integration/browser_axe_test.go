@@ -27,7 +27,7 @@ func TestBrowserAxe(t *testing.T) {
 	const path = "../../collector/web/node_modules/axe-core/axe.min.js"
 	script, err := os.ReadFile(path)
 	if err != nil {
-		missing(t, "axe-core is not installed (npm ci in collector/web), so the page is not tested for barriers: %v", err)
+		testkit.Missing(t, "axe-core is not installed (npm ci in collector/web), so the page is not tested for barriers: %v", err)
 	}
 	for _, test := range []struct {
 		name  string

@@ -67,7 +67,7 @@ func openBrowserAt(t *testing.T, origin, expected string) *browser {
 		}
 	}
 	if path == "" {
-		missing(t, "Chromium is not installed, so the page is not tested in a browser")
+		testkit.Missing(t, "Chromium is not installed, so the page is not tested in a browser")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 800))

@@ -27,10 +27,10 @@ const jsFolder = "otel-js"
 func TestOTelJSSends(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
-		missing(t, "no Node.js, so OpenTelemetry's SDK for JavaScript is not tested: %v", err)
+		testkit.Missing(t, "no Node.js, so OpenTelemetry's SDK for JavaScript is not tested: %v", err)
 	}
 	if _, err := os.Stat(jsFolder + "/node_modules"); err != nil {
-		missing(t, "OpenTelemetry's SDK for JavaScript is not installed (npm ci in internal/integration/%s): %v", jsFolder, err)
+		testkit.Missing(t, "OpenTelemetry's SDK for JavaScript is not installed (npm ci in internal/integration/%s): %v", jsFolder, err)
 	}
 	for _, sent := range []struct{ protocol, path, counter string }{
 		{"http/protobuf", "/v1/traces", "otlp_http_protobuf"},

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dendrotrace/dendro/internal/testkit"
 	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
@@ -50,7 +51,7 @@ func startPostgres(t *testing.T) string {
 	const folders = "/usr/lib/postgresql/*/bin"
 	initdb, postgres := program("initdb", folders), program("postgres", folders)
 	if initdb == "" || postgres == "" {
-		missing(t, "no PostgreSQL server: install the package postgresql (its programs initdb and postgres)")
+		testkit.Missing(t, "no PostgreSQL server: install the package postgresql (its programs initdb and postgres)")
 	}
 	s := newServer(t, "postgres", "nobody")
 	data := filepath.Join(s.folder, "data")
@@ -67,7 +68,7 @@ func startMariaDB(t *testing.T) string {
 	t.Helper()
 	install, mariadbd := program("mariadb-install-db"), program("mariadbd")
 	if install == "" || mariadbd == "" {
-		missing(t, "no MariaDB server: install the package mariadb-server (its programs mariadb-install-db and mariadbd)")
+		testkit.Missing(t, "no MariaDB server: install the package mariadb-server (its programs mariadb-install-db and mariadbd)")
 	}
 	s := newServer(t, "mysql", "nobody")
 	data := filepath.Join(s.folder, "data")
@@ -112,7 +113,7 @@ func newServer(t *testing.T, users ...string) *server {
 			break
 		}
 		if s.attr == nil {
-			missing(t, "no user to run a database server as: want one of %v", users)
+			testkit.Missing(t, "no user to run a database server as: want one of %v", users)
 		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

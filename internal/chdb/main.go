@@ -1,0 +1,74 @@
+//go:build linux
+
+// Command chdb serves ClickHouse's HTTP interface for tests. ClickHouse is a library, libchdb.so,
+// which npm ci installs in this folder. See README.md for what differs from a server.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("chdb: ")
+	addr := flag.String("addr", "127.0.0.1:0", "listen on `host:port`")
+	path := flag.String("path", "", "keep the data in `DIR` (default a temporary directory, which is removed at the end)")
+	file := flag.String("lib", "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so", "load the library `FILE`")
+	stdin := flag.Bool("stdin", false, "stop at the end of standard input, too")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	if *stdin {
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			stop()
+		}()
+	}
+	if err := run(ctx, *addr, *path, *file); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run serves until ctx is done. It prints the address that it listens on.
+func run(ctx context.Context, addr, path, file string) error {
+	if path == "" {
+		var err error
+		if path, err = os.MkdirTemp("", "chdb-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(path)
+	}
+	lib, err := openLibrary(file)
+	if err != nil {
+		return err
+	}
+	engine, err := startEngine(lib, path)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: &handler{engine}}
+	context.AfterFunc(ctx, func() { server.Close() })
+	fmt.Println(listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	engine.stop()
+	return nil
+}
