@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,62 +17,66 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/ClickHouse/ch-go/compress"
 )
 
-// handler serves ClickHouse's HTTP interface:
-// https://clickhouse.com/docs/interfaces/http
+// handler serves ClickHouse's HTTP interface, https://clickhouse.com/docs/interfaces/http.
+// Each request has a session of its own, so that its settings end with it, and requests run at the
+// same time.
 type handler struct {
-	engine *engine
+	engine   *engine
+	requests atomic.Uint64
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
+	case "/":
 	case "/ping":
 		fmt.Fprint(w, "Ok.\n")
 		return
-	case "/":
 	default:
 		http.NotFound(w, r)
 		return
 	}
-	out, err := h.run(r)
-	if err != nil {
-		var ex *exception
-		if errors.As(err, &ex) {
-			w.Header().Set("X-ClickHouse-Exception-Code", strconv.Itoa(ex.code))
-		}
-		w.WriteHeader(http.StatusInternalServerError)
-		fmt.Fprintln(w, err)
+	result, err := h.run(r)
+	if ex := (*exception)(nil); errors.As(err, &ex) {
+		w.Header().Set("X-ClickHouse-Exception-Code", strconv.Itoa(ex.code))
+		http.Error(w, ex.text, http.StatusInternalServerError)
 		return
 	}
-	if err := writeBody(w, r, out); err != nil {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := writeBody(w, r, result); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// run runs the query of a request in a session of its own, and returns the result.
+// run runs the statement of a request and returns its result.
 func (h *handler) run(r *http.Request) ([]byte, error) {
 	body, err := requestBody(r)
 	if err != nil {
 		return nil, err
 	}
 	values := r.URL.Query()
+	if !values.Has("log_comment") {
+		values.Set("log_comment", "request "+strconv.FormatUint(h.requests.Add(1), 10))
+	}
 	s, err := h.engine.session()
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
 	if database := values.Get("database"); database != "" {
-		if _, err := s.query("USE `"+escape(database, '`')+"`", "", nil); err != nil {
+		if _, err := s.query("USE "+quote(database, '`'), "", nil); err != nil {
 			return nil, err
 		}
 	}
-	if set := settings(r.Method, values); set != "" {
-		if _, err := s.query(set, "", nil); err != nil {
-			return nil, err
-		}
+	if _, err := s.query(settings(r.Method, values), "", nil); err != nil {
+		return nil, err
 	}
 	params := map[string]string{}
 	for name := range values {
@@ -79,65 +85,113 @@ func (h *handler) run(r *http.Request) ([]byte, error) {
 		}
 	}
 
+	// The statement is the parameter, if there is one, and then the body.
 	query := values.Get("query")
-	if m := insertWithData.FindStringSubmatch(query); m != nil {
-		return nil, s.insert(m[1], cmp.Or(m[2], "Values"), params, body)
+	if insert, format, data, ok := cutData(query); ok {
+		return nil, s.insert(insert, format, params, io.MultiReader(strings.NewReader(data), body))
 	}
 	rest, err := io.ReadAll(body)
 	if err != nil {
 		return nil, err
 	}
+	if query != "" && len(rest) > 0 {
+		query += "\n"
+	}
 	query += string(rest)
+	if insert, format, data, ok := cutData(query); ok {
+		return nil, s.insert(insert, format, params, strings.NewReader(data))
+	}
+	if n := s.statements(query); n > 1 {
+		return nil, &exception{62, fmt.Sprintf("Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed): %d statements. (SYNTAX_ERROR)", n)}
+	}
+	if values.Get("cancel_http_readonly_queries_on_client_close") == "1" && readOnly.MatchString(query) {
+		defer h.killAfter(r.Context(), values.Get("log_comment"))()
+	}
 	format := cmp.Or(values.Get("default_format"), "TabSeparated")
-	out, err := s.query(query, format, params)
+	result, err := s.query(query, format, params)
 	if err != nil {
 		return nil, err
 	}
 	if m := formatClause.FindStringSubmatch(query); m != nil {
 		format = m[1]
 	}
-	revision, _ := strconv.ParseUint(values.Get("client_protocol_version"), 10, 64)
-	if format == "Native" && revision > 0 {
-		return encodeNative(out, revision)
+	if revision, _ := strconv.ParseUint(values.Get("client_protocol_version"), 10, 64); format == "Native" && revision > 0 {
+		return encodeNative(result, revision)
 	}
-	return out, nil
+	return result, nil
+}
+
+// killAfter kills the queries with a comment when ctx is done, unless the returned function was
+// called before. That function waits until nothing is being killed.
+func (h *handler) killAfter(ctx context.Context, comment string) (stop func()) {
+	ended, killed := make(chan struct{}), make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(killed)
+		s, err := h.engine.session()
+		if err != nil {
+			return
+		}
+		defer s.close()
+		for { // until it is there to be killed
+			select {
+			case <-ended:
+				return
+			default:
+				s.query("KILL QUERY WHERE Settings['log_comment'] = "+quote(comment, '\'')+" SYNC", "", nil)
+			}
+		}
+	})
+	return func() {
+		close(ended)
+		if !cancel() {
+			<-killed
+		}
+	}
 }
 
 var (
-	// insertWithData is an INSERT whose rows are in the body.
-	insertWithData = regexp.MustCompile(`(?is)^(\s*INSERT\s.*?)\s(?:FORMAT\s+(\w+)|VALUES)\s*;?\s*$`)
-	// formatClause is the end of a statement that names the format of its result.
+	dataClause   = regexp.MustCompile(`(?is)^(\s*INSERT\s.*?)\sFORMAT\s+(\w+)(?:\s*;|\s|$)`)
+	selectClause = regexp.MustCompile(`(?i)\sSELECT\s`)
 	formatClause = regexp.MustCompile(`(?is)\sFORMAT\s+(\w+)\s*(?:\sSETTINGS\s.*)?;?\s*$`)
+	readOnly     = regexp.MustCompile(`(?i)^\s*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS)\s`)
 )
+
+// cutData splits an INSERT with a FORMAT clause into what precedes the clause, the format and the
+// beginning of the data.
+func cutData(query string) (insert, format, data string, ok bool) {
+	m := dataClause.FindStringSubmatch(query)
+	if m == nil || selectClause.MatchString(m[1]) {
+		return "", "", "", false
+	}
+	return m[1], m[2], query[len(m[0]):], true
+}
 
 // notSettings are the parameters of a request, besides param_…, that are no settings.
 var notSettings = map[string]bool{
 	"query": true, "database": true, "default_format": true, "client_protocol_version": true, "query_id": true,
 	"quota_key": true, "user": true, "password": true, "compress": true, "decompress": true,
-	"buffer_size": true, "wait_end_of_query": true, "stacktrace": true,
-	"session_id": true, "session_timeout": true, "session_check": true, "close_session": true, "role": true,
+	"buffer_size": true, "wait_end_of_query": true,
 }
 
-// settings returns a SET statement for the settings of a request, or "".
+// settings returns a SET statement for the settings of a request. The first ones are those of a
+// server, where the library has others.
 func settings(method string, values url.Values) string {
-	var set []string
+	set := []string{"implicit_select = 0", "allow_introspection_functions = 0"}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !notSettings[name] && !strings.HasPrefix(name, "param_") {
-			set = append(set, "`"+escape(name, '`')+"` = '"+escape(values.Get(name), '\'')+"'")
+			set = append(set, quote(name, '`')+" = "+quote(values.Get(name), '\''))
 		}
 	}
 	if method == http.MethodGet {
 		set = append(set, "readonly = 2")
 	}
-	if set == nil {
-		return ""
-	}
 	return "SET " + strings.Join(set, ", ")
 }
 
-// escape returns s for between quotes.
-func escape(s string, quote rune) string {
-	return strings.NewReplacer(`\`, `\\`, string(quote), `\`+string(quote)).Replace(s)
+// quote returns s in quotes.
+func quote(s string, mark rune) string {
+	q := string(mark)
+	return q + strings.NewReplacer(`\`, `\\`, q, `\`+q).Replace(s) + q
 }
 
 // requestBody returns the body without its compression.
@@ -160,9 +214,9 @@ func requestBody(r *http.Request) (io.Reader, error) {
 }
 
 // writeBody writes a result with the compression that the request wants.
-func writeBody(w http.ResponseWriter, r *http.Request, out []byte) error {
+func writeBody(w http.ResponseWriter, r *http.Request, result []byte) error {
 	switch {
-	case len(out) == 0:
+	case len(result) == 0: // no gzip header: clickhouse-go knows by the length that there is no block
 		return nil
 	case r.URL.Query().Get("compress") == "1":
 		method := compress.LZ4
@@ -170,7 +224,7 @@ func writeBody(w http.ResponseWriter, r *http.Request, out []byte) error {
 			method = compress.ZSTD
 		}
 		blocks := compress.NewWriter(0, method)
-		for part := range slices.Chunk(out, 1<<20) {
+		for part := range slices.Chunk(result, 1<<20) {
 			if err := blocks.Compress(part); err != nil {
 				return err
 			}
@@ -182,12 +236,12 @@ func writeBody(w http.ResponseWriter, r *http.Request, out []byte) error {
 	case r.Header.Get("Accept-Encoding") == "gzip":
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
-		if _, err := z.Write(out); err != nil {
+		if _, err := z.Write(result); err != nil {
 			return err
 		}
 		return z.Close()
 	default:
-		_, err := w.Write(out)
+		_, err := io.Copy(w, bytes.NewReader(result))
 		return err
 	}
 }

@@ -4,12 +4,10 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"runtime"
 	"strconv"
-	"sync"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -28,6 +26,7 @@ type library struct {
 	resultLength  func(result unsafe.Pointer) int
 	resultError   func(result unsafe.Pointer) *byte
 	destroyResult func(result unsafe.Pointer)
+	classifyQuery func(conn unsafe.Pointer, query *byte, queryLen int, database *byte, databaseLen int, out *queryAnalysis) int32
 
 	streamInsert func(conn unsafe.Pointer, query *byte, queryLen int, format *byte, formatLen int,
 		names **byte, nameLens *int, values **byte, valueLens *int, params int) unsafe.Pointer
@@ -55,6 +54,7 @@ func openLibrary(file string) (*library, error) {
 		"chdb_result_length":               &lib.resultLength,
 		"chdb_result_error":                &lib.resultError,
 		"chdb_destroy_query_result":        &lib.destroyResult,
+		"chdb_classify_query_n":            &lib.classifyQuery,
 		"chdb_stream_insert_with_params_n": &lib.streamInsert,
 		"chdb_stream_insert_error":         &lib.streamInsertError,
 		"chdb_stream_append":               &lib.streamAppend,
@@ -131,6 +131,16 @@ func (s *session) query(query, format string, params map[string]string) ([]byte,
 	return out, nil
 }
 
+// queryAnalysis is chdb_query_analysis_v1.
+type queryAnalysis struct{ size, statements, flags, class uint32 }
+
+// statements returns how many statements a text has, or 0 if it cannot be parsed.
+func (s *session) statements(text string) int {
+	a := queryAnalysis{size: uint32(unsafe.Sizeof(queryAnalysis{}))}
+	s.lib.classifyQuery(*s.conn, cString(text), len(text), nil, 0, &a)
+	return int(a.statements)
+}
+
 // insert runs an INSERT without its FORMAT clause, with data in a format. If data cannot be read to
 // its end, nothing of the last block is inserted, and the error is returned.
 func (s *session) insert(query, format string, params map[string]string, data io.Reader) error {
@@ -205,15 +215,14 @@ func newException(text string) *exception {
 
 func (e *exception) Error() string { return e.text }
 
+// cString returns a copy of s for C.
 func cString(s string) *byte { return unsafe.SliceData(append([]byte(s), 0)) }
 
+// goString copies a string of C.
 func goString(p *byte) string {
 	n := 0
 	for *(*byte)(unsafe.Add(unsafe.Pointer(p), n)) != 0 {
 		n++
 	}
-	return unsafe.String(p, n)
+	return string(unsafe.Slice(p, n))
 }
-
-var _ = fmt.Sprint
-var _ sync.Mutex

@@ -63,7 +63,7 @@ func run(ctx context.Context, addr, path, file string) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: &handler{engine}}
+	server := &http.Server{Handler: &handler{engine: engine}}
 	context.AfterFunc(ctx, func() { server.Close() })
 	fmt.Println(listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

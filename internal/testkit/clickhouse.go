@@ -51,22 +51,22 @@ func ClickHouseDatabase(t testing.TB) string {
 	if dsn := os.Getenv("DENDRO_CLICKHOUSE_DSN"); dsn != "" {
 		return clickhouseDatabase(t, dsn)
 	}
-	shared.Do(func() {
+	sharedClickHouse.Lock()
+	defer sharedClickHouse.Unlock()
+	if sharedClickHouse.server == nil {
 		s := &ClickHouseServer{addr: "127.0.0.1:0"}
 		s.Start(t)
-		sharedDSN = s.DSN()
-	})
-	if sharedDSN == "" {
-		Missing(t, "no ClickHouse server: an earlier test says why")
+		sharedClickHouse.server = s
 	}
-	return clickhouseDatabase(t, sharedDSN)
+	return sharedClickHouse.server.Database(t)
 }
 
-var (
-	shared    sync.Once
-	sharedDSN string
-	databases atomic.Int64
-)
+var sharedClickHouse struct {
+	sync.Mutex
+	server *ClickHouseServer // nil before its start
+}
+
+var databases atomic.Int64
 
 // DSN returns the URL of the server's database "default" for clickhouse-go, which uses HTTP.
 func (s *ClickHouseServer) DSN() string { return "http://" + s.addr + "/default" }
