@@ -230,7 +230,7 @@ func TestKill(t *testing.T) {
 	testkit.Equal(t, "sum", count(t, conn, "SELECT sum(n) FROM d.t"), 3)
 }
 
-const slow = "SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0"
+const slow = "SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1"
 
 func TestMaxExecutionTime(t *testing.T) {
 	conn := open(t, testkit.ClickHouseDatabase(t))

@@ -132,12 +132,16 @@ func (h *handler) killAfter(ctx context.Context, comment string) (stop func()) {
 			return
 		}
 		defer s.close()
-		for { // until it is there to be killed
+		for { // until there is one
 			select {
 			case <-ended:
 				return
 			default:
-				s.query("KILL QUERY WHERE Settings['log_comment'] = "+quote(comment, '\'')+" SYNC", "", nil)
+			}
+			// Not SYNC, which waits until the session of the query is closed.
+			list, err := s.query("KILL QUERY WHERE Settings['log_comment'] = "+quote(comment, '\''), "TabSeparated", nil)
+			if err != nil || len(list) > 0 {
+				return
 			}
 		}
 	})

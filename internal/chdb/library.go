@@ -18,7 +18,6 @@ type library struct {
 	setSignalHandlers func(enabled int32)
 	connect           func(argc int32, argv **byte) *unsafe.Pointer
 	closeConn         func(conn *unsafe.Pointer)
-	shutdown          func() int32
 
 	queryWithParams func(conn unsafe.Pointer, query *byte, queryLen int, format *byte, formatLen int,
 		names **byte, nameLens *int, values **byte, valueLens *int, params int) unsafe.Pointer
@@ -48,7 +47,6 @@ func openLibrary(file string) (*library, error) {
 		"chdb_set_signal_handlers_enabled": &lib.setSignalHandlers,
 		"chdb_connect":                     &lib.connect,
 		"chdb_close_conn":                  &lib.closeConn,
-		"chdb_shutdown":                    &lib.shutdown,
 		"chdb_query_with_params_n":         &lib.queryWithParams,
 		"chdb_result_buffer":               &lib.resultBuffer,
 		"chdb_result_length":               &lib.resultLength,
@@ -75,7 +73,7 @@ func openLibrary(file string) (*library, error) {
 type engine struct {
 	lib  *library
 	path string
-	// boot keeps the engine running: it stops when its last connection is closed.
+	// boot keeps the engine running: it stops when its last session is closed.
 	boot *session
 }
 
@@ -85,12 +83,6 @@ func startEngine(lib *library, path string) (*engine, error) {
 	var err error
 	e.boot, err = e.session()
 	return e, err
-}
-
-// stop ends the engine. All other sessions must be closed.
-func (e *engine) stop() {
-	e.boot.close()
-	e.lib.shutdown()
 }
 
 // session opens a session, which has settings and a current database of its own and runs one

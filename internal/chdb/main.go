@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -64,11 +64,22 @@ func run(ctx context.Context, addr, path, file string) error {
 		return err
 	}
 	server := &http.Server{Handler: &handler{engine: engine}}
-	context.AfterFunc(ctx, func() { server.Close() })
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
 	fmt.Println(listener.Addr())
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	if _, err := engine.boot.query("KILL QUERY WHERE query_id != queryID()", "Null", nil); err != nil {
 		return err
 	}
-	engine.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return err
+	}
+	engine.boot.close()
 	return nil
 }
