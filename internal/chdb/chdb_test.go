@@ -244,22 +244,29 @@ func TestMaxExecutionTime(t *testing.T) {
 // As on a server, a client that goes away ends its query if a setting says so.
 func TestClientGoesAway(t *testing.T) {
 	conn := open(t, testkit.ClickHouseDatabase(t))
-	running := func() int {
-		return count(t, conn, "SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'goes away'")
+	waitFor := func(want int) {
+		t.Helper()
+		for start := time.Now(); ; {
+			n := count(t, conn, "SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'goes away'")
+			if n == want {
+				return
+			}
+			if time.Since(start) > 30*time.Second {
+				t.Fatalf("%d queries run, want %d", n, want)
+			}
+		}
 	}
 	ctx, cancel := context.WithCancel(clickhouse.Context(t.Context(), clickhouse.WithSettings(clickhouse.Settings{
 		"cancel_http_readonly_queries_on_client_close": 1, "log_comment": "goes away",
 	})))
 	ended := make(chan error)
 	go func() { ended <- conn.Exec(ctx, slow) }()
-	for running() == 0 {
-	}
+	waitFor(1)
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the query ended with %v", err)
 	}
-	for running() > 0 {
-	}
+	waitFor(0)
 }
 
 // Other clients need no parameters.
@@ -274,7 +281,7 @@ func TestPlainHTTP(t *testing.T) {
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
 		testkit.NoError(t, err)
-		return string(text)
+		return string(text) + resp.Header.Get("X-ClickHouse-Exception-Code")
 	}
 	in := func(query string) url.Values { return url.Values{"database": {database}, "query": {query}} }
 	for _, test := range []struct {
@@ -286,12 +293,17 @@ func TestPlainHTTP(t *testing.T) {
 		{in("INSERT INTO t FORMAT JSONEachRow"), `{"n": 1, "s": "one"}` + "\n\n" + `{"n": 2, "s": "two"}`, ""},
 		{in("INSERT INTO t VALUES"), "(3, 'three')", ""},
 		{in(""), "INSERT INTO t (s, n) FORMAT CSV\nfour,4\n", ""},
+		{in("INSERT INTO t SETTINGS log_comment = ' FORMAT CSV ' FORMAT TSV"), "5\tfive\n", ""},
+		{in("INSERT INTO t VALUES (6, ' FORMAT CSV ')"), "", ""},
 		{in("SELECT * FROM t ORDER BY n FORMAT JSONEachRow"), "", `{"n":1,"s":"one"}
 {"n":2,"s":"two"}
 {"n":3,"s":"three"}
 {"n":4,"s":"four"}
+{"n":5,"s":"five"}
+{"n":6,"s":" FORMAT CSV "}
 `},
 		{url.Values{"default_format": {"CSV"}, "param_n": {"4"}}, "SELECT s FROM " + database + ".t WHERE n = {n:UInt64}", "\"four\"\n"},
+		{in("INSERT INTO t FORMAT Unheard"), "7", "Code: 73. DB::Exception: Unknown format Unheard. (UNKNOWN_FORMAT) (version 26.7.2.1)\n73"},
 	} {
 		testkit.Equal(t, test.query.Encode()+" "+test.body, send(test.query, test.body), test.want)
 	}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"compress/gzip"
 	"context"
@@ -55,7 +54,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// run runs the statement of a request and returns its result.
+// run runs the statement of a request, which is the parameter query followed by the body, and returns
+// its result.
 func (h *handler) run(r *http.Request) ([]byte, error) {
 	body, err := requestBody(r)
 	if err != nil {
@@ -71,11 +71,11 @@ func (h *handler) run(r *http.Request) ([]byte, error) {
 	}
 	defer s.close()
 	if database := values.Get("database"); database != "" {
-		if _, err := s.query("USE "+quote(database, '`'), "", nil); err != nil {
+		if err := s.exec("USE " + quote(database, '`')); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := s.query(settings(r.Method, values), "", nil); err != nil {
+	if err := s.exec(settings(r.Method, values)); err != nil {
 		return nil, err
 	}
 	params := map[string]string{}
@@ -85,7 +85,6 @@ func (h *handler) run(r *http.Request) ([]byte, error) {
 		}
 	}
 
-	// The statement is the parameter, if there is one, and then the body.
 	query := values.Get("query")
 	if insert, format, data, ok := cutData(query); ok {
 		return nil, s.insert(insert, format, params, io.MultiReader(strings.NewReader(data), body))
@@ -101,8 +100,8 @@ func (h *handler) run(r *http.Request) ([]byte, error) {
 	if insert, format, data, ok := cutData(query); ok {
 		return nil, s.insert(insert, format, params, strings.NewReader(data))
 	}
-	if n := s.statements(query); n > 1 {
-		return nil, &exception{62, fmt.Sprintf("Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed): %d statements. (SYNTAX_ERROR)", n)}
+	if s.statements(query) > 1 {
+		return nil, newException("Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)")
 	}
 	if values.Get("cancel_http_readonly_queries_on_client_close") == "1" && readOnly.MatchString(query) {
 		defer h.killAfter(r.Context(), values.Get("log_comment"))()
@@ -153,8 +152,9 @@ func (h *handler) killAfter(ctx context.Context, comment string) (stop func()) {
 	}
 }
 
+// These know quotes, but no escapes in them and no comments.
 var (
-	dataClause   = regexp.MustCompile(`(?is)^(\s*INSERT\s.*?)\sFORMAT\s+(\w+)(?:\s*;|\s|$)`)
+	dataClause   = regexp.MustCompile(`(?is)^(\s*INSERT\s(?:[^']|'[^']*')*?)\sFORMAT\s+(\w+)(?:\s*;|\s|$)`)
 	selectClause = regexp.MustCompile(`(?i)\sSELECT\s`)
 	formatClause = regexp.MustCompile(`(?is)\sFORMAT\s+(\w+)\s*(?:\sSETTINGS\s.*)?;?\s*$`)
 	readOnly     = regexp.MustCompile(`(?i)^\s*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS)\s`)
@@ -220,7 +220,7 @@ func requestBody(r *http.Request) (io.Reader, error) {
 // writeBody writes a result with the compression that the request wants.
 func writeBody(w http.ResponseWriter, r *http.Request, result []byte) error {
 	switch {
-	case len(result) == 0: // no gzip header: clickhouse-go knows by the length that there is no block
+	case len(result) == 0: // clickhouse-go expects no block if the length is 0
 		return nil
 	case r.URL.Query().Get("compress") == "1":
 		method := compress.LZ4
@@ -245,7 +245,7 @@ func writeBody(w http.ResponseWriter, r *http.Request, result []byte) error {
 		}
 		return z.Close()
 	default:
-		_, err := io.Copy(w, bytes.NewReader(result))
+		_, err := w.Write(result)
 		return err
 	}
 }

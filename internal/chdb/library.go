@@ -25,7 +25,7 @@ type library struct {
 	resultLength  func(result unsafe.Pointer) int
 	resultError   func(result unsafe.Pointer) *byte
 	destroyResult func(result unsafe.Pointer)
-	classifyQuery func(conn unsafe.Pointer, query *byte, queryLen int, database *byte, databaseLen int, out *queryAnalysis) int32
+	classifyQuery func(conn unsafe.Pointer, query *byte, queryLen int, database *byte, databaseLen int, analysis *[4]uint32) int32
 
 	streamInsert func(conn unsafe.Pointer, query *byte, queryLen int, format *byte, formatLen int,
 		names **byte, nameLens *int, values **byte, valueLens *int, params int) unsafe.Pointer
@@ -104,6 +104,12 @@ type session struct {
 
 func (s *session) close() { s.lib.closeConn(s.conn) }
 
+// exec runs a statement and drops its result.
+func (s *session) exec(statement string) error {
+	_, err := s.query(statement, "Null", nil)
+	return err
+}
+
 // query runs a statement and returns its result in a format, unless the statement has a FORMAT clause.
 func (s *session) query(query, format string, params map[string]string) ([]byte, error) {
 	p := newParameters(params)
@@ -123,14 +129,11 @@ func (s *session) query(query, format string, params map[string]string) ([]byte,
 	return out, nil
 }
 
-// queryAnalysis is chdb_query_analysis_v1.
-type queryAnalysis struct{ size, statements, flags, class uint32 }
-
 // statements returns how many statements a text has, or 0 if it cannot be parsed.
 func (s *session) statements(text string) int {
-	a := queryAnalysis{size: uint32(unsafe.Sizeof(queryAnalysis{}))}
-	s.lib.classifyQuery(*s.conn, cString(text), len(text), nil, 0, &a)
-	return int(a.statements)
+	analysis := [4]uint32{16} // chdb_query_analysis_v1: its size, statements, flags and class
+	s.lib.classifyQuery(*s.conn, cString(text), len(text), nil, 0, &analysis)
+	return int(analysis[1])
 }
 
 // insert runs an INSERT without its FORMAT clause, with data in a format. If data cannot be read to

@@ -33,7 +33,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	if *stdin {
 		go func() {
-			io.Copy(io.Discard, os.Stdin)
+			if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+				log.Print(err)
+			}
 			stop()
 		}()
 	}
@@ -49,7 +51,11 @@ func run(ctx context.Context, addr, path, file string) error {
 		if path, err = os.MkdirTemp("", "chdb-"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(path)
+		defer func() {
+			if err := os.RemoveAll(path); err != nil {
+				log.Print(err)
+			}
+		}()
 	}
 	lib, err := openLibrary(file)
 	if err != nil {
@@ -72,7 +78,7 @@ func run(ctx context.Context, addr, path, file string) error {
 		return err
 	case <-ctx.Done():
 	}
-	if _, err := engine.boot.query("KILL QUERY WHERE query_id != queryID()", "Null", nil); err != nil {
+	if err := engine.boot.exec("KILL QUERY WHERE query_id != queryID()"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

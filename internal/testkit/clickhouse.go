@@ -14,42 +14,40 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 )
 
-// ClickHouseServer is a server that a test started. Its data survives [ClickHouseServer.Kill].
+// ClickHouseServer is a ClickHouse with the HTTP interface, on loopback. It is the program in
+// internal/chdb, whose README says what differs from a server.
 type ClickHouseServer struct {
-	dir  string // "" is a temporary one that the server removes
-	addr string
-	cmd  *exec.Cmd
-	// The server stops when this is closed, and so does not outlive the process of the test.
-	stdin io.Closer
+	dir   string // "" is a temporary one, which the program removes at its end
+	addr  string
+	cmd   *exec.Cmd      // nil if it does not run
+	stdin io.WriteCloser // the program ends when this is closed, and so when the process of the test ends
 }
 
-// ClickHouse starts a server for a test and stops it when the test ends. The test is skipped, or
-// with DENDRO_REQUIRE_ALL=1 fails, if internal/chdb is not installed. A test that needs no more than a
-// database calls [ClickHouseDatabase].
+// ClickHouse starts a server for a test, which may kill it, and stops it when the test ends. Without the
+// library that npm ci installs in internal/chdb the test is skipped, or fails with DENDRO_REQUIRE_ALL=1.
 func ClickHouse(t testing.TB) *ClickHouseServer {
 	t.Helper()
 	s := &ClickHouseServer{dir: t.TempDir(), addr: "127.0.0.1:0"}
 	s.Start(t)
 	t.Cleanup(func() {
 		if s.cmd != nil {
-			NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+			NoError(t, s.stdin.Close())
 			NoError(t, s.wait())
 		}
 	})
 	return s
 }
 
-// ClickHouseDatabase makes a database for a test, drops it when the test ends, and returns its DSN
-// as of [ClickHouseServer.DSN]. The server is that of the variable DENDRO_CLICKHOUSE_DSN,
-// https://user:password@host:8443 or the like, or else one that all tests of the process share.
+// ClickHouseDatabase makes a database for a test, drops it when the test ends, and returns its DSN, a URL
+// that clickhouse-go takes. The server is that of the URL in DENDRO_CLICKHOUSE_DSN, such as
+// https://user:password@host:8443, or else one as of [ClickHouse] that all tests of the process share.
 func ClickHouseDatabase(t testing.TB) string {
 	t.Helper()
 	if dsn := os.Getenv("DENDRO_CLICKHOUSE_DSN"); dsn != "" {
-		return clickhouseDatabase(t, dsn)
+		return clickHouseDatabase(t, dsn, func() bool { return true })
 	}
 	sharedClickHouse.Lock()
 	defer sharedClickHouse.Unlock()
@@ -66,96 +64,103 @@ var sharedClickHouse struct {
 	server *ClickHouseServer // nil before its start
 }
 
-var databases atomic.Int64
-
-// DSN returns the URL of the server's database "default" for clickhouse-go, which uses HTTP.
+// DSN returns the DSN of the server's database "default".
 func (s *ClickHouseServer) DSN() string { return "http://" + s.addr + "/default" }
 
 // Database makes a database for a test, drops it when the test ends, and returns its DSN.
 func (s *ClickHouseServer) Database(t testing.TB) string {
 	t.Helper()
-	return clickhouseDatabase(t, s.DSN())
+	return clickHouseDatabase(t, s.DSN(), func() bool { return s.cmd != nil })
 }
 
-// Start starts the server again after [ClickHouseServer.Kill], with the same data at the same address.
+// Kill ends the server with SIGKILL.
+func (s *ClickHouseServer) Kill(t testing.TB) {
+	t.Helper()
+	NoError(t, s.cmd.Process.Kill())
+	_ = s.wait() // that it was killed
+}
+
+// Start starts the server again after [ClickHouseServer.Kill], at the same address and with the data that
+// it had stored.
 func (s *ClickHouseServer) Start(t testing.TB) {
 	t.Helper()
-	folder := clickhouseFolder()
-	program, err := clickhouseProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	library := filepath.Join(folder, "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
+	library := filepath.Join(clickHouseFolder(), "node_modules/@chdb/lib-linux-x64-gnu/libchdb.so")
 	if _, err := os.Stat(library); err != nil {
-		Missing(t, "no ClickHouse server: run npm ci in internal/chdb (%v)", err)
+		Missing(t, "ClickHouse is not installed (npm ci in internal/chdb, on linux/amd64 with glibc): %v", err)
 	}
-	s.cmd = exec.Command(program, "-addr", s.addr, "-lib", library, "-path", s.dir, "-stdin")
-	s.cmd.Stderr = os.Stderr
-	s.stdin, err = s.cmd.StdinPipe()
+	program, err := clickHouseProgram()
 	NoError(t, err)
-	stdout, err := s.cmd.StdoutPipe()
+	cmd := exec.Command(program, "-addr", s.addr, "-path", s.dir, "-lib", library, "-stdin")
+	cmd.Stderr = os.Stderr
+	s.stdin, err = cmd.StdinPipe()
 	NoError(t, err)
-	NoError(t, s.cmd.Start())
+	stdout, err := cmd.StdoutPipe()
+	NoError(t, err)
+	NoError(t, cmd.Start())
+	s.cmd = cmd
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		t.Fatalf("chdb does not start: %v", s.wait())
+		t.Fatalf("ClickHouse does not start: %v", s.wait())
 	}
 	s.addr = strings.TrimSpace(line)
 }
 
-// Kill ends the server at once, as the kernel does when it runs out of memory.
-func (s *ClickHouseServer) Kill(t testing.TB) {
-	t.Helper()
-	NoError(t, s.cmd.Process.Kill())
-	s.wait()
-}
-
+// wait waits until the program ends.
 func (s *ClickHouseServer) wait() error {
 	err := s.cmd.Wait()
 	s.cmd = nil
 	return err
 }
 
-// clickhouseFolder returns the folder internal/chdb.
-func clickhouseFolder() string {
+// clickHouseFolder returns internal/chdb.
+func clickHouseFolder() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "../chdb")
 }
 
-// clickhouseProgram builds the program of internal/chdb and returns its path in Go's build cache.
-var clickhouseProgram = sync.OnceValues(func() (string, error) {
+// clickHouseProgram builds the program and returns its path, which is in Go's build cache.
+var clickHouseProgram = sync.OnceValues(func() (string, error) {
 	cmd := exec.Command("go", "tool", "-n", "chdb")
-	cmd.Dir = clickhouseFolder()
-	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	cmd.Dir = clickHouseFolder()
+	cmd.Env = append(cmd.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	path, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("build internal/chdb: %v: %s", err, &stderr)
+		return "", fmt.Errorf("%v in %s: %w\n%s", cmd, cmd.Dir, err, stderr.Bytes())
 	}
 	return strings.TrimSpace(string(path)), nil
 })
 
-// clickhouseDatabase makes a database on the server of a DSN.
-func clickhouseDatabase(t testing.TB, dsn string) string {
+var clickHouseDatabases atomic.Int64
+
+// clickHouseDatabase makes a database on the server of a DSN, and drops it when the test ends if the
+// server runs.
+func clickHouseDatabase(t testing.TB, dsn string, runs func() bool) string {
 	t.Helper()
 	server, err := url.Parse(dsn)
 	NoError(t, err)
 	server.Path = "/"
-	name := fmt.Sprintf("test_%d_%d", os.Getpid(), databases.Add(1))
-	clickhouseQuery(t, server, "CREATE DATABASE "+name)
-	t.Cleanup(func() { clickhouseQuery(t, server, "DROP DATABASE "+name) })
+	name := fmt.Sprintf("dendro_%d_%d", os.Getpid(), clickHouseDatabases.Add(1))
+	clickHouseQuery(t, server, "CREATE DATABASE "+name)
+	t.Cleanup(func() {
+		if runs() {
+			clickHouseQuery(t, server, "DROP DATABASE "+name)
+		}
+	})
 	return server.JoinPath(name).String()
 }
 
-// clickhouseQuery runs a statement.
-func clickhouseQuery(t testing.TB, server *url.URL, query string) {
+// clickHouseQuery runs a statement that returns nothing.
+func clickHouseQuery(t testing.TB, server *url.URL, query string) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Post(server.String(), "text/plain", strings.NewReader(query))
 	NoError(t, err)
 	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 {
-		t.Errorf("%s: %s %s %v", query, resp.Status, body, err)
+	body, err := io.ReadAll(resp.Body)
+	NoError(t, err)
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s: %s", query, resp.Status, body)
 	}
 }
