@@ -148,11 +148,12 @@ func TestErrors(t *testing.T) {
 	conn := open(t, testkit.ClickHouseDatabase(t))
 	exec(t, conn, "CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n")
 	for query, want := range map[string]int32{
-		"SELECT nothing FROM t":                           47,  // UNKNOWN_IDENTIFIER
-		"SELECT * FROM nothing":                           60,  // UNKNOWN_TABLE
-		"SELECT 1 SETTINGS nothing = 1":                   115, // UNKNOWN_SETTING
-		"SELEC 1":                                         62,  // SYNTAX_ERROR
-		"SELECT 1; SELECT 2":                              62,
+		"SELECT nothing FROM t":         47,  // UNKNOWN_IDENTIFIER
+		"SELECT * FROM nothing":         60,  // UNKNOWN_TABLE
+		"SELECT 1 SETTINGS nothing = 1": 115, // UNKNOWN_SETTING
+		"SELEC 1":                       62,  // SYNTAX_ERROR
+		"1":                             62,
+		"SELECT 1; SELECT 2":            62,
 		"INSERT INTO t FORMAT JSONEachRow {\"n\": \"x\"}": 27, // CANNOT_PARSE_INPUT_ASSERTION_FAILED
 	} {
 		var ex *clickhouse.Exception
@@ -307,4 +308,8 @@ func TestPlainHTTP(t *testing.T) {
 	} {
 		testkit.Equal(t, test.query.Encode()+" "+test.body, send(test.query, test.body), test.want)
 	}
+	resp, err := http.Get("http://" + dsn.Host + "/?" + in("INSERT INTO t VALUES (7, 'seven')").Encode())
+	testkit.NoError(t, err)
+	defer resp.Body.Close()
+	testkit.Equal(t, "code of an INSERT with GET", resp.Header.Get("X-ClickHouse-Exception-Code"), "164") // READONLY
 }

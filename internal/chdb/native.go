@@ -22,21 +22,8 @@ func encodeNative(blocks []byte, revision uint64) ([]byte, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		if block.Rows() > 0 {
-			if err := block.Encode(out, revision); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if err := block.EncodeHeader(out, revision); err != nil {
+		if err := block.Encode(out, revision); err != nil {
 			return nil, err
-		}
-		for _, c := range block.Columns { // without the prefix that EncodeColumn writes
-			out.PutString(c.Name())
-			out.PutString(string(c.Type()))
-			if revision >= proto.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION {
-				out.PutBool(false)
-			}
 		}
 	}
 }
