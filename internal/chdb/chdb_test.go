@@ -290,6 +290,7 @@ func TestPlainHTTP(t *testing.T) {
 		body, want string
 	}{
 		{nil, "SELECT 1, 'a'", "1\ta\n"},
+		{in("SELECT 1"), "FORMAT JSONCompactColumns", "[\n\t[1]\n]\n"},
 		{in("CREATE TABLE t (n UInt64, s String) ENGINE = MergeTree ORDER BY n"), "", ""},
 		{in("INSERT INTO t FORMAT JSONEachRow"), `{"n": 1, "s": "one"}` + "\n\n" + `{"n": 2, "s": "two"}`, ""},
 		{in("INSERT INTO t VALUES"), "(3, 'three')", ""},
