@@ -110,19 +110,19 @@ type fetcher struct {
 	scopes  map[string]*dendro.Scope
 
 	// A row.
-	time, duration                               int64
-	traceID, spanID, parentID, state, name       string
-	kind, service, scopeName, scopeVersion       string
-	status, message                              string
-	resourceKeys, resourceValues                 []string
-	keys, values                                 []string
-	eventTime                                    []int64
-	eventName                                    []string
-	eventKeys, eventValues                       [][]string
-	linkTrace, linkSpan, linkState               []string
-	linkKeys, linkValues                         [][]string
-	flags                                        uint32
-	types, resourceExact, scopeExact, wholeExact string
+	time, duration                         int64
+	traceID, spanID, parentID, state, name string
+	kind, scopeName, scopeVersion          string
+	status, message                        string
+	keys, values                           []string
+	eventTime                              []int64
+	eventName                              []string
+	eventKeys, eventValues                 [][]string
+	linkTrace, linkSpan, linkState         []string
+	linkKeys, linkValues                   [][]string
+	flags                                  uint32
+	types, scopeExact, wholeExact          string
+	resource                               resourceRow
 }
 
 // places returns the columns that are read, each with where it goes.
@@ -135,21 +135,15 @@ func (f *fetcher) places() (columns []string, places []any) {
 	add("ParentSpanId", &f.parentID)
 	add("SpanName", &f.name)
 	add("SpanKind", &f.kind)
-	add("ServiceName", &f.service)
 	add("ScopeName", &f.scopeName)
 	add("ScopeVersion", &f.scopeVersion)
 	add("StatusCode", &f.status)
 	if f.ours {
 		add("DendroFlags", &f.flags)
-		add("DendroResource", &f.resourceExact)
 		add("DendroScope", &f.scopeExact)
 		add("DendroSpan", &f.wholeExact)
-		add("if(DendroResource = '', mapKeys(ResourceAttributes), [])", &f.resourceKeys)
-		add("if(DendroResource = '', mapValues(ResourceAttributes), [])", &f.resourceValues)
-	} else {
-		add("mapKeys(ResourceAttributes)", &f.resourceKeys)
-		add("mapValues(ResourceAttributes)", &f.resourceValues)
 	}
+	f.resource.columns(f.ours, add)
 	attributes := f.wanted.AllAttributes || len(f.wanted.Attributes) > 0
 	if attributes {
 		add("mapKeys(SpanAttributes)", &f.keys)
@@ -192,7 +186,7 @@ func (f *fetcher) span(rows driver.Rows) (out collector.Span, err error) {
 	} else {
 		f.plain(&out.SpanData)
 	}
-	if out.Resource, err = f.resource(); err == nil {
+	if out.Resource, err = f.sharedResource(); err == nil {
 		out.Scope, err = f.scope()
 	}
 	return out, err
@@ -200,12 +194,12 @@ func (f *fetcher) span(rows driver.Rows) (out collector.Span, err error) {
 
 // plain fills in what the columns of the schema and DendroTypes say.
 func (f *fetcher) plain(s *dendro.SpanData) {
-	_, _ = hex.Decode(s.TraceID[:], []byte(f.traceID)[:min(len(f.traceID), 2*len(s.TraceID))])
-	_, _ = hex.Decode(s.SpanID[:], []byte(f.spanID)[:min(len(f.spanID), 2*len(s.SpanID))])
-	_, _ = hex.Decode(s.ParentID[:], []byte(f.parentID)[:min(len(f.parentID), 2*len(s.ParentID))])
+	decodeID(s.TraceID[:], f.traceID)
+	decodeID(s.SpanID[:], f.spanID)
+	decodeID(s.ParentID[:], f.parentID)
 	s.State, _ = dendro.ParseTraceState(f.state)
 	s.Name, s.Start, s.End = f.name, f.time, f.time+f.duration
-	s.Kind = dendro.Kind(max(0, slices.Index(kindNames[:], f.kind)))
+	s.Kind = kindOf(f.kind)
 	s.Status = dendro.Status{Code: statusOf(f.status), Message: f.message}
 	s.Flags = dendro.TraceFlags(f.flags)
 	s.RemoteUnknown, s.Remote = f.flags&flagHasRemote == 0, f.flags&flagRemote != 0
@@ -231,8 +225,8 @@ func (f *fetcher) plain(s *dendro.SpanData) {
 	}
 	for i := range f.linkTrace {
 		l := dendro.Link{Attributes: attributes(nil, f.linkKeys[i], f.linkValues[i], next())}
-		_, _ = hex.Decode(l.TraceID[:], []byte(f.linkTrace[i])[:min(len(f.linkTrace[i]), 2*len(l.TraceID))])
-		_, _ = hex.Decode(l.SpanID[:], []byte(f.linkSpan[i])[:min(len(f.linkSpan[i]), 2*len(l.SpanID))])
+		decodeID(l.TraceID[:], f.linkTrace[i])
+		decodeID(l.SpanID[:], f.linkSpan[i])
 		l.State, _ = dendro.ParseTraceState(f.linkState[i])
 		s.Links = append(s.Links, l)
 	}
@@ -249,6 +243,16 @@ func (f *fetcher) event(i int, types string) dendro.Event {
 	return e
 }
 
+// decodeID decodes the hexadecimal digits of an id. Others leave it zero.
+func decodeID(id []byte, text string) {
+	if len(text) == 2*len(id) {
+		_, _ = hex.Decode(id, []byte(text))
+	}
+}
+
+// kindOf returns a kind by its name.
+func kindOf(name string) dendro.Kind { return dendro.Kind(max(0, slices.Index(kindNames[:], name))) }
+
 // statusOf returns a status by its name, also as versions of the exporter before v0.106 wrote it.
 func statusOf(name string) dendro.StatusCode {
 	switch name {
@@ -260,30 +264,51 @@ func statusOf(name string) dendro.StatusCode {
 	return dendro.StatusUnset
 }
 
-// resource returns the resource of a row. Rows of a trace with the same one share it.
-func (f *fetcher) resource() (*dendro.Resource, error) {
-	key := f.resourceExact
+// resourceRow is the resource of a row.
+type resourceRow struct {
+	service, exact string
+	keys, values   []string // if exact is empty
+}
+
+// columns calls add with each column that is read, and where it goes.
+func (r *resourceRow) columns(ours bool, add func(column string, place any)) {
+	add("ServiceName", &r.service)
+	if !ours {
+		add("mapKeys(ResourceAttributes)", &r.keys)
+		add("mapValues(ResourceAttributes)", &r.values)
+		return
+	}
+	add("DendroResource", &r.exact)
+	add("if(DendroResource = '', mapKeys(ResourceAttributes), [])", &r.keys)
+	add("if(DendroResource = '', mapValues(ResourceAttributes), [])", &r.values)
+}
+
+func (r *resourceRow) decode() (*dendro.Resource, error) {
+	if r.exact != "" {
+		s, err := decodeExact(r.exact)
+		return s.Resource, err
+	}
+	out := &dendro.Resource{Attributes: attributes(nil, r.keys, r.values, "")}
+	if r.service != "" && out.Service() == "" {
+		out.Attributes = append(out.Attributes, slog.String("service.name", r.service))
+	}
+	return out, nil
+}
+
+// sharedResource returns the resource of a row. Rows of a trace with the same one share it.
+func (f *fetcher) sharedResource() (*dendro.Resource, error) {
+	key := f.resource.exact
 	if key == "" {
-		key = f.service + "\x00" + strings.Join(f.resourceKeys, "\x00") + "\x00" + strings.Join(f.resourceValues, "\x00")
+		key = strings.Join(append(append([]string{f.resource.service}, f.resource.keys...), f.resource.values...), "\x00")
 	}
 	if r := f.origins[key]; r != nil {
 		return r, nil
 	}
-	r := &dendro.Resource{}
-	if f.resourceExact != "" {
-		s, err := decodeExact(f.resourceExact)
-		if err != nil {
-			return nil, err
-		}
-		r = s.Resource
-	} else {
-		r.Attributes = attributes(nil, f.resourceKeys, f.resourceValues, "")
-		if r.Service() == "" && f.service != "" {
-			r.Attributes = append(r.Attributes, slog.String("service.name", f.service))
-		}
+	r, err := f.resource.decode()
+	if err == nil {
+		f.origins[key] = r
 	}
-	f.origins[key] = r
-	return r, nil
+	return r, err
 }
 
 // scope returns the scope of a row. Rows of a trace with the same one share it.

@@ -70,7 +70,11 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 	if n > MaxSamples {
 		return Samples{}, stats, fmt.Errorf("%w: %d samples are more than %d, choose a longer step", ErrRange, n, MaxSamples)
 	}
-	a := &aggregator{names: make([]string, len(q.metrics.by)), metrics: q.metrics, first: first, step: int64(o.Step), n: n, exemplars: o.Exemplars, series: map[string]*accumulator{}}
+	from, to := time.Unix(0, first-int64(o.Step)+1), time.Unix(0, first+int64(n-1)*int64(o.Step)+1)
+	if n == 1 && from.Before(o.Start) {
+		from = o.Start
+	}
+	a := &aggregator{from: from, to: to, names: make([]string, len(q.metrics.by)), metrics: q.metrics, first: first, step: int64(o.Step), n: n, exemplars: o.Exemplars, series: map[string]*accumulator{}}
 	a.ofResource = q.metrics.function != "histogram_over_time"
 	for i, x := range q.metrics.by {
 		f, ok := x.(Field)
@@ -82,21 +86,7 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 	} else if ok && !v.IsTrue() {
 		a.exemplars = 0
 	}
-	want := func(s *collector.Scan) {
-		q.countedAfter(o.Start, &s.Hints)
-		s.AllAttributes = s.AllAttributes || q.metrics.compare != nil
-	}
-	err := q.scan(ctx, r, time.Time{}, o.End, want, &stats, func(t *Trace, sets []Spanset) bool {
-		for _, set := range sets {
-			for n, i := range set.Spans {
-				if !t.goOn(n) {
-					return false
-				}
-				a.add(t, i)
-			}
-		}
-		return len(a.series) <= MaxSeries
-	})
+	err := q.aggregate(ctx, r, a, &stats)
 	if err == nil && len(a.series) > MaxSeries {
 		err = ErrTooManySeries
 	}
@@ -110,10 +100,35 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 	return Samples{time.Unix(0, first), o.Step, out}, stats, nil
 }
 
+// aggregate adds the spans of r to a. It reads them in groups, if both q and r can do that.
+func (q *Query) aggregate(ctx context.Context, r collector.Reader, a *aggregator, stats *Stats) error {
+	if groups, ok := r.(collector.SpanCounter); ok {
+		if c, ok := q.counted(); ok {
+			return c.count(ctx, groups, a, stats)
+		}
+	}
+	want := func(s *collector.Scan) {
+		q.countedAfter(a.from, &s.Hints)
+		s.AllAttributes = s.AllAttributes || q.metrics.compare != nil
+	}
+	return q.scan(ctx, r, time.Time{}, a.to, want, stats, func(t *Trace, sets []Spanset) bool {
+		for _, set := range sets {
+			for n, i := range set.Spans {
+				if !t.goOn(n) {
+					return false
+				}
+				a.add(t, i)
+			}
+		}
+		return len(a.series) <= MaxSeries
+	})
+}
+
 // aggregator makes series of spans.
 type aggregator struct {
 	*metrics
-	names       []string // of by
+	from, to    time.Time // bounds of the start of a span
+	names       []string  // of by
 	first, step int64
 	n           int
 	exemplars   int // that may still be added
@@ -138,21 +153,51 @@ type accumulator struct {
 func (a *aggregator) add(t *Trace, i int) {
 	s := &t.Spans[i]
 	at := index(s.Start, a.first, a.step, a.n)
-	if at < 0 {
+	if at < 0 || s.Start < a.from.UnixNano() {
 		return
 	}
 	if a.compare != nil {
 		a.compareSpan(t, i, at)
 		return
 	}
-	value := 1.0
-	if a.x != nil {
-		v := t.eval(a.x, i)
-		if !v.isNumber() {
-			return
-		}
-		value = seconds(v)
+	if value, ok := a.valueOf(t, i); ok {
+		a.addValues(t, i, at, values{1, value, value, value, value})
 	}
+}
+
+// addGroup adds a group of spans, of which t has one. durations reports whether a makes series of their durations.
+func (a *aggregator) addGroup(t *Trace, g *collector.SpanGroup, durations bool) {
+	value, ok := a.valueOf(t, 0)
+	if !ok || g.Sample < 0 || g.Sample >= a.n {
+		return
+	}
+	n := float64(g.Spans)
+	v := values{n, value, value * n, value, value}
+	if durations {
+		v.sum, v.least, v.most = g.Total.Seconds(), g.Shortest.Seconds(), g.Longest.Seconds()
+	}
+	a.addValues(t, 0, g.Sample, v)
+}
+
+// values are the values of some spans that belong to the same series.
+type values struct {
+	n                float64
+	value            float64 // of one of them, which is in the same bucket as the others
+	sum, least, most float64
+}
+
+// valueOf returns what is aggregated of span i, if it has that.
+func (a *aggregator) valueOf(t *Trace, i int) (value float64, ok bool) {
+	if a.x == nil {
+		return 1, true
+	}
+	v := t.eval(a.x, i)
+	return seconds(v), v.isNumber()
+}
+
+// addValues adds values to the series of span i.
+func (a *aggregator) addValues(t *Trace, i, at int, v values) {
+	s := &t.Spans[i]
 	acc := a.last
 	if !a.ofResource || acc == nil || a.resource != s.Resource {
 		a.labels = a.labels[:0]
@@ -160,15 +205,16 @@ func (a *aggregator) add(t *Trace, i int) {
 			a.labels = append(a.labels, Attribute{a.names[n], t.eval(x, i)})
 		}
 		if a.function == "histogram_over_time" {
-			a.labels = append(a.labels, Attribute{"__bucket", Float(bucketOf(value))})
+			a.labels = append(a.labels, Attribute{"__bucket", Float(bucketOf(v.value))})
 		}
 		acc = a.of(a.labels)
 		a.resource, a.last = s.Resource, acc
 	}
-	acc.add(a.function, at, value)
-	if a.exemplars > 0 && len(acc.exemplars) < a.n && (len(acc.exemplars) == 0 || acc.exemplars[len(acc.exemplars)-1].At.UnixNano() != s.Start) && acc.count[at] == 1 {
+	first := acc.count[at] == 0
+	acc.add(a.function, at, v)
+	if a.exemplars > 0 && len(acc.exemplars) < a.n && (len(acc.exemplars) == 0 || acc.exemplars[len(acc.exemplars)-1].At.UnixNano() != s.Start) && first {
 		a.exemplars--
-		acc.exemplars = append(acc.exemplars, Exemplar{t.ID, s.SpanID, time.Unix(0, s.Start), value})
+		acc.exemplars = append(acc.exemplars, Exemplar{t.ID, s.SpanID, time.Unix(0, s.Start), v.value})
 	}
 }
 
@@ -217,21 +263,23 @@ func (a *aggregator) of(labels []Attribute) *accumulator {
 	return acc
 }
 
-func (acc *accumulator) add(function string, at int, value float64) {
-	acc.count[at]++
-	acc.total++
+func (acc *accumulator) add(function string, at int, v values) {
+	first := acc.count[at] == 0
+	acc.count[at] += v.n
+	acc.total += v.n
 	switch {
 	case acc.buckets != nil:
 		if acc.buckets[at] == nil {
 			acc.buckets[at] = map[int]float64{}
 		}
-		acc.buckets[at][fine(value)]++
+		acc.buckets[at][fine(v.value)] += v.n
 	case acc.values == nil:
-	case function == "min_over_time" && (acc.count[at] == 1 || value < acc.values[at]),
-		function == "max_over_time" && (acc.count[at] == 1 || value > acc.values[at]):
-		acc.values[at] = value
+	case function == "min_over_time" && (first || v.least < acc.values[at]):
+		acc.values[at] = v.least
+	case function == "max_over_time" && (first || v.most > acc.values[at]):
+		acc.values[at] = v.most
 	case function == "sum_over_time" || function == "avg_over_time":
-		acc.values[at] += value
+		acc.values[at] += v.sum
 	}
 }
 
@@ -333,8 +381,8 @@ func (a *aggregator) compareSpan(t *Trace, i, at int) {
 		if v.IsNil() || v.typ == TypeArray {
 			return
 		}
-		a.of([]Attribute{{metaType, String(side)}, {name, v}}).add("", at, 1)
-		a.of([]Attribute{{metaType, String(side + "_total")}, {name, Value{}}}).add("", at, 1)
+		a.of([]Attribute{{metaType, String(side)}, {name, v}}).add("", at, values{n: 1})
+		a.of([]Attribute{{metaType, String(side + "_total")}, {name, Value{}}}).add("", at, values{n: 1})
 	}
 	for _, f := range []Intrinsic{SpanName, SpanStatus, SpanKind, TraceRootName, TraceRootService} {
 		count(intrinsicNames[f], t.value(Field{Intrinsic: f}, i))
