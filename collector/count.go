@@ -6,16 +6,22 @@ import (
 )
 
 // SpanCounter is a [Reader] that counts spans without reading them one by one. Package
-// collector/traceql makes metrics with it where it can, because it takes less time.
+// collector/traceql makes metrics, and lists of keys and values, with it where it can, because
+// that takes less time.
 type SpanCounter interface {
 	// CountSpans calls visit for groups of spans that are alike in what c names, in no order,
 	// until visit returns false. The group is valid only until visit returns. CountSpans
 	// returns the error of ctx if that is done.
 	CountSpans(ctx context.Context, c SpanCount, visit func(*SpanGroup) bool) error
+
+	// AttributeKeys calls visit for the keys of attributes of spans that start in a range of
+	// time, until visit returns false. scope is span, resource, event or link.
+	AttributeKeys(ctx context.Context, when TimeRange, scope string, visit func(key string) bool) error
 }
 
 // SpanCount selects what a [SpanCounter] counts: the spans that start in a range of time, by sample.
-// A sample is about the spans that start in the Step before it, the time of the sample included.
+// A sample is about the spans that start in the Step before it, the time of the sample included. If
+// Step is zero, there is one.
 type SpanCount struct {
 	TimeRange
 	First time.Time // of the first sample

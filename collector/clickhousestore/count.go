@@ -23,7 +23,7 @@ func (s *Store) CountSpans(ctx context.Context, c collector.SpanCount, visit fun
 	var p params
 	g := grouper{c: c, ours: s.t.ours, texts: make([]string, len(c.Attributes)), types: make([]string, len(c.Attributes)), has: make([]bool, len(c.Attributes))}
 	g.prepare(&p)
-	all := []string{"Timestamp >= " + p.time(block.UnixNano(c.Start)), "Timestamp < " + p.time(block.UnixNano(c.End))}
+	all := between(c.TimeRange, s.t.traces(), &p)
 	if text := where(&c.Hints, &p); text != "" {
 		all = append(all, text)
 	}
@@ -43,6 +43,49 @@ func (s *Store) CountSpans(ctx context.Context, c collector.SpanCount, visit fun
 			return queryError(ctx, err)
 		}
 		if !visit(group) {
+			return ctx.Err()
+		}
+	}
+	return queryError(ctx, rows.Err())
+}
+
+// between returns the conditions for spans in a range of time. Without a start, they are about the last day
+// before the newest span.
+func between(r collector.TimeRange, table string, p *params) []string {
+	all := []string{"Timestamp >= (SELECT max(Timestamp) FROM " + table + ") - INTERVAL 1 DAY"}
+	if !r.Start.IsZero() {
+		all[0] = "Timestamp >= " + p.time(block.UnixNano(r.Start))
+	}
+	if !r.End.IsZero() {
+		all = append(all, "Timestamp < "+p.time(block.UnixNano(r.End)))
+	}
+	return all
+}
+
+// keysOf has an expression for the keys of the attributes of each scope.
+var keysOf = map[string]string{
+	"span":     "mapKeys(SpanAttributes)",
+	"resource": "mapKeys(ResourceAttributes)",
+	"event":    "arrayFlatten(arrayMap(a -> mapKeys(a), Events.Attributes))",
+	"link":     "arrayFlatten(arrayMap(a -> mapKeys(a), Links.Attributes))",
+}
+
+// AttributeKeys implements [collector.SpanCounter].
+func (s *Store) AttributeKeys(ctx context.Context, when collector.TimeRange, scope string, visit func(key string) bool) error {
+	s.settle(ctx)
+	var p params
+	text := "SELECT DISTINCT toString(arrayJoin(" + keysOf[scope] + ")) FROM " + s.t.traces() + " WHERE " + strings.Join(between(when, s.t.traces(), &p), " AND ")
+	rows, err := s.query(ctx, text, p)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return queryError(ctx, err)
+		}
+		if key != eventDuration && !visit(key) {
 			return ctx.Err()
 		}
 	}
@@ -83,8 +126,12 @@ func (g *grouper) key(text string, place any) {
 
 func (g *grouper) prepare(p *params) {
 	c := &g.c
-	first, step := p.int(c.First.UnixNano()), p.int(int64(c.Step))
-	g.key("intDiv(toUnixTimestamp64Nano(Timestamp) - "+first+" + "+step+" - 1, "+step+")", &g.sample)
+	sample := "toInt64(0)"
+	if c.Step > 0 {
+		step := p.int(int64(c.Step))
+		sample = "intDiv(toUnixTimestamp64Nano(Timestamp) - " + p.int(c.First.UnixNano()) + " + " + step + " - 1, " + step + ")"
+	}
+	g.key(sample, &g.sample)
 	for _, column := range []struct {
 		wanted bool
 		name   string

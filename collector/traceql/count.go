@@ -16,35 +16,25 @@ type counted struct {
 	durations bool // the values are the durations of spans, which a group does not have in common
 }
 
-// counted returns how to count the spans of q, if that is possible.
-func (q *Query) counted() (c counted, ok bool) {
-	m := q.metrics
+// counter returns r as what can count the spans of q, if that is possible, and the only filter of q.
+func (q *Query) counter(r collector.Reader) (collector.SpanCounter, filter, bool) {
+	counter, ok := r.(collector.SpanCounter)
+	if !ok || len(q.stages) > 1 {
+		return nil, filter{}, false
+	}
 	s, ok := q.stages[0].(spansetStage)
-	if !ok || len(q.stages) > 1 || m.compare != nil {
-		return c, false
+	if !ok {
+		return nil, filter{}, false
 	}
 	f, ok := s.spansets.(filter)
-	if !ok {
-		return c, false
-	}
+	return counter, f, ok
+}
+
+// counted returns how to count the spans that f selects, which have some fields in common, if that is possible.
+func (f filter) counted(needed fields) (c counted, ok bool) {
 	c.condition = f.condition
 	hints{&collector.Hints{}}.expr(f.condition, &c.scan.Hints)
-	var needed fields
 	needed.expr(f.condition)
-	for _, x := range m.by {
-		needed.expr(x)
-	}
-	if d, isField := m.x.(Field); isField && d.Intrinsic == SpanDuration && !d.Parent && !slices.Contains(needed, d) {
-		c.durations = true
-		switch m.function {
-		case "quantile_over_time":
-			c.scan.DurationBuckets = fineScale
-		case "histogram_over_time":
-			c.scan.DurationBuckets = 1
-		}
-	} else {
-		needed.expr(m.x)
-	}
 	for _, f := range needed {
 		if f.Parent || !c.group(f) {
 			return c, false
@@ -53,6 +43,31 @@ func (q *Query) counted() (c counted, ok bool) {
 	slices.Sort(c.scan.Attributes)
 	c.scan.Attributes = slices.Compact(c.scan.Attributes)
 	return c, true
+}
+
+// counted returns how to count the spans that f selects for m, if that is possible.
+func (m *metrics) counted(f filter) (c counted, ok bool) {
+	if m.compare != nil {
+		return c, false
+	}
+	var needed fields
+	needed.expr(f.condition)
+	for _, x := range m.by {
+		needed.expr(x)
+	}
+	if d, isField := m.x.(Field); isField && d.Intrinsic == SpanDuration && !d.Parent && !slices.Contains(needed, d) {
+		c, ok = f.counted(needed)
+		c.durations = true
+		switch m.function {
+		case "quantile_over_time":
+			c.scan.DurationBuckets = fineScale
+		case "histogram_over_time":
+			c.scan.DurationBuckets = 1
+		}
+		return c, ok
+	}
+	needed.expr(m.x)
+	return f.counted(needed)
 }
 
 // group makes the spans of a group have a field in common, and reports whether that is possible.
@@ -90,12 +105,17 @@ func (c *counted) count(ctx context.Context, r collector.SpanCounter, a *aggrega
 	c.scan.TimeRange = collector.TimeRange{Start: a.from, End: a.to}
 	c.scan.First, c.scan.Step = time.Unix(0, a.first), time.Duration(a.step)
 	a.ofResource = false // the resources of groups are not shared
+	return c.groups(ctx, r, stats, func(t *Trace, g *collector.SpanGroup) bool {
+		a.addGroup(t, g, c.durations)
+		return len(a.series) <= MaxSeries
+	})
+}
+
+// groups calls visit with the groups of spans that match c, and with a span of each.
+func (c *counted) groups(ctx context.Context, r collector.SpanCounter, stats *Stats, visit func(*Trace, *collector.SpanGroup) bool) error {
 	return r.CountSpans(ctx, c.scan, func(g *collector.SpanGroup) bool {
 		stats.Spans += g.Spans
 		t := Trace{Trace: &collector.Trace{ID: g.TraceID, Spans: []collector.Span{g.Span}}}
-		if c.condition == nil || t.eval(c.condition, 0).IsTrue() {
-			a.addGroup(&t, g, c.durations)
-		}
-		return len(a.series) <= MaxSeries
+		return c.condition != nil && !t.eval(c.condition, 0).IsTrue() || visit(&t, g)
 	})
 }

@@ -210,6 +210,21 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, o TagOptions) (map
 		}
 	}
 	span, event, link, resource, scope := adder("span"), adder("event"), adder("link"), adder("resource"), adder("instrumentation")
+	if counter, f, ok := q.counter(r); ok && f.condition == nil {
+		for name, add := range map[string]func(string, slog.Value){"span": span, "event": event, "link": link, "resource": resource} {
+			if o.Scope != "" && o.Scope != name {
+				continue
+			}
+			err := counter.AttributeKeys(ctx, collector.TimeRange{Start: o.Start, End: o.End}, name, func(key string) bool {
+				add(key, slog.Value{})
+				return stats.Cut == ""
+			})
+			if err != nil {
+				return nil, stats, err
+			}
+		}
+		return sortedKeys(keys), stats, nil
+	}
 	origins := map[any]bool{}
 	want := func(s *collector.Scan) {
 		s.AllAttributes = s.AllAttributes || o.Scope == "" || o.Scope == "span"
@@ -238,13 +253,17 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, o TagOptions) (map
 		}
 		return !stats.inspected()
 	})
+	return sortedKeys(keys), stats, err
+}
+
+func sortedKeys(keys map[string]map[string]struct{}) map[string][]string {
 	out := map[string][]string{}
 	for scope, set := range keys {
 		if len(set) > 0 {
 			out[scope] = slices.Sorted(maps.Keys(set))
 		}
 	}
-	return out, stats, err
+	return out
 }
 
 // Values returns different values that f has for the spans that q selects, sorted by type and
@@ -257,38 +276,60 @@ func (q *Query) Values(ctx context.Context, r collector.Reader, f Field, o TagOp
 		text string
 	}
 	seen := map[key]Value{}
-	exists := binary{OpNotEqual, f, literal{}, nil}
-	of := Query{stages: append(slices.Clone(q.stages), spansetStage{filter{exists}})}
 	var stats Stats
-	err := of.scan(ctx, r, o.Start, o.End, nil, &stats, func(t *Trace, sets []Spanset) bool {
-		for _, set := range sets {
-			for _, i := range set.Spans {
-				v := t.value(f, i)
-				list := []Value{v}
-				if v.typ == TypeArray {
-					list = v.list
-				}
-				for _, v := range list {
-					if v.IsNil() || v.typ == TypeArray {
-						continue
-					}
-					k := key{v.typ, v.Text()}
-					if _, ok := seen[k]; !ok && len(seen) == limit {
-						stats.Cut = fmt.Sprintf("stopped at %d values; there are more", limit)
-						return false
-					}
-					seen[k] = v
-				}
-			}
+	add := func(t *Trace, i int) bool {
+		v := t.value(f, i)
+		list := []Value{v}
+		if v.typ == TypeArray {
+			list = v.list
 		}
-		return !stats.inspected()
-	})
+		for _, v := range list {
+			if v.IsNil() || v.typ == TypeArray {
+				continue
+			}
+			k := key{v.typ, v.Text()}
+			if _, ok := seen[k]; !ok && len(seen) == limit {
+				stats.Cut = fmt.Sprintf("stopped at %d values; there are more", limit)
+				return false
+			}
+			seen[k] = v
+		}
+		return true
+	}
+	err := q.eachWith(ctx, r, f, o, &stats, add)
 	return slices.SortedFunc(maps.Values(seen), func(a, b Value) int {
 		if order, ok := compare(a, b); ok {
 			return order
 		}
 		return int(a.typ) - int(b.typ)
 	}), stats, err
+}
+
+// eachWith calls visit with the spans that q selects and that have a value of f, or with one for each value.
+func (q *Query) eachWith(ctx context.Context, r collector.Reader, f Field, o TagOptions, stats *Stats, visit func(t *Trace, i int) bool) error {
+	exists := binary{OpNotEqual, f, literal{}, nil}
+	if counter, filter, ok := q.counter(r); ok {
+		if filter.condition == nil {
+			filter.condition = exists // a hint
+		} else {
+			filter.condition = binary{OpAnd, filter.condition, exists, nil}
+		}
+		if c, ok := filter.counted(nil); ok {
+			c.scan.TimeRange = collector.TimeRange{Start: o.Start, End: o.End}
+			return c.groups(ctx, counter, stats, func(t *Trace, _ *collector.SpanGroup) bool { return visit(t, 0) })
+		}
+	}
+	of := Query{stages: append(slices.Clone(q.stages), spansetStage{filter{exists}})}
+	return of.scan(ctx, r, o.Start, o.End, nil, stats, func(t *Trace, sets []Spanset) bool {
+		for _, set := range sets {
+			for _, i := range set.Spans {
+				if !visit(t, i) {
+					return false
+				}
+			}
+		}
+		return !stats.inspected()
+	})
 }
 
 // KnownValues returns the values of fields that always have the same, such as status, and

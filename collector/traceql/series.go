@@ -102,9 +102,9 @@ func (q *Query) Metrics(ctx context.Context, r collector.Reader, o Range) (Sampl
 
 // aggregate adds the spans of r to a. It reads them in groups, if both q and r can do that.
 func (q *Query) aggregate(ctx context.Context, r collector.Reader, a *aggregator, stats *Stats) error {
-	if groups, ok := r.(collector.SpanCounter); ok {
-		if c, ok := q.counted(); ok {
-			return c.count(ctx, groups, a, stats)
+	if counter, f, ok := q.counter(r); ok {
+		if c, ok := q.metrics.counted(f); ok {
+			return c.count(ctx, counter, a, stats)
 		}
 	}
 	want := func(s *collector.Scan) {
