@@ -24,7 +24,7 @@ func (s *Store) CountSpans(ctx context.Context, c collector.SpanCount, visit fun
 	g := grouper{c: c, ours: s.t.ours, texts: make([]string, len(c.Attributes)), types: make([]string, len(c.Attributes)), has: make([]bool, len(c.Attributes))}
 	g.prepare(&p)
 	all := between(c.TimeRange, s.t.traces(), &p)
-	if text := where(&c.Hints, &p); text != "" {
+	if text := s.t.where(&c.Hints, &p); text != "" {
 		all = append(all, text)
 	}
 	text := "SELECT " + strings.Join(g.columns, ", ") + " FROM " + s.t.traces() + " WHERE " + strings.Join(all, " AND ") +

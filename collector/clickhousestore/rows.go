@@ -154,6 +154,7 @@ const rowBytes = 700
 
 // rowMaker makes rows of spans. It keeps what was made of the resource and scope that came last.
 type rowMaker struct {
+	plain   bool // without what OpenTelemetry's exporter does not write
 	encoder encoder
 	types   []byte
 
@@ -173,7 +174,7 @@ func (k *rowMaker) row(resource *dendro.Resource, s *dendro.SpanData, key spanKe
 	}
 	if resource != k.resource {
 		m := &mapRow{}
-		m.add(resource.Attributes, nil)
+		m.add(resource.Attributes, nil, !k.plain)
 		k.resource, k.resourceRow, k.resourceExact = resource, m, k.encoder.resource(resource)
 		bytes += m.bytes() + len(k.resourceExact)
 	}
@@ -232,7 +233,7 @@ func (k *rowMaker) row(resource *dendro.Resource, s *dendro.SpanData, key spanKe
 
 // attrs adds attributes and their types. Like the methods below, it reports whether the columns say all about them.
 func (k *rowMaker) attrs(to *mapRow, attrs []slog.Attr) (exact bool) {
-	k.types, exact = to.add(attrs, k.types)
+	k.types, exact = to.add(attrs, k.types, !k.plain)
 	return exact
 }
 
@@ -243,7 +244,7 @@ func (k *rowMaker) events(to *events, list []dendro.Event) (exact bool) {
 		m := &mapRow{}
 		k.types = append(k.types, typesEvent)
 		exact = k.attrs(m, e.Attributes) && exact && e.DroppedAttributes == 0
-		if e.Duration != 0 {
+		if e.Duration != 0 && !k.plain {
 			m.put(eventDuration, strconv.FormatInt(int64(e.Duration), 10))
 			k.types = append(k.types, typeDuration)
 		}

@@ -132,7 +132,7 @@ func (sc *scanner) window(ctx context.Context, from, to int64) (visited int64, e
 	span := func(h *collector.SpanHints, from, to int64) string {
 		all := []string{"TraceId != ''", "Timestamp >= " + p.time(nanos(from)), "Timestamp < " + p.time(nanos(to))}
 		if h != nil {
-			if text := where(h, &p); text != "" {
+			if text := sc.s.t.where(h, &p); text != "" {
 				all = append(all, text)
 			}
 		}

@@ -133,7 +133,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("clickhousestore: %w", err)
 	}
 	s := &Store{
-		o: o, conn: conn, log: o.Logger, maker: rowMaker{encoder: newEncoder()}, pending: newInsert(), inFlight: map[*insert]struct{}{},
+		o: o, conn: conn, log: o.Logger, maker: rowMaker{plain: o.ExporterSchema, encoder: newEncoder()}, pending: newInsert(), inFlight: map[*insert]struct{}{},
 		room: make(chan struct{}), wake: make(chan struct{}, 1), stats: counts{dropped: map[string]uint64{}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)

@@ -23,6 +23,7 @@ type tables struct {
 	database, name string
 	hasIDs         bool // there is a table with the times of traces
 	ours           bool // there are the columns of this package
+	hasItems       bool // there are columns with pairs of keys and values, which have indexes
 	written        []writtenColumn
 }
 
@@ -120,6 +121,13 @@ func (s *Store) openTables(ctx context.Context, database string) error {
 	if i := slices.IndexFunc(exporterColumns, absent); i >= 0 {
 		return fmt.Errorf("the table %s has no column %s, as OpenTelemetry's exporter for ClickHouse makes it", s.o.Table, exporterColumns[i].name)
 	}
+	var pairs uint64
+	p = nil
+	err = s.row(ctx, "SELECT count() FROM system.data_skipping_indices WHERE database = "+p.text(database)+" AND table = "+p.text(s.o.Table)+" AND name = 'idx_span_attr_items'", p, &pairs)
+	if err != nil {
+		return err
+	}
+	s.t.hasItems = pairs > 0
 	s.t.hasIDs = tablesWith[s.o.Table+suffixIDs]
 	s.t.ours = !slices.ContainsFunc(ourColumns, absent)
 	s.t.written = exporterColumns

@@ -35,17 +35,20 @@ const maxKey = 256
 // mapColumn gathers the entries of a map, in the order of the attributes.
 type mapColumn struct{ keys, values []string }
 
-// add adds attributes, and appends their types. exact reports whether the types and texts say all
-// about them.
-func (m *mapColumn) add(attrs []slog.Attr, types []byte) (_ []byte, exact bool) {
+// add adds attributes, and appends their types. If derived is set, it adds the elements and members of values as
+// well. exact reports whether the types and texts say all about the attributes.
+func (m *mapColumn) add(attrs []slog.Attr, types []byte, derived bool) (_ []byte, exact bool) {
 	exact = true
 	for i := range attrs {
 		a := &attrs[i]
 		text, typ := valueText(a.Value)
 		m.put(a.Key, text)
 		types = append(types, typ)
-		if typ == typeExact {
-			exact = false
+		if typ != typeExact {
+			continue
+		}
+		exact = false
+		if derived {
 			from := len(m.keys)
 			m.derive(a.Key, a.Value)
 			for range len(m.keys) - from {

@@ -10,7 +10,7 @@ import (
 
 // where returns the condition for spans that agree with h, as far as ClickHouse can find out: it may hold for others. It
 // is empty if it holds for all.
-func where(h *collector.SpanHints, p *params) string {
+func (t *tables) where(h *collector.SpanHints, p *params) string {
 	var all []string
 	for _, service := range h.Services {
 		all = append(all, "ServiceName = "+p.text(service))
@@ -29,11 +29,11 @@ func where(h *collector.SpanHints, p *params) string {
 	}
 	for _, a := range h.Values {
 		texts, ok := textsOf(a.Value)
-		all = append(all, hasValue(a, texts, ok, p))
+		all = append(all, t.hasValue(a, texts, ok, p))
 	}
 	for _, a := range h.Texts {
 		texts, ok := textsLike(a.Value.String())
-		all = append(all, hasValue(a, texts, ok, p))
+		all = append(all, t.hasValue(a, texts, ok, p))
 	}
 	if !h.StartsAfter.IsZero() {
 		all = append(all, "Timestamp >= "+p.time(block.UnixNano(h.StartsAfter)))
@@ -58,7 +58,7 @@ func hasKey(key string, p *params) string {
 }
 
 // hasValue returns the condition for spans with an attribute that has one of some texts. If ok is false, it may have others.
-func hasValue(a slog.Attr, texts []string, ok bool, p *params) string {
+func (t *tables) hasValue(a slog.Attr, texts []string, ok bool, p *params) string {
 	if !ok || len(a.Key) > maxKey {
 		return hasKey(a.Key, p)
 	}
@@ -67,9 +67,12 @@ func hasValue(a slog.Attr, texts []string, ok bool, p *params) string {
 	for _, column := range attributeMaps {
 		for _, text := range texts {
 			value := p.text(text)
-			// ClickHouse finds the first in an index. It does not know about pairs.
-			any = append(any, "has(mapValues("+column+"), "+value+") AND mapContains("+column+", "+key+")"+
-				" AND arrayExists((k, v) -> k = "+key+" AND v = "+value+", mapKeys("+column+"), mapValues("+column+"))")
+			// What ClickHouse finds in an index comes first: values, as it does not know pairs, or pairs as texts.
+			indexed := "has(mapValues(" + column + "), " + value + ") AND mapContains(" + column + ", " + key + ")"
+			if t.hasItems {
+				indexed = "has(" + strings.TrimSuffix(column, "s") + "Items, " + p.text(a.Key+"="+text) + ")"
+			}
+			any = append(any, indexed+" AND arrayExists((k, v) -> k = "+key+" AND v = "+value+", mapKeys("+column+"), mapValues("+column+"))")
 		}
 	}
 	return "(" + strings.Join(any, " OR ") + ")"
