@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,7 @@ type mapColumn struct{ keys, values []string }
 // well. exact reports whether the types and texts say all about the attributes.
 func (m *mapColumn) add(attrs []slog.Attr, types []byte, derived bool) (_ []byte, exact bool) {
 	exact = true
+	m.keys, m.values = slices.Grow(m.keys, len(attrs)), slices.Grow(m.values, len(attrs))
 	for i := range attrs {
 		a := &attrs[i]
 		text, typ := valueText(a.Value)
