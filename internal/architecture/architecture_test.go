@@ -92,20 +92,22 @@ func TestImports(t *testing.T) {
 
 // A store in a module of its own imports of this module what the store in memory does.
 func TestStoreImports(t *testing.T) {
-	cmd := exec.Command("go", "list", "-json=ImportPath,Standard,Imports", ".")
-	cmd.Dir = "../../collector/pebblestore"
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: %v", cmd, err)
-	}
-	var p goPackage
-	if err := json.Unmarshal(out, &p); err != nil {
-		t.Fatal(err)
-	}
-	for _, imported := range p.Imports {
-		short := strings.TrimPrefix(strings.TrimPrefix(imported, module), "/")
-		if inside(imported, module) && !slices.Contains(allowed["collector/memory"], short) {
-			t.Errorf("%s must not import %s", p.ImportPath, imported)
+	for _, store := range []string{"clickhousestore", "pebblestore"} {
+		cmd := exec.Command("go", "list", "-json=ImportPath,Standard,Imports", ".")
+		cmd.Dir = "../../collector/" + store
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %v", cmd, err)
+		}
+		var p goPackage
+		if err := json.Unmarshal(out, &p); err != nil {
+			t.Fatal(err)
+		}
+		for _, imported := range p.Imports {
+			short := strings.TrimPrefix(strings.TrimPrefix(imported, module), "/")
+			if inside(imported, module) && !slices.Contains(allowed["collector/memory"], short) {
+				t.Errorf("%s must not import %s", p.ImportPath, imported)
+			}
 		}
 	}
 }
