@@ -1,6 +1,7 @@
 package clickhousestore
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math"
@@ -29,24 +30,14 @@ func (s *Store) CountSpans(ctx context.Context, c collector.SpanCount, visit fun
 	}
 	text := "SELECT " + strings.Join(g.columns, ", ") + " FROM " + s.t.traces() + " WHERE " + strings.Join(all, " AND ") +
 		" GROUP BY " + strings.Join(g.keys, ", ")
-	rows, err := s.query(ctx, text, p)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	err := s.each(ctx, text, p, func(rows driver.Rows) error {
 		group, err := g.group(rows)
-		if err != nil {
-			return queryError(ctx, err)
+		if err == nil && !visit(group) {
+			err = errStop
 		}
-		if !visit(group) {
-			return ctx.Err()
-		}
-	}
-	return queryError(ctx, rows.Err())
+		return err
+	})
+	return cmp.Or(err, ctx.Err())
 }
 
 // between returns the conditions for spans in a range of time. Without a start, they are about the last day
@@ -75,21 +66,15 @@ func (s *Store) AttributeKeys(ctx context.Context, when collector.TimeRange, sco
 	s.settle(ctx)
 	var p params
 	text := "SELECT DISTINCT toString(arrayJoin(" + keysOf[scope] + ")) FROM " + s.t.traces() + " WHERE " + strings.Join(between(when, s.t.traces(), &p), " AND ")
-	rows, err := s.query(ctx, text, p)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err := s.each(ctx, text, p, func(rows driver.Rows) error {
 		var key string
-		if err := rows.Scan(&key); err != nil {
-			return queryError(ctx, err)
+		err := rows.Scan(&key)
+		if err == nil && key != eventDuration && !visit(key) {
+			err = errStop
 		}
-		if key != eventDuration && !visit(key) {
-			return ctx.Err()
-		}
-	}
-	return queryError(ctx, rows.Err())
+		return err
+	})
+	return cmp.Or(err, ctx.Err())
 }
 
 // grouper makes groups of rows.

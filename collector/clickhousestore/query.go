@@ -2,6 +2,7 @@ package clickhousestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -26,36 +27,37 @@ func (p *params) int(n int64) string      { return p.add(n, "Int64") }
 // time returns the place of a time, in nanoseconds since the Unix epoch.
 func (p *params) time(nanos int64) string { return "fromUnixTimestamp64Nano(" + p.int(nanos) + ")" }
 
-// query runs a query that reads, within the bounds of the options. The caller closes the rows. When
-// ctx is done, the query ends in ClickHouse, too.
-func (s *Store) query(ctx context.Context, text string, p params) (driver.Rows, error) {
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"max_execution_time":                           int(s.o.MaxQueryTime.Seconds() + .5),
-		"max_memory_usage":                             s.o.MaxQueryMemory,
-		"cancel_http_readonly_queries_on_client_close": 1,
-	}))
-	rows, err := s.conn.Query(ctx, text, p...)
-	if err != nil {
-		return nil, queryError(ctx, err)
-	}
-	return rows, nil
-}
-
 // row runs a query with one row.
 func (s *Store) row(ctx context.Context, text string, p params, dest ...any) error {
 	return s.each(ctx, text, p, func(rows driver.Rows) error { return rows.Scan(dest...) })
 }
 
-// each runs a query and calls visit with each row.
+// errStop is what the function that visits rows returns when it wants no more.
+var errStop = errors.New("stop")
+
+// each runs a query that reads, within the bounds of the options, and calls visit with each row until it returns an
+// error. When ctx is done, the query ends in ClickHouse, too.
 func (s *Store) each(ctx context.Context, text string, p params, visit func(driver.Rows) error) (err error) {
-	rows, err := s.query(ctx, text, p)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends what is left of the query
+	rows, err := s.conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"max_execution_time":                           int(s.o.MaxQueryTime.Seconds() + .5),
+		"max_memory_usage":                             s.o.MaxQueryMemory,
+		"cancel_http_readonly_queries_on_client_close": 1,
+	})), text, p...)
 	if err != nil {
-		return err
+		return queryError(ctx, err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err says what matters
 	for rows.Next() {
-		if err := visit(rows); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if err := visit(rows); err != nil {
+			if errors.Is(err, errStop) {
+				return nil
+			}
+			return queryError(ctx, err)
 		}
 	}
 	return queryError(ctx, rows.Err())

@@ -1,6 +1,8 @@
 package clickhousestore
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -8,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/traceql"
@@ -51,10 +56,10 @@ func TestQuoted(t *testing.T) {
 		if strings.ContainsRune(name, 0) {
 			continue // no name has it
 		}
-		rows, err := s.query(t.Context(), "SELECT 1 AS "+quoted(name), nil)
-		testkit.NoError(t, err)
-		testkit.Equal(t, "name", fmt.Sprintf("%q", rows.Columns()), fmt.Sprintf("%q", []string{name}))
-		testkit.NoError(t, rows.Close())
+		testkit.NoError(t, s.each(t.Context(), "SELECT 1 AS "+quoted(name), nil, func(rows driver.Rows) error {
+			testkit.Equal(t, "name", fmt.Sprintf("%q", rows.Columns()), fmt.Sprintf("%q", []string{name}))
+			return nil
+		}))
 	}
 }
 
@@ -104,4 +109,39 @@ func FuzzInjection(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A query whose context is done ends in ClickHouse, too.
+func TestCanceledQueryEnds(t *testing.T) {
+	s := open(t, testkit.ClickHouseDatabase(t), Options{})
+	const slow = "SELECT sleepEachRow(0.1) AS slow_query FROM numbers(1000) SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 1000000000"
+	running := func() bool {
+		var n uint64
+		testkit.NoError(t, s.row(t.Context(), "SELECT count() FROM system.processes WHERE query LIKE '%slow_query%' AND query NOT LIKE '%system.processes%'", nil, &n))
+		return n > 0
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.each(ctx, slow, nil, func(driver.Rows) error { return nil }) }()
+	waitFor(t, running)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+	waitFor(t, func() bool { return !running() })
+}
+
+// A query that takes too long, or too much memory, ends with an error.
+func TestQueryBounds(t *testing.T) {
+	s := open(t, testkit.ClickHouseDatabase(t), Options{MaxQueryTime: time.Second, MaxQueryMemory: 16 << 20})
+	for query, want := range map[string]string{
+		"SELECT count() FROM numbers(1e18) WHERE NOT ignore(sipHash64(number))": "TIMEOUT_EXCEEDED",
+		"SELECT length(groupArray(number)) FROM numbers(1e8)":                   "MEMORY_LIMIT_EXCEEDED",
+	} {
+		var n uint64
+		err := s.row(t.Context(), query, nil, &n)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %v, want %s", query, err, want)
+		}
+	}
 }

@@ -71,35 +71,26 @@ func (s *Store) fetch(ctx context.Context, ids []string, times map[string]second
 	}
 	text := "SELECT " + f.columns() + " FROM " + s.t.traces() + " WHERE " + where +
 		" ORDER BY min(Timestamp) OVER (PARTITION BY TraceId) DESC, TraceId, Timestamp"
-	rows, err := s.query(ctx, text, p)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	var t *collector.Trace
-	for rows.Next() {
+	err := s.each(ctx, text, p, func(rows driver.Rows) error {
 		span, err := f.span(rows)
 		if err != nil {
-			return queryError(ctx, err)
+			return err
 		}
 		if t == nil || t.ID != span.TraceID {
 			if t != nil && !visit(f.ended(t)) {
-				return ctx.Err()
-			}
-			if err := ctx.Err(); err != nil {
-				return err
+				t = nil
+				return errStop
 			}
 			t = &collector.Trace{ID: span.TraceID}
 		}
 		t.Spans = append(t.Spans, span)
-	}
-	if err := queryError(ctx, rows.Err()); err != nil {
-		return err
-	}
-	if t != nil && !visit(f.ended(t)) {
 		return nil
+	})
+	if err == nil && t != nil {
+		visit(f.ended(t))
 	}
-	return ctx.Err()
+	return cmp.Or(err, ctx.Err())
 }
 
 // fetcher makes spans of rows.
@@ -207,7 +198,7 @@ func (f *fetcher) plain(s *dendro.SpanData) {
 	if i := strings.IndexAny(types, string(typesEvent)+string(typesLink)); i >= 0 {
 		types = types[:i]
 	}
-	s.Attributes = attributes(nil, f.keys, f.values, types)
+	s.Attributes = attributes(f.keys, f.values, types)
 	rest := f.types[len(types):]
 	next := func() (types string) { // of the next event or link
 		if rest == "" {
@@ -224,7 +215,7 @@ func (f *fetcher) plain(s *dendro.SpanData) {
 		s.Events = append(s.Events, f.event(i, next()))
 	}
 	for i := range f.linkTrace {
-		l := dendro.Link{Attributes: attributes(nil, f.linkKeys[i], f.linkValues[i], next())}
+		l := dendro.Link{Attributes: attributes(f.linkKeys[i], f.linkValues[i], next())}
 		decodeID(l.TraceID[:], f.linkTrace[i])
 		decodeID(l.SpanID[:], f.linkSpan[i])
 		l.State, _ = dendro.ParseTraceState(f.linkState[i])
@@ -239,7 +230,7 @@ func (f *fetcher) event(i int, types string) dendro.Event {
 		e.Duration = time.Duration(parseValue(values[last], string(typeInt), 0).Int64())
 		keys, values = keys[:last], values[:last]
 	}
-	e.Attributes = attributes(nil, keys, values, types)
+	e.Attributes = attributes(keys, values, types)
 	return e
 }
 
@@ -288,7 +279,7 @@ func (r *resourceRow) decode() (*dendro.Resource, error) {
 		s, err := decodeExact(r.exact)
 		return s.Resource, err
 	}
-	out := &dendro.Resource{Attributes: attributes(nil, r.keys, r.values, "")}
+	out := &dendro.Resource{Attributes: attributes(r.keys, r.values, "")}
 	if r.service != "" && out.Service() == "" {
 		out.Attributes = append(out.Attributes, slog.String("service.name", r.service))
 	}

@@ -179,16 +179,16 @@ func floatText(f float64) string {
 	return text
 }
 
-// attributes appends the attributes that a map and their types describe. types may be empty:
+// attributes returns the attributes that a map and their types describe. types may be empty:
 // then a text that is written as a number or a boolean is one.
-func attributes(dst []slog.Attr, keys, values []string, types string) []slog.Attr {
+func attributes(keys, values []string, types string) (out []slog.Attr) {
 	for i, key := range keys {
 		if i < len(types) && types[i] == typeDerived {
 			continue
 		}
-		dst = append(dst, slog.Attr{Key: key, Value: parseValue(values[i], types, i)})
+		out = append(out, slog.Attr{Key: key, Value: parseValue(values[i], types, i)})
 	}
-	return dst
+	return out
 }
 
 func parseValue(text, types string, i int) slog.Value {
