@@ -46,6 +46,30 @@ type Reader interface {
 	Stats(ctx context.Context) (Stats, error)
 }
 
+// TracesReader is a [Reader] that reads several traces together, in less time than one after the other.
+type TracesReader interface {
+	// Traces calls visit for those of some traces that have spans, in no order, until visit
+	// returns false. when is that of Trace, for all of them. Visit owns the traces.
+	Traces(ctx context.Context, ids []dendro.TraceID, when TimeRange, visit func(*Trace) bool) error
+}
+
+// Traces reads several traces of r: together, if r is a [TracesReader], or else one after the other.
+func Traces(ctx context.Context, r Reader, ids []dendro.TraceID, when TimeRange, visit func(*Trace) bool) error {
+	if r, ok := r.(TracesReader); ok {
+		return r.Traces(ctx, ids, when, visit)
+	}
+	for _, id := range ids {
+		t, err := r.Trace(ctx, id, when)
+		if err != nil {
+			return err
+		}
+		if t != nil && !visit(t) { // there may be none: it made room for newer ones
+			return nil
+		}
+	}
+	return nil
+}
+
 // TimeRange is the time from Start to before End. A zero time is no bound.
 type TimeRange struct{ Start, End time.Time }
 

@@ -16,7 +16,10 @@ import (
 	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
-var _ collector.SpanCounter = (*Store)(nil)
+var (
+	_ collector.SpanCounter  = (*Store)(nil)
+	_ collector.TracesReader = (*Store)(nil)
+)
 
 // CountSpans implements [collector.SpanCounter]. ClickHouse counts. Spans that are in the table twice count twice.
 func (s *Store) CountSpans(ctx context.Context, c collector.SpanCount, visit func(*collector.SpanGroup) bool) error {

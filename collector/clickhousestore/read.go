@@ -18,18 +18,29 @@ import (
 )
 
 // Trace implements [collector.Reader].
-func (s *Store) Trace(ctx context.Context, id dendro.TraceID, when collector.TimeRange) (*collector.Trace, error) {
-	s.settle(ctx)
-	ids, err := s.times(ctx, []string{id.String()})
-	if err != nil || s.t.hasIDs && len(ids) == 0 {
-		return nil, err
-	}
-	var out *collector.Trace
-	err = s.fetch(ctx, []string{id.String()}, ids, collector.Scan{AllAttributes: true, Details: true}, func(t *collector.Trace) bool {
+func (s *Store) Trace(ctx context.Context, id dendro.TraceID, when collector.TimeRange) (out *collector.Trace, err error) {
+	err = s.Traces(ctx, []dendro.TraceID{id}, when, func(t *collector.Trace) bool {
 		out = t
 		return true
 	})
 	return out, err
+}
+
+// Traces implements [collector.TracesReader].
+func (s *Store) Traces(ctx context.Context, ids []dendro.TraceID, _ collector.TimeRange, visit func(*collector.Trace) bool) error {
+	s.settle(ctx)
+	if len(ids) == 0 {
+		return ctx.Err()
+	}
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	times, err := s.times(ctx, texts)
+	if err != nil || s.t.hasIDs && len(times) == 0 {
+		return err
+	}
+	return s.fetch(ctx, texts, times, collector.Scan{AllAttributes: true, Details: true}, visit)
 }
 
 // seconds is the time from the second of start to that of end, since the Unix epoch.

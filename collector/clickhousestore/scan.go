@@ -18,10 +18,10 @@ const (
 	firstWindow = 10
 	maxWindow   = 30 * 24 * 3600
 	// windowTraces is about the number of traces in a window that is not made longer.
-	windowTraces = 2000
+	windowTraces = 3000
 	// firstFetch and maxFetch are the numbers of traces that are read together, at first and at most.
 	firstFetch = 50
-	maxFetch   = 800
+	maxFetch   = 3200
 	// longestTrace is how long after the start of a trace a scan looks for a span that agrees with hints.
 	longestTrace = time.Hour
 )

@@ -35,25 +35,30 @@ type bars struct{ Class, Path string }
 func (h *handler) readSpans(ctx context.Context, traces []traceql.Result) (map[dendro.TraceID][]bars, *tally) {
 	drawn, counts := map[dendro.TraceID][]bars{}, newTally(maxFacetSplit)
 	spans := 0
+	numbers := map[dendro.TraceID]int{}
+	var ids []dendro.TraceID
+	var first, last int64
 	for i := range traces {
 		sum := &traces[i].Summary
-		if len(drawn) == maxMiniatures || spans+sum.Spans > maxMiniatureSpans {
+		if len(ids) == maxMiniatures || spans+sum.Spans > maxMiniatureSpans {
 			continue
 		}
-		start := time.Unix(0, sum.Start)
-		t, err := h.store.Trace(ctx, sum.TraceID, collector.TimeRange{Start: start, End: start.Add(sum.Duration + 1)})
-		if err != nil {
-			break
+		spans += sum.Spans
+		if end := sum.Start + int64(sum.Duration); len(ids) == 0 {
+			first, last = sum.Start, end
+		} else {
+			first, last = min(first, sum.Start), max(last, end)
 		}
-		if t == nil { // it made room for newer ones
-			continue
-		}
-		spans += len(t.Spans)
+		ids, numbers[sum.TraceID] = append(ids, sum.TraceID), i
+	}
+	when := collector.TimeRange{Start: time.Unix(0, first), End: time.Unix(0, last).Add(1)}
+	_ = collector.Traces(ctx, h.store, ids, when, func(t *collector.Trace) bool {
 		drawn[t.ID] = miniature(t.Spans)
 		for n := range t.Spans {
-			counts.attributes(&t.Spans[n], 0, i)
+			counts.attributes(&t.Spans[n], 0, numbers[t.ID])
 		}
-	}
+		return true
+	})
 	return drawn, counts
 }
 
