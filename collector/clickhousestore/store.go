@@ -167,27 +167,21 @@ func (s *Store) Stats(ctx context.Context) (st collector.Stats, err error) {
 	if err == nil {
 		err = s.row(ctx, `SELECT uniqExact(TraceId) FROM `+s.t.traceIDs(), nil, &traces)
 	}
+	var counted collector.OperationStats
+	if err == nil {
+		counted, err = s.operationStats(ctx)
+	}
 	if err != nil {
 		return st, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st = collector.Stats{Traces: int(traces), Spans: int(spans), Bytes: int64(bytes), Accepted: spans, Duplicates: s.stats.duplicates, Dropped: map[string]uint64{}}
+	st = collector.Stats{Traces: int(traces), Spans: int(spans), Bytes: int64(bytes), Accepted: spans, Duplicates: s.stats.duplicates, Dropped: map[string]uint64{}, Operations: counted}
 	for reason, n := range s.stats.dropped {
 		st.Dropped[reason] = n
 		st.Accepted += n
 	}
 	return st, nil
-}
-
-// Operations implements [collector.OperationReader].
-func (s *Store) Operations(ctx context.Context, w collector.OperationScan, visit func(*collector.Operation) bool) error {
-	return ctx.Err()
-}
-
-// Edges implements [collector.OperationReader].
-func (s *Store) Edges(ctx context.Context, w collector.OperationScan, visit func(*collector.Edge) bool) error {
-	return ctx.Err()
 }
 
 // poke makes the receiver of c look again.

@@ -24,13 +24,26 @@ type tables struct {
 	hasIDs         bool // there is a table with the times of traces
 	ours           bool // there are the columns of this package
 	hasItems       bool // there are columns with pairs of keys and values, which have indexes
+	counts         bool // there are the tables with counts
 	written        []writtenColumn
 }
 
 // suffixes of the names of tables.
 const (
-	suffixIDs   = "_trace_id_ts"
-	suffixLocal = "_local" // of a table of one machine of a cluster
+	suffixIDs        = "_trace_id_ts"
+	suffixOperations = "_operations"
+	suffixEdges      = "_edges"
+	suffixCalls      = "_calls"   // what clients say of calls between services
+	suffixAnswers    = "_answers" // what servers do
+	suffixCounted    = "_counted" // what is counted of a span; the table has no rows
+	suffixView       = "_mv"      // of the view that fills a table
+	suffixLocal      = "_local"   // of a table of one machine of a cluster
+)
+
+// countSuffixes are those of the tables with counts, and otherSuffixes those of all tables but that of the spans.
+var (
+	countSuffixes = []string{suffixOperations, suffixEdges, suffixCalls, suffixAnswers}
+	otherSuffixes = append([]string{suffixIDs}, countSuffixes...)
 )
 
 func (t *tables) of(suffix string) string { return quoted(t.database) + "." + quoted(t.name+suffix) }
@@ -54,16 +67,17 @@ func Schema(database string, o Options) []string {
 		o.Table = defaultTable
 	}
 	t := tables{database: database, name: o.Table}
-	local, engine, onCluster := "", "MergeTree", ""
+	local, engine, onCluster := "", "", ""
 	if o.Cluster != "" {
-		local, engine, onCluster = suffixLocal, "ReplicatedMergeTree", "ON CLUSTER "+quoted(o.Cluster)
+		local, engine, onCluster = suffixLocal, "Replicated", "ON CLUSTER "+quoted(o.Cluster)
 	}
-	pairs := []string{"{{engine}}", engine, "{{on_cluster}}", onCluster}
-	for placeholder, suffix := range map[string]string{"traces": "", "trace_id_ts": suffixIDs} {
-		pairs = append(pairs, "{{"+placeholder+"}}", t.of(suffix+local), "{{distributed_"+placeholder+"}}", t.of(suffix))
+	pairs := []string{"{{engine}}", engine + "MergeTree", "{{aggregating_engine}}", engine + "AggregatingMergeTree", "{{on_cluster}}", onCluster}
+	pairs = append(pairs, "{{traces}}", t.of(local), "{{distributed_traces}}", t.of(""), "{{counted}}", t.of(suffixCounted), "{{counted_mv}}", t.of(suffixCounted+suffixView))
+	for _, suffix := range otherSuffixes {
+		placeholder := suffix[len("_"):]
+		pairs = append(pairs, "{{"+placeholder+"}}", t.of(suffix+local), "{{distributed_"+placeholder+"}}", t.of(suffix), "{{"+placeholder+"_mv}}", t.of(suffix+suffixView))
 	}
-	pairs = append(pairs, "{{trace_id_ts_mv}}", t.of(suffixIDs+"_mv"))
-	for placeholder, column := range map[string]string{"ttl_timestamp": "Timestamp", "ttl_start": "Start"} {
+	for placeholder, column := range map[string]string{"ttl_timestamp": "Timestamp", "ttl_start": "Start", "ttl_minute": "Minute"} {
 		ttl := ""
 		if o.Retention > 0 {
 			ttl = fmt.Sprintf("TTL toDateTime(%s) + toIntervalHour(%d)", column, (o.Retention+time.Hour-1)/time.Hour)
@@ -102,7 +116,11 @@ func (s *Store) openTables(ctx context.Context, database string) error {
 	var p params
 	var columns []string
 	tablesWith := map[string]bool{}
-	err := s.each(ctx, `SELECT table, name FROM system.columns WHERE database = `+p.text(database)+` AND table IN `+p.texts([]string{s.o.Table, s.o.Table + suffixIDs}), p, func(rows driver.Rows) error {
+	names := []string{s.o.Table}
+	for _, suffix := range otherSuffixes {
+		names = append(names, s.o.Table+suffix)
+	}
+	err := s.each(ctx, `SELECT table, name FROM system.columns WHERE database = `+p.text(database)+` AND table IN `+p.texts(names), p, func(rows driver.Rows) error {
 		var table, name string
 		err := rows.Scan(&table, &name)
 		tablesWith[table] = true
@@ -129,6 +147,7 @@ func (s *Store) openTables(ctx context.Context, database string) error {
 	}
 	s.t.hasItems = pairs > 0
 	s.t.hasIDs = tablesWith[s.o.Table+suffixIDs]
+	s.t.counts = !slices.ContainsFunc(countSuffixes, func(suffix string) bool { return !tablesWith[s.o.Table+suffix] })
 	s.t.ours = !slices.ContainsFunc(ourColumns, absent)
 	s.t.written = exporterColumns
 	if s.t.ours && !s.o.ExporterSchema {
