@@ -44,6 +44,8 @@ func (s *Store) each(ctx context.Context, text string, p params, visit func(driv
 		"max_execution_time":                           int(s.o.MaxQueryTime.Seconds() + .5),
 		"max_memory_usage":                             s.o.MaxQueryMemory,
 		"cancel_http_readonly_queries_on_client_close": 1,
+		// A subquery reads all machines of a cluster, however the spans are distributed.
+		"distributed_product_mode": "global",
 	})), text, p...)
 	if err != nil {
 		return queryError(ctx, err)

@@ -22,6 +22,8 @@ import (
 
 // Options configures a [Store]. The zero value is ready to use.
 type Options struct {
+	// Password, if it is not empty, is that of the user, instead of one in the DSN.
+	Password string
 	// Table is the name of the table with the spans. The names of the others begin with it. If it is
 	// empty, the name is "otel_traces".
 	Table string
@@ -88,6 +90,9 @@ type Store struct {
 
 // counts are what a store has counted since it was opened.
 type counts struct {
+	inserts    collector.Histogram
+	spans      uint64 // that were added
+	failures   uint64
 	duplicates uint64
 	dropped    map[string]uint64
 }
@@ -105,6 +110,9 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	}
 	if config.Auth.Database == "" {
 		config.Auth.Database = "default"
+	}
+	if o.Password != "" {
+		config.Auth.Password = o.Password
 	}
 	if o.Table == "" {
 		o.Table = defaultTable

@@ -69,13 +69,17 @@ func Schema(database string, o Options) []string {
 	t := tables{database: database, name: o.Table}
 	local, engine, onCluster := "", "", ""
 	if o.Cluster != "" {
-		local, engine, onCluster = suffixLocal, "Replicated", "ON CLUSTER "+quoted(o.Cluster)
+		local, engine, onCluster = suffixLocal, "Replicated", " ON CLUSTER "+quoted(o.Cluster)
 	}
-	pairs := []string{"{{engine}}", engine + "MergeTree", "{{aggregating_engine}}", engine + "AggregatingMergeTree", "{{on_cluster}}", onCluster}
-	pairs = append(pairs, "{{traces}}", t.of(local), "{{distributed_traces}}", t.of(""), "{{counted}}", t.of(suffixCounted), "{{counted_mv}}", t.of(suffixCounted+suffixView))
-	for _, suffix := range otherSuffixes {
-		placeholder := suffix[len("_"):]
-		pairs = append(pairs, "{{"+placeholder+"}}", t.of(suffix+local), "{{distributed_"+placeholder+"}}", t.of(suffix), "{{"+placeholder+"_mv}}", t.of(suffix+suffixView))
+	pairs := []string{"{{engine}}", engine + "MergeTree", "{{aggregating_engine}}", engine + "AggregatingMergeTree", " {{on_cluster}}", onCluster}
+	pairs = append(pairs, "{{counted}}", t.of(suffixCounted), "{{counted_mv}}", t.of(suffixCounted+suffixView))
+	for _, suffix := range append([]string{""}, otherSuffixes...) {
+		placeholder := strings.TrimPrefix(suffix, "_")
+		if suffix == "" {
+			placeholder = "traces"
+		}
+		pairs = append(pairs, "{{"+placeholder+"}}", t.of(suffix+local), "{{distributed_"+placeholder+"}}", t.of(suffix), "{{"+placeholder+"_mv}}", t.of(suffix+suffixView),
+			"{{shards_"+placeholder+"}}", quoted(o.Cluster)+", "+quoted(database)+", "+quoted(t.name+suffix+local))
 	}
 	for placeholder, column := range map[string]string{"ttl_timestamp": "Timestamp", "ttl_start": "Start", "ttl_minute": "Minute"} {
 		ttl := ""
@@ -109,7 +113,8 @@ func (s *Store) openTables(ctx context.Context, database string) error {
 	if !s.o.ExistingTables {
 		for _, statement := range Schema(database, s.o) {
 			if err := s.conn.Exec(ctx, statement); err != nil {
-				return fmt.Errorf("%w; the statement was:\n%s", err, statement)
+				first, _, _ := strings.Cut(statement, "\n")
+				return fmt.Errorf("%s: %w", strings.TrimRight(first, " ("), err)
 			}
 		}
 	}

@@ -292,7 +292,9 @@ func (s *Store) insert(i *insert) {
 	duplicates, err := s.tryInsert(i)
 	s.mu.Lock()
 	s.stats.duplicates += uint64(duplicates)
-	if err != nil {
+	if err == nil {
+		s.stats.spans += uint64(len(i.rows) - duplicates)
+	} else {
 		s.log.Error("spans are not written", "spans", len(i.rows), "error", err)
 		s.recent.forget(i)
 		if i.silent {
@@ -313,10 +315,11 @@ func (s *Store) insert(i *insert) {
 func (s *Store) tryInsert(i *insert) (duplicates int, err error) {
 	until := time.Now().Add(retryTime)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxRetryWait) {
-		had, again := 0, err != nil
+		had, again, began := 0, err != nil, time.Now()
 		if had, err = s.insertOnce(i); !again {
 			duplicates = had // later they are those of the first try
 		}
+		s.tried(began, err)
 		if err == nil || time.Now().Add(wait).After(until) {
 			return duplicates, err
 		}
@@ -346,6 +349,8 @@ func (s *Store) insertOnce(i *insert) (duplicates int, err error) {
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"async_insert": 0,
+		// A distributed table answers when the machines of the cluster have the spans.
+		"distributed_foreground_insert": 1,
 		// The same token again, after an error that does not say whether the spans were written, writes nothing.
 		"insert_deduplication_token":                         fmt.Sprint(i.token, "-", len(had)),
 		"deduplicate_blocks_in_dependent_materialized_views": 1,
