@@ -32,6 +32,7 @@ Usage:
   dendro export [flags] [FILE]   write the traces of a page to a file
   dendro import [flags] FILE…    write the traces of files into the directory of a store
   dendro check DIR               read all of a store on disk, and name what is damaged
+  dendro clickhouse schema       print the statements that make tables in ClickHouse
   dendro load [flags]            send made-up traces to a collector, and look for them
   dendro version                 print the version
   dendro help                    print this
@@ -41,16 +42,17 @@ Usage:
 
 // commands are those that have flags.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) int{
-	"serve":   runServe,
-	"query":   runQuery,
-	"metrics": runMetrics,
-	"tail":    runTail,
-	"trace":   runTrace,
-	"send":    runSend,
-	"export":  runExport,
-	"import":  runImport,
-	"check":   runCheck,
-	"load":    runLoad,
+	"serve":      runServe,
+	"query":      runQuery,
+	"metrics":    runMetrics,
+	"tail":       runTail,
+	"trace":      runTrace,
+	"send":       runSend,
+	"export":     runExport,
+	"import":     runImport,
+	"check":      runCheck,
+	"clickhouse": runClickHouse,
+	"load":       runLoad,
 }
 
 // run runs the program and returns its exit code. When ctx is done, "serve" shuts

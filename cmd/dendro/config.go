@@ -16,7 +16,7 @@ const maxConfigBytes = 1 << 20
 
 // configure sets flags from a file, whose name may be in the environment instead, and then from
 // the environment. A variable that is empty counts as not set, as OpenTelemetry's do. An error has a
-// line for each setting that is wrong.
+// line for each setting that is wrong, without its value, which may be a secret.
 func configure(flags *flag.FlagSet, file string) error {
 	var errs []error
 	if name := cmp.Or(file, os.Getenv(variable("config"))); name != "" {
@@ -25,7 +25,7 @@ func configure(flags *flag.FlagSet, file string) error {
 	flags.VisitAll(func(f *flag.Flag) {
 		if value := os.Getenv(variable(f.Name)); value != "" {
 			if err := setUnquoted(flags, f.Name, value); err != nil {
-				errs = append(errs, fmt.Errorf("%s=%s: %w", variable(f.Name), value, err))
+				errs = append(errs, fmt.Errorf("%s: %w", variable(f.Name), err))
 			}
 		}
 	})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,18 +28,44 @@ func TestExampleConfig(t *testing.T) {
 	testkit.Equal(t, "addresses", []string{o.otlp, o.otlpGRPC, o.web}, []string{"0.0.0.0:4318", "0.0.0.0:4317", "0.0.0.0:8700"})
 }
 
-// The environment of the container sets flags that there are.
-func TestContainerfile(t *testing.T) {
-	text, err := os.ReadFile(deploy + "Containerfile")
-	testkit.NoError(t, err)
+// The environment of containers sets flags that there are.
+func TestContainers(t *testing.T) {
 	flags := map[string]bool{}
 	known, _ := newServeFlags(t.Output())
 	known.VisitAll(func(f *flag.Flag) { flags[variable(f.Name)] = true })
-	variables := regexp.MustCompile(`DENDRO_[A-Z_]+`).FindAllString(string(text), -1)
-	testkit.Equal(t, "variables", len(variables), 5)
-	for _, name := range variables {
-		if !flags[name] {
-			t.Errorf("%s sets no flag", name)
+	for file, n := range map[string]int{"Containerfile": 5, "clickhouse/compose.yml": 4} {
+		text, err := os.ReadFile(deploy + file)
+		testkit.NoError(t, err)
+		variables := regexp.MustCompile(`DENDRO_[A-Z_]+`).FindAllString(string(text), -1)
+		testkit.Equal(t, "variables in "+file, len(variables), n)
+		for _, name := range variables {
+			if !flags[name] {
+				t.Errorf("%s: %s sets no flag", file, name)
+			}
+		}
+	}
+}
+
+// The commands in the documentation of ClickHouse have flags that there are, and what it says of a server sets some.
+func TestClickHouseCommands(t *testing.T) {
+	text, err := os.ReadFile("../../docs/clickhouse.md")
+	testkit.NoError(t, err)
+	commands := regexp.MustCompile(`(?m)^    dendro ([^|\n]*)`).FindAllStringSubmatch(string(text), -1)
+	testkit.Equal(t, "commands", len(commands), 3)
+	for _, c := range commands {
+		if args := strings.Fields(c[1]); args[0] == "serve" {
+			_, err = parseServe(args[1:], t.Output())
+			testkit.NoError(t, err)
+		} else {
+			testkit.Equal(t, c[1], run(t.Context(), args, io.Discard, t.Output()), exitOK)
+		}
+	}
+	known, _ := newServeFlags(t.Output())
+	ofSchema := flag.NewFlagSet("", flag.ContinueOnError)
+	new(tableOptions).flags(ofSchema, "")
+	for _, m := range regexp.MustCompile("`-([a-z-]+)[` ]").FindAllStringSubmatch(string(text), -1) {
+		if known.Lookup(m[1]) == nil && ofSchema.Lookup(m[1]) == nil && m[1] != "database" {
+			t.Errorf("-%s is no flag", m[1])
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // releases are the modules that are released together, by their folders.
-var releases = []string{".", "collector/pebblestore", "cmd/dendro"}
+var releases = []string{".", "collector/clickhousestore", "collector/pebblestore", "cmd/dendro"}
 
 // TestInstall: "go install …/cmd/dendro@VERSION" builds a released version. The release comes
 // from a module proxy in a folder (Go Modules Reference, "GOPROXY protocol").

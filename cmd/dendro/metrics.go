@@ -105,7 +105,7 @@ func (m storeMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (m storeMetrics) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Prometheus waits ten
 	defer cancel()
 	s, err := m.Stats(ctx)
 	if err != nil {

@@ -21,11 +21,12 @@ type serveOptions struct {
 	tokenFile, webTokenFile string
 	tls                     certificateFiles
 	memory                  byteSize
-	data                    string // directory, or empty for a store in memory
+	data                    string // directory, or empty for another store
 	dataSize                byteSize
 	dataAge                 time.Duration
 	keepErrors              time.Duration
 	sync                    syncFlag
+	clickHouse              clickHouseOptions
 	shutdownTimeout         time.Duration
 	logFormat               string
 	logLevel                slog.Level
@@ -33,8 +34,10 @@ type serveOptions struct {
 }
 
 const (
-	// defaultMemory is the default of -memory without -data.
-	defaultMemory = 256 << 20
+	// defaultMemory is the default of -memory for a store in memory, and defaultClickHouseMemory that with
+	// -clickhouse.
+	defaultMemory           = 256 << 20
+	defaultClickHouseMemory = 512 << 20
 	// defaultDataSize is the default of -data-size.
 	defaultDataSize = 10 << 30
 )
@@ -73,12 +76,13 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.StringVar(&o.tls.cert, "tls-cert", "", "`file` with the certificate of all addresses and its chain (PEM); needs -tls-key")
 	flags.StringVar(&o.tls.key, "tls-key", "", "`file` with the private key of -tls-cert (PEM)")
 	flags.StringVar(&o.tls.clientCA, "tls-client-ca", "", "`file` with the certificates that sign those of clients (PEM); all clients need one then, and may read without a token unless -web-token-file is set")
-	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; without -data, four fifths are for the store, where new traces evict the oldest (default 256MiB, and with -data one in 32 of -data-size besides)")
+	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; in memory, four fifths are for the store, where new traces evict the oldest; with -clickhouse, a sixth of that is for spans that wait for it (default 256MiB; with -data one in 32 of -data-size besides; with -clickhouse 512MiB)")
 	flags.StringVar(&o.data, "data", "", "`directory` that keeps the spans on disk, where they survive a restart; \"\" keeps them in memory")
 	flags.Var(&o.dataSize, "data-size", "largest `size` of the traces in -data; new ones evict the oldest")
 	flags.DurationVar(&o.dataAge, "data-age", 0, "`time` for which traces are kept in -data, such as 168h; 0: until there is no room")
 	flags.DurationVar(&o.keepErrors, "keep-errors", 0, "`time` for which traces with an error, and the slowest five of each operation, are kept in -data, such as 720h, if that is longer than others are; 0: not longer")
 	flags.Var(&o.sync, "sync", "`when` spans in -data are safe: always, before they are acknowledged; interval, a second later; none, when the database likes")
+	o.clickHouse.flags(flags)
 	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug, info, warn or error")
@@ -111,11 +115,18 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 func (o *serveOptions) check(rest []string) error {
 	if o.memory == 0 {
 		o.memory = defaultMemory
-		if o.data != "" {
+		switch {
+		case o.data != "":
 			o.memory += o.dataSize / indexShare
+		case o.clickHouse.dsn != "":
+			o.memory = defaultClickHouseMemory
 		}
 	}
-	o.receive.MaxInFlightBytes = cmp.Or(o.receive.MaxInFlightBytes, defaultInFlight(o.memory))
+	inFlight := defaultInFlight(o.memory)
+	if o.clickHouse.dsn != "" {
+		inFlight /= 2 // they stay, decoded, until ClickHouse has the spans
+	}
+	o.receive.MaxInFlightBytes = cmp.Or(o.receive.MaxInFlightBytes, inFlight)
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])
@@ -133,12 +144,14 @@ func (o *serveOptions) check(rest []string) error {
 		return fmt.Errorf("-keep-errors %v: want zero or more", o.keepErrors)
 	case o.keepErrors > 0 && o.data == "":
 		return errors.New("-keep-errors needs -data")
+	case o.data != "" && o.clickHouse.dsn != "":
+		return errors.New("-data and -clickhouse exclude each other: spans are kept in one of them")
 	case o.shutdownTimeout < 0:
 		return fmt.Errorf("-shutdown-timeout %v: want zero or more", o.shutdownTimeout)
 	case o.logFormat != "text" && o.logFormat != "json":
 		return fmt.Errorf("-log-format %s: want text or json", o.logFormat)
 	}
-	return nil
+	return o.clickHouse.check()
 }
 
 // logger returns the log of the program.

@@ -15,7 +15,7 @@ import (
 
 // health is what /healthz and /readyz say.
 type health struct {
-	store    collector.Reader
+	store    *store
 	draining atomic.Bool // the program is ending
 }
 
@@ -32,7 +32,7 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
-	if _, err := h.store.Stats(ctx); err != nil {
+	if err := h.store.ready(ctx); err != nil {
 		http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
 		return
 	}
@@ -58,7 +58,10 @@ func newPage(s collector.Store, a *access, h *health, metrics *prometheus.Regist
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", h.alive)
 	mux.HandleFunc("GET /readyz", h.ready)
-	exposition := promhttp.HandlerFor(metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second})
+	exposition := promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 4, Timeout: 30 * time.Second,
+		ErrorHandling: promhttp.ContinueOnError, // without those of a store that does not answer
+	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if !a.authorize(r) {
 			refuseMetrics(w, a)

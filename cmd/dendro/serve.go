@@ -24,12 +24,15 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 	err = errors.Join(otlpErr, grpcErr, webErr)
 	var kept *store
 	if err == nil {
-		kept, err = openStore(o, log)
+		kept, err = openStore(ctx, o, log)
 	}
 	if err != nil {
 		otlp.close()
 		grpc.close()
 		web.close()
+		if ctx.Err() != nil { // while it waited for the store
+			return nil
+		}
 		return err
 	}
 	defer func() { err = errors.Join(err, kept.close()) }()
@@ -64,7 +67,9 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 	receivers.Go(func() { grpc.shutdown(ending, log) })
 	receivers.Wait()
 	web.shutdown(ending, log) // last: /readyz says that the program is ending
-	stats, statsErr := kept.Stats(context.WithoutCancel(ctx))
+	counting, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	stats, statsErr := kept.Stats(counting)
 	if statsErr == nil {
 		report(stdout, stats)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -17,20 +18,33 @@ import (
 // store is where spans are kept.
 type store struct {
 	collector.Store
-	about   string               // a line of the greeting
-	metrics prometheus.Collector // what only this kind of store has, or nil
+	about   string                      // a line of the greeting
+	metrics prometheus.Collector        // what only this kind of store has, or nil
+	ping    func(context.Context) error // asks a store on another machine whether it answers, or nil
 	close   func() error
+}
+
+// ready returns an error if spans cannot be read now.
+func (s *store) ready(ctx context.Context) error {
+	if s.ping != nil {
+		return s.ping(ctx)
+	}
+	_, err := s.Stats(ctx)
+	return err
 }
 
 // openStore opens the store that o describes, and sets the memory limit of the process until it is
 // closed.
-func openStore(o serveOptions, log *slog.Logger) (*store, error) {
+func openStore(ctx context.Context, o serveOptions, log *slog.Logger) (*store, error) {
 	limit, share, err := divide(o.memory, givenLimit)
 	if err != nil {
 		return nil, err
 	}
-	if o.data != "" {
+	switch {
+	case o.data != "":
 		return openDisk(o, limit, log)
+	case o.clickHouse.dsn != "":
+		return openClickHouse(ctx, o.clickHouse, limit, share/queueShare, log)
 	}
 	debug.SetMemoryLimit(limit)
 	return &store{

@@ -1,6 +1,7 @@
 package clickhousestore
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"fmt"
@@ -74,10 +75,7 @@ func Schema(database string, o Options) []string {
 	pairs := []string{"{{engine}}", engine + "MergeTree", "{{aggregating_engine}}", engine + "AggregatingMergeTree", " {{on_cluster}}", onCluster}
 	pairs = append(pairs, "{{counted}}", t.of(suffixCounted), "{{counted_mv}}", t.of(suffixCounted+suffixView))
 	for _, suffix := range append([]string{""}, otherSuffixes...) {
-		placeholder := strings.TrimPrefix(suffix, "_")
-		if suffix == "" {
-			placeholder = "traces"
-		}
+		placeholder := cmp.Or(strings.TrimPrefix(suffix, "_"), "traces")
 		pairs = append(pairs, "{{"+placeholder+"}}", t.of(suffix+local), "{{distributed_"+placeholder+"}}", t.of(suffix), "{{"+placeholder+"_mv}}", t.of(suffix+suffixView),
 			"{{shards_"+placeholder+"}}", quoted(o.Cluster)+", "+quoted(database)+", "+quoted(t.name+suffix+local))
 	}
