@@ -16,7 +16,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
 )
 
@@ -65,6 +64,13 @@ const (
 	defaultMaxQueryTime   = 30 * time.Second
 	defaultMaxQueryMemory = 4 << 30
 	openTimeout           = 30 * time.Second
+	closeTimeout          = 10 * time.Second
+
+	// A count of traces that took countTime or longer is good for countShare times as long.
+	countTime  = 200 * time.Millisecond
+	countShare = 100
+	// exactSpans is the number of spans up to which traces are counted exactly.
+	exactSpans = 10_000_000
 )
 
 // Store keeps spans in ClickHouse. Its methods are safe for concurrent use.
@@ -86,6 +92,13 @@ type Store struct {
 
 	wake    chan struct{} // has an element when the flusher has to look at pending
 	writing sync.WaitGroup
+	life    context.Context // of inserts
+	end     context.CancelFunc
+
+	counting sync.Mutex // guards the fields below
+	traces   uint64     // the number of traces when they were counted
+	counted  time.Time
+	took     time.Duration
 }
 
 // counts are what a store has counted since it was opened.
@@ -140,40 +153,51 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhousestore: %w", err)
 	}
+	life, end := context.WithCancel(context.Background())
 	s := &Store{
-		o: o, conn: conn, log: o.Logger, maker: rowMaker{plain: o.ExporterSchema, encoder: newEncoder()}, pending: newInsert(), inFlight: map[*insert]struct{}{},
+		o: o, conn: conn, log: o.Logger, life: life, end: end, maker: rowMaker{encoder: newEncoder()}, pending: newInsert(), inFlight: map[*insert]struct{}{},
 		room: make(chan struct{}), wake: make(chan struct{}, 1), stats: counts{dropped: map[string]uint64{}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if err := s.openTables(ctx, config.Auth.Database); err != nil {
+		end()
 		_ = conn.Close()
 		return nil, fmt.Errorf("clickhousestore: %w", err)
 	}
+	s.maker.plain = len(s.t.written) == len(exporterColumns)
 	s.writing.Go(s.flush)
 	return s, nil
 }
 
-// Close writes what has arrived and closes the connections. No method may be called after it.
+// Close writes what has arrived, for ten seconds at most, and closes the connections. No method may be called after it.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
 	poke(s.wake)
+	timer := time.AfterFunc(closeTimeout, s.end)
+	defer timer.Stop()
 	s.writing.Wait()
+	s.end()
 	return s.conn.Close()
 }
 
 // Stats implements [collector.Reader]. Traces and Spans are those of all that is written to the tables, by
-// whomever. Bytes is their size on the disks of one server. Accepted and Dropped leave out what ClickHouse has
-// removed because it was too old.
+// whomever. The number of traces is an estimate if there are many, and some minutes old if counting them takes long. Bytes is their size on the disks of one
+// server. Accepted and Dropped leave out what ClickHouse has removed because it was too old.
 func (s *Store) Stats(ctx context.Context) (st collector.Stats, err error) {
 	s.settle(ctx)
-	var spans, bytes, traces uint64
-	p := params{}
-	err = s.row(ctx, `SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = `+p.text(s.t.database)+` AND table = `+p.text(s.o.Table), p, &spans, &bytes)
+	var spans, bytes uint64
+	err = s.row(ctx, "SELECT count() FROM "+s.t.traces(), nil, &spans)
 	if err == nil {
-		err = s.row(ctx, `SELECT uniqExact(TraceId) FROM `+s.t.traceIDs(), nil, &traces)
+		p := params{}
+		err = s.row(ctx, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = "+p.text(s.t.database)+
+			" AND table IN "+p.texts([]string{s.t.name, s.t.name + suffixLocal}), p, &bytes)
+	}
+	var traces uint64
+	if err == nil {
+		traces, err = s.countTraces(ctx, spans)
 	}
 	var counted collector.OperationStats
 	if err == nil {
@@ -192,6 +216,28 @@ func (s *Store) Stats(ctx context.Context) (st collector.Stats, err error) {
 	return st, nil
 }
 
+// countTraces returns the number of traces, which have a number of spans. That of many is within a percent.
+func (s *Store) countTraces(ctx context.Context, spans uint64) (n uint64, err error) {
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	if s.took >= countTime && time.Since(s.counted) < countShare*s.took {
+		return s.traces, nil
+	}
+	table := s.t.traces()
+	if s.t.hasIDs {
+		table = s.t.traceIDs()
+	}
+	count := "uniqExact"
+	if spans > exactSpans {
+		count = "uniqCombined64"
+	}
+	began := time.Now()
+	if err = s.row(ctx, "SELECT "+count+"(TraceId) FROM "+table, nil, &n); err == nil {
+		s.traces, s.counted, s.took = n, time.Now(), time.Since(began)
+	}
+	return n, err
+}
+
 // poke makes the receiver of c look again.
 func poke(c chan struct{}) {
 	select {
@@ -199,5 +245,3 @@ func poke(c chan struct{}) {
 	default:
 	}
 }
-
-var _ = dendro.KindInternal

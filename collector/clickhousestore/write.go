@@ -320,16 +320,19 @@ func (s *Store) tryInsert(i *insert) (duplicates int, err error) {
 			duplicates = had // later they are those of the first try
 		}
 		s.tried(began, err)
-		if err == nil || time.Now().Add(wait).After(until) {
+		if err == nil || s.life.Err() != nil || time.Now().Add(wait).After(until) {
 			return duplicates, err
 		}
 		s.log.Warn("spans are written again", "spans", len(i.rows), "error", err)
-		time.Sleep(wait)
+		select {
+		case <-time.After(wait):
+		case <-s.life.Done():
+		}
 	}
 }
 
 func (s *Store) insertOnce(i *insert) (duplicates int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), insertTimeout)
+	ctx, cancel := context.WithTimeout(s.life, insertTimeout)
 	defer cancel()
 	had, err := s.had(ctx, i)
 	if err != nil {
