@@ -65,6 +65,11 @@ func TestClickHouse(t *testing.T) {
 			}
 		}
 		testkit.Equal(t, "ready", status(t, user, s.web+"/readyz", "", ""), 200)
+		// ClickHouse counts the span, and nobody reads its trace.
+		_, rate := ask(t, user, s.web+"/api/metrics/query_range?q=%7B%7D%7Crate()&start=1544712000&end=1544713000&step=1000", "", "")
+		if !strings.Contains(rate, `"inspectedSpans":"1","inspectedTraces":0`) {
+			t.Errorf("a rate: %s", rate)
+		}
 	}
 	_, metrics := ask(t, user, one.web+"/metrics", "", "")
 	hasMetrics(t, metrics, "dendro_store_inserted_spans_total 1", "dendro_store_insert_seconds_count 1", "dendro_store_insert_failures_total 0", "dendro_store_queue_bytes 0", "dendro_store_spans 1")

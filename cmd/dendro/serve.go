@@ -39,7 +39,7 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 
 	receiver := server.New(kept, o.receive)
 	h := &health{store: kept}
-	page := newServer(newPage(kept, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), time.Minute)
+	page := newServer(newPage(kept.Store, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), time.Minute)
 	reading, endReading := context.WithCancel(context.WithoutCancel(ctx))
 	page.BaseContext = func(net.Listener) context.Context { return reading }
 	page.RegisterOnShutdown(endReading) // ends queries and live tails; spans are received to the end
