@@ -3,6 +3,8 @@ package remote
 import (
 	"context"
 	"time"
+
+	"github.com/dendrotrace/dendro/collector/internal/spool"
 )
 
 // spoolAfter is how long spans that are due may stay only in memory. If the collector does
@@ -12,10 +14,11 @@ const spoolAfter = time.Second
 // delivery is a request that is being delivered.
 type delivery struct {
 	spans   int
-	batch   *batch    // in memory; nil if the request is the first of the spool
-	expiry  time.Time // when batch is too old to be delivered
-	late    time.Time // when batch must be in the spool
-	content *content  // nil until it is needed
+	batch   *batch        // in memory; nil if the request is in the spool
+	expiry  time.Time     // when batch is too old to be delivered
+	late    time.Time     // when batch must be in the spool
+	record  *spool.Record // in the spool, if batch is nil
+	content *content      // nil until it is needed
 }
 
 // run delivers one request after the other. Once ctx is done, it puts what is left into
@@ -26,7 +29,7 @@ func (c *Client) run(ctx context.Context) {
 		c.deliver(ctx, d)
 	}
 	if c.spool != nil {
-		c.spool.close()
+		c.spool.Close()
 	}
 }
 
@@ -34,8 +37,8 @@ func (c *Client) run(ctx context.Context) {
 // it returns those that are only in memory, and then nil.
 func (c *Client) next(ctx context.Context) *delivery {
 	if c.spool != nil && ctx.Err() == nil {
-		if spans, ok := c.spool.take(); ok {
-			return &delivery{spans: spans}
+		if r := c.spool.Take(); r != nil {
+			return &delivery{spans: r.Spans, record: r}
 		}
 	}
 	b := c.queue.next(ctx)
@@ -100,11 +103,12 @@ func (c *Client) load(d *delivery) bool {
 	case d.batch != nil:
 		d.content = encode(d.batch.content(), c.sender.compression == "gzip")
 	default:
-		var err error
-		if d.content, err = c.spool.load(); err != nil {
+		body, err := c.spool.Load(d.record)
+		if err != nil {
 			c.sender.backOff(0) // the others may be as hard to read
 			return false
 		}
+		d.content = &content{Body: body}
 	}
 	return true
 }
@@ -117,7 +121,7 @@ func (c *Client) post(ctx context.Context, d *delivery) (a answer, size int) {
 		defer b.readers.Add(-1)
 	}
 	c.meanwhile(d, func() { a = c.sender.post(ctx, content) })
-	return a, content.size
+	return a, content.Size()
 }
 
 // pause waits until the next attempt is due, and reports whether it is.
@@ -165,8 +169,7 @@ func (c *Client) keep(d *delivery) {
 			d.late = time.Now().Add(spoolAfter)
 			return
 		}
-		c.spool.take()
-		*d = delivery{spans: d.spans}
+		*d = delivery{spans: d.spans, record: c.spool.Take()} // the spool was empty
 	}
 	for b, _ := c.queue.take(false); b != nil; b, _ = c.queue.take(false) {
 		if !c.spoolBatch(b) {
@@ -178,7 +181,7 @@ func (c *Client) keep(d *delivery) {
 
 // spoolBatch moves b from the queue to the spool. It reports false if that fails.
 func (c *Client) spoolBatch(b *batch) bool {
-	if c.spool.append(encode(b.content(), c.sender.compression != "none"), b.spans) != nil {
+	if c.spool.Append(encode(b.content(), c.sender.compression != "none").Body, b.spans) != nil {
 		return false
 	}
 	c.queue.finish(b)
@@ -190,7 +193,7 @@ func (c *Client) done(d *delivery) {
 	if d.batch != nil {
 		c.queue.finish(d.batch)
 	} else {
-		c.spool.done()
+		c.spool.Done(d.record)
 	}
 }
 
@@ -198,7 +201,7 @@ func (c *Client) done(d *delivery) {
 func (c *Client) leave(d *delivery) {
 	switch {
 	case d.batch == nil:
-		c.spool.release()
+		c.spool.Release(d.record)
 	case c.spool == nil || !c.spoolBatch(d.batch):
 		c.sender.drop(dropShutdown, d.spans)
 		c.done(d)

@@ -48,6 +48,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/internal/spool"
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
@@ -133,7 +134,7 @@ const (
 type Client struct {
 	queue  queue
 	sender *sender
-	spool  *spool // nil without one
+	spool  *spool.Spool // nil without one
 
 	stop    context.CancelFunc // stops the goroutine
 	stopped chan struct{}      // closed when it has returned
@@ -159,14 +160,15 @@ func Dial(endpoint string, o Options) (*Client, error) {
 	}
 	queueBytes := positive(o.QueueBytes, defaultQueueBytes)
 	batchBytes := min(positive(o.BatchBytes, defaultBatchBytes), queueBytes)
-	var sp *spool
+	var sp *spool.Spool
 	if o.Spool != "" {
 		spoolBytes := positive(o.SpoolBytes, defaultSpoolBytes)
 		batchBytes = int(min(int64(batchBytes), spoolBytes/4))
-		if sp, err = openSpool(o.Spool, spoolBytes, s.drop); err != nil {
+		sp, err = spool.Open(o.Spool, spool.Options{MaxBytes: spoolBytes, DropOldest: true, Lost: s.drop, Otherwise: "spans stay in memory"})
+		if err != nil {
 			return nil, fmt.Errorf("remote: Options.Spool: %w", err)
 		}
-		s.whileAway = "spans are kept in " + sp.dir
+		s.whileAway = "spans are kept in " + sp.Dir()
 	}
 	ctx, stop := context.WithCancel(dendro.Untraced(context.Background()))
 	c := &Client{

@@ -1,8 +1,6 @@
 package remote
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dendrotrace/dendro/collector/internal/spool"
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
@@ -40,39 +39,23 @@ type answer struct {
 	after    time.Duration
 }
 
-var gzipWriters = sync.Pool{New: func() any {
-	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
-	return w
-}}
-
 // content is the body of a request.
 type content struct {
-	parts [][]byte
-	size  int
-	gzip  bool
-	// batch, if not nil, owns the memory of parts. A transport may read it after the
+	spool.Body
+	// batch, if not nil, owns the memory of the body. A transport may read it after the
 	// request has returned.
 	batch *batch
 }
 
 // content returns what a request for b contains.
-func (b *batch) content() *content { return &content{parts: b.parts(), batch: b} }
+func (b *batch) content() *content {
+	return &content{Body: spool.Body{Parts: b.parts()}, batch: b}
+}
 
 // encode returns c as it is sent. Unless that is compressed, it shares the memory of c.
 func encode(c *content, compress bool) *content {
 	if compress {
-		var compressed bytes.Buffer
-		w := gzipWriters.Get().(*gzip.Writer)
-		defer gzipWriters.Put(w)
-		w.Reset(&compressed)
-		for _, part := range c.parts {
-			_, _ = w.Write(part) // writing to a bytes.Buffer cannot fail
-		}
-		_ = w.Close()
-		c = &content{parts: [][]byte{compressed.Bytes()}, gzip: true}
-	}
-	for _, part := range c.parts {
-		c.size += len(part)
+		return &content{Body: c.Compress()}
 	}
 	return c
 }
@@ -82,7 +65,7 @@ func (c *content) body() (io.ReadCloser, error) {
 	if c.batch != nil {
 		c.batch.readers.Add(1)
 	}
-	return &body{left: c.parts, batch: c.batch}, nil
+	return &body{left: c.Parts, batch: c.batch}, nil
 }
 
 // body may be closed while it is read, as the HTTP/2 transport of net/http does.
@@ -134,11 +117,11 @@ func (s *sender) post(parent context.Context, c *content) answer {
 		return answer{err: err}
 	}
 	req.Header = s.header.Clone()
-	if c.gzip {
+	if c.Gzip {
 		req.Header.Set("Content-Encoding", "gzip")
 	}
 	req.Body, _ = c.body()
-	req.GetBody, req.ContentLength = c.body, int64(c.size)
+	req.GetBody, req.ContentLength = c.body, int64(c.Size())
 	res, err := s.client.Do(req)
 	if err != nil {
 		var in *url.Error // its message contains the URL

@@ -21,13 +21,11 @@ const (
 	maxBackoff = 5 * time.Second
 )
 
-// Reasons for which accepted spans are dropped.
+// Reasons for which accepted spans are dropped, besides those of package spool.
 const (
-	dropRejected     = "rejected"      // by the collector
-	dropUnreachable  = "unreachable"   // not delivered within Options.MaxElapsed
-	dropShutdown     = "shutdown"      // not delivered before Shutdown
-	dropSpoolFull    = "spool_full"    // the oldest in a full spool
-	dropSpoolDamaged = "spool_damaged" // not as they were written
+	dropRejected    = "rejected"    // by the collector
+	dropUnreachable = "unreachable" // not delivered within Options.MaxElapsed
+	dropShutdown    = "shutdown"    // not delivered before Shutdown
 )
 
 // sender makes requests one at a time, and knows when the next may be made.

@@ -38,7 +38,8 @@ func (c *Client) Stats() Stats {
 	c.sender.mu.Unlock()
 	s.QueuedSpans, s.QueuedBytes = c.queue.size()
 	if c.spool != nil {
-		c.spool.count(&s)
+		held := c.spool.Size()
+		s.SpooledSpans, s.SpooledBytes, s.SpoolErrors = held.Spans, held.Bytes, held.Errors
 	}
 	return s
 }

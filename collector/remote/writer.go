@@ -8,6 +8,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/internal/spool"
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
@@ -45,7 +46,7 @@ func (w *Writer) Write(ctx context.Context, batches []*dendro.Batch) error {
 // other error if it has not accepted the request.
 func (w *Writer) Send(ctx context.Context, spans int, parts ...[]byte) error {
 	ctx = dendro.Untraced(ctx)
-	c := encode(&content{parts: parts}, w.sender.compression == "gzip")
+	c := encode(&content{Body: spool.Body{Parts: parts}}, w.sender.compression == "gzip")
 	expiry := time.Now().Add(w.sender.maxElapsed)
 	for failures := 0; ; failures++ {
 		a := w.sender.post(ctx, c)

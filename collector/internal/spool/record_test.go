@@ -1,4 +1,4 @@
-package remote
+package spool
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 )
 
 func testRecord(body string) []byte {
-	return append(recordHeader(&content{parts: [][]byte{[]byte(body[:3]), []byte(body[3:])}, size: len(body), gzip: true}), body...)
+	return append(header(Body{Parts: [][]byte{[]byte(body[:3]), []byte(body[3:])}, Gzip: true}), body...)
 }
 
 // A record that was cut at any byte is not delivered, and those before it are.
@@ -22,23 +22,22 @@ func TestSpoolCutAtEachByte(t *testing.T) {
 	whole := testRecord("a request of some bytes")
 	for size := range whole {
 		dir := t.TempDir()
-		first, second := record{seq: 7, spans: 1}, record{seq: 8, spans: 2}
+		first, second := Record{seq: 7, Spans: 1}, Record{seq: 8, Spans: 2}
 		testkit.NoError(t, os.WriteFile(filepath.Join(dir, first.name()), whole, 0o600))
 		testkit.NoError(t, os.WriteFile(filepath.Join(dir, second.name()), whole[:size], 0o600))
 		dropped := 0
-		s, err := openSpool(dir, 1<<20, func(_ string, spans int) { dropped += spans })
+		s, err := Open(dir, Options{MaxBytes: 1 << 20, Lost: func(_ string, spans int) { dropped += spans }})
 		testkit.NoError(t, err)
-		s.take()
-		c, err := s.load()
+		r := s.Take()
+		b, err := s.Load(r)
 		testkit.NoError(t, err)
-		testkit.Equal(t, "first", string(c.parts[0]), "a request of some bytes")
-		s.done()
-		s.take()
-		_, err = s.load()
-		if err == nil || dropped != 2 || s.spans != 0 || s.bytes != 0 {
-			t.Errorf("%d of %d bytes: error %v, dropped %d, %d spans and %d bytes left", size, len(whole), err, dropped, s.spans, s.bytes)
+		testkit.Equal(t, "first", string(b.Parts[0]), "a request of some bytes")
+		s.Done(r)
+		_, err = s.Load(s.Take())
+		if left := s.Size(); err == nil || dropped != 2 || left.Spans != 0 || left.Bytes != 0 {
+			t.Errorf("%d of %d bytes: error %v, dropped %d, left %+v", size, len(whole), err, dropped, left)
 		}
-		s.close()
+		s.Close()
 	}
 }
 
@@ -48,7 +47,7 @@ func TestRecordBits(t *testing.T) {
 	for i := range 8 * len(whole) {
 		changed := bytes.Clone(whole)
 		changed[i/8] ^= 1 << (i % 8)
-		if _, err := parseRecord(changed); err == nil {
+		if _, err := parse(changed); err == nil {
 			t.Errorf("bit %d of byte %d was changed: no error", i%8, i/8)
 		}
 	}
@@ -57,25 +56,25 @@ func TestRecordBits(t *testing.T) {
 // The layout does not change without a new version.
 func TestRecordLayout(t *testing.T) {
 	testkit.Equal(t, "record", string(testRecord("body")), "dspl\x01\x01\x04\x00\x00\x00\x00\x00\x00\x00\x70\xc3\x6b\xfdbody")
-	testkit.Equal(t, "name", record{seq: 31, spans: 45}.name(), "000000000000001f-45.otlp")
+	testkit.Equal(t, "name", (&Record{seq: 31, Spans: 45}).name(), "000000000000001f-45.otlp")
 }
 
 // A record is refused, or it is the encoding of what is read.
-func FuzzParseRecord(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	whole := testRecord("a request of some bytes")
 	for size := range whole {
 		f.Add(whole[:size])
 	}
 	newer := bytes.Clone(whole)
-	newer[len(recordMagic)]++
+	newer[len(magic)]++
 	f.Add(whole)
 	f.Add(newer)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parseRecord(data)
+		b, err := parse(data)
 		if err != nil {
 			return
 		}
-		if again := append(recordHeader(c), c.parts[0]...); !bytes.Equal(again, data) {
+		if again := append(header(b), b.Parts[0]...); !bytes.Equal(again, data) {
 			t.Errorf("%x is read as %x", data, again)
 		}
 	})
