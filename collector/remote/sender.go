@@ -5,20 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/dendrotrace/dendro"
-)
-
-// The wait before another attempt doubles from the first of these to the second. Each
-// wait is shortened by up to a half, at random.
-const (
-	minBackoff = 250 * time.Millisecond
-	maxBackoff = 5 * time.Second
+	"github.com/dendrotrace/dendro/collector/internal/spool"
 )
 
 // Reasons for which accepted spans are dropped, besides those of package spool.
@@ -124,16 +117,10 @@ func (s *sender) setClient(given *http.Client, getenv func(string) string) error
 
 // backOff puts the next attempt off, at least for the time that the collector asked for.
 func (s *sender) backOff(asked time.Duration) {
-	wait := backoff(s.failures)
+	wait := spool.Backoff(s.failures)
 	s.failures++
 	s.asked = asked > wait
 	s.next = time.Now().Add(max(wait, min(asked, s.maxElapsed)))
-}
-
-// backoff returns the wait before another attempt after a number of others.
-func backoff(failures int) time.Duration {
-	wait := min(minBackoff<<min(failures, 16), maxBackoff)
-	return wait/2 + rand.N(wait/2)
 }
 
 // pause waits until the next attempt is due. It returns false if expiry, unless it is

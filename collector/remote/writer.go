@@ -60,7 +60,7 @@ func (w *Writer) Send(ctx context.Context, spans int, parts ...[]byte) error {
 		case !a.retry:
 			return fmt.Errorf("remote: %s: %w", w.sender.url, a.err)
 		}
-		next := time.Now().Add(max(backoff(failures), a.after))
+		next := time.Now().Add(max(spool.Backoff(failures), a.after))
 		if next.After(expiry) {
 			return fmt.Errorf("remote: %s: %w", w.sender.url, a.err)
 		}

@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"collector/otlp":                 {"", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},
 	"collector/remote":               {"", "collector", "collector/internal/spool", "collector/otlp"},
 	"collector/server":               {"", "collector", "collector/otlp", "collector/zipkin", "github.com/klauspost/compress/zstd"},
+	"collector/spooled":              {"", "collector", "collector/internal/spool", "collector/otlp"},
 	"collector/traceql":              {"", "collector"},
 	"collector/web":                  {"", "collector", "collector/auth", "collector/operations", "collector/otlp", "collector/traceql", "internal/semconv", "internal/tracefile"},
 	"collector/zipkin":               {"", "collector/internal/spanjson", "internal/semconv"},

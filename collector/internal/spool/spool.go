@@ -48,13 +48,13 @@ type Spool struct {
 	root *os.Root
 	lock *os.File
 
-	writing sync.Mutex // guards what Append uses, and is locked before mu
-	last    uint64     // the largest Record.seq so far
-	failing bool       // the last write failed
-
 	mu      sync.Mutex // guards what follows
 	records []*Record  // oldest first
-	size    Size
+	size    Size       // with the bytes of records that are being written
+	last    uint64     // the largest Record.seq so far
+	failing bool       // the last write failed
+	names   int        // number of names for records that are being written
+	unused  []string   // those of them that are not in use
 }
 
 // Size is what a [Spool] holds.
@@ -66,8 +66,10 @@ type Size struct {
 
 // Names in the directory of a spool besides those of records.
 const (
-	lockName   = "lock"
-	unfinished = "unfinished" // a record that is being written
+	lockName = "lock"
+	// A record that is being written has this name, or this with a hyphen and a number if there are
+	// others.
+	unfinished = "unfinished"
 )
 
 // ErrFull is returned by [Spool.Append] if there is no room.
@@ -127,15 +129,18 @@ const maxForeign = 10
 // list finds the records that an earlier process left. It leaves other files alone, and logs their
 // names.
 func (s *Spool) list() error {
-	if err := s.root.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	entries, err := fs.ReadDir(s.root.FS(), ".") // sorted by name, which is by age
 	if err != nil {
 		return err
 	}
 	var foreign []string
 	for _, e := range entries {
+		if base, _, _ := strings.Cut(e.Name(), "-"); base == unfinished {
+			if err := s.root.Remove(e.Name()); err != nil {
+				return err
+			}
+			continue
+		}
 		r, ok := parseName(e.Name())
 		if ok && !e.Type().IsRegular() {
 			s.last = max(s.last, r.seq) // no record gets its name
@@ -152,7 +157,10 @@ func (s *Spool) list() error {
 			return err
 		}
 		r.Bytes = onDisk(info.Size())
-		s.add(r)
+		s.records = append(s.records, r)
+		s.last = max(s.last, r.seq)
+		s.size.Bytes += r.Bytes
+		s.size.Spans += r.Spans
 	}
 	if n := len(foreign); n > 0 {
 		names := strings.Join(foreign[:min(n, maxForeign)], ", ")
@@ -171,24 +179,13 @@ func (s *Spool) list() error {
 	return nil
 }
 
-func (s *Spool) add(r *Record) {
-	s.last = max(s.last, r.seq)
+// Append writes a request with that many spans, and syncs it. Several may be written at a time. It logs
+// the first of several errors in a row. The error is [ErrFull] if there is no room.
+func (s *Spool) Append(b Body, spans int) error {
+	r := &Record{Spans: spans, Bytes: onDisk(int64(headerBytes + b.Size()))}
+	err := s.append(r, b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records = append(s.records, r)
-	s.size.Bytes += r.Bytes
-	s.size.Spans += r.Spans
-}
-
-// Append writes a request with that many spans, and syncs it. It logs the first of several errors in
-// a row. The error is [ErrFull] if there is no room.
-func (s *Spool) Append(b Body, spans int) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	err := s.write(b, spans)
-	if err != nil {
-		s.failed()
-	}
 	switch {
 	case err != nil && !s.failing:
 		s.log().Warn(fmt.Sprintf("dendro: cannot write to spool %s: %v; %s", s.dir, err, s.o.Otherwise))
@@ -196,24 +193,54 @@ func (s *Spool) Append(b Body, spans int) error {
 		s.log().Info("dendro: spool " + s.dir + " can be written again")
 	}
 	s.failing = err != nil
+	if err != nil {
+		s.size.Errors++
+	}
 	return err
 }
 
-func (s *Spool) write(b Body, spans int) error {
-	r := &Record{seq: s.last + 1, Spans: spans, Bytes: onDisk(int64(headerBytes + b.Size()))}
-	if !s.makeRoom(r.Bytes) {
-		return fmt.Errorf("%w: no room for %d bytes besides those in it, with a bound of %d", ErrFull, r.Bytes, s.o.MaxBytes)
-	}
-	if err := s.create(r.name(), append([][]byte{header(b)}, b.Parts...)); err != nil {
+func (s *Spool) append(r *Record, b Body) error {
+	temporary, err := s.begin(r)
+	if err != nil {
 		return err
 	}
-	s.add(r)
+	err = s.create(temporary, r.name(), append([][]byte{header(b)}, b.Parts...))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unused = append(s.unused, temporary)
+	if err != nil {
+		s.size.Bytes -= r.Bytes
+		return err
+	}
+	s.records = append(s.records, r)
+	s.size.Spans += r.Spans
 	return nil
 }
 
+// begin assigns room and a number to a new record. It returns the name of its file until that is complete.
+func (s *Spool) begin(r *Record) (temporary string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.makeRoom(r.Bytes) {
+		return "", fmt.Errorf("%w: no room for %d bytes below the bound of %d", ErrFull, r.Bytes, s.o.MaxBytes)
+	}
+	s.size.Bytes += r.Bytes
+	s.last++
+	r.seq = s.last
+	if n := len(s.unused); n > 0 {
+		temporary, s.unused = s.unused[n-1], s.unused[:n-1]
+		return temporary, nil
+	}
+	s.names++
+	if s.names == 1 {
+		return unfinished, nil
+	}
+	return fmt.Sprintf("%s-%d", unfinished, s.names), nil
+}
+
 // create writes and syncs a file. If it fails, there is no file.
-func (s *Spool) create(name string, parts [][]byte) error {
-	f, err := s.root.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+func (s *Spool) create(temporary, name string, parts [][]byte) error {
+	f, err := s.root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -229,23 +256,21 @@ func (s *Spool) create(name string, parts [][]byte) error {
 		err = closed
 	}
 	if err == nil {
-		err = s.root.Rename(unfinished, name)
+		err = s.root.Rename(temporary, name)
 	}
 	if err == nil {
 		err = syncDir(s.root)
 	}
 	if err != nil {
-		_ = s.root.Remove(unfinished)
+		_ = s.root.Remove(temporary)
 		_ = s.root.Remove(name)
 	}
 	return err
 }
 
 // makeRoom reports whether that many bytes can be added. With Options.DropOldest it drops the
-// oldest records if that helps, and never one that is taken.
+// oldest records if that helps, and never one that is taken. s.mu is held.
 func (s *Spool) makeRoom(bytes int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	over := s.size.Bytes + bytes - s.o.MaxBytes
 	if over <= 0 {
 		return true

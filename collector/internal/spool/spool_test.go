@@ -2,9 +2,13 @@ package spool
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -78,4 +82,42 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%x is read as %x", data, again)
 		}
 	})
+}
+
+// Records that are written at the same time are all found again, and none is larger than the bound.
+func TestAppendConcurrently(t *testing.T) {
+	dir := t.TempDir()
+	const room, writers = 40, 50
+	s, err := Open(dir, Options{MaxBytes: room * blockBytes, Logger: slog.New(slog.DiscardHandler)})
+	testkit.NoError(t, err)
+	var writing sync.WaitGroup
+	var full atomic.Int64
+	for i := range writers {
+		writing.Go(func() {
+			err := s.Append(Body{Parts: [][]byte{fmt.Append(nil, i)}}, 1)
+			if errors.Is(err, ErrFull) {
+				full.Add(1)
+			} else {
+				testkit.Equal(t, "error", err, error(nil))
+			}
+		})
+	}
+	writing.Wait()
+	testkit.Equal(t, "refused", full.Load(), int64(writers-room))
+	s.Close()
+	testkit.NoError(t, os.WriteFile(filepath.Join(dir, "unfinished-7"), nil, 0o600))
+	s, err = Open(dir, Options{MaxBytes: room * blockBytes})
+	testkit.NoError(t, err)
+	defer s.Close()
+	testkit.Equal(t, "size", s.Size(), Size{Spans: room, Bytes: room * blockBytes})
+	bodies := map[string]bool{}
+	for range room {
+		b, err := s.Load(s.Take())
+		testkit.NoError(t, err)
+		bodies[string(b.Parts[0])] = true
+	}
+	testkit.Equal(t, "bodies", len(bodies), room)
+	entries, err := os.ReadDir(dir)
+	testkit.NoError(t, err)
+	testkit.Equal(t, "files", len(entries), room+1) // with the lock
 }
