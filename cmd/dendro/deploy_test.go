@@ -51,7 +51,7 @@ func TestClickHouseCommands(t *testing.T) {
 	text, err := os.ReadFile("../../docs/clickhouse.md")
 	testkit.NoError(t, err)
 	commands := regexp.MustCompile(`(?m)^    dendro ([^|\n]*)`).FindAllStringSubmatch(string(text), -1)
-	testkit.Equal(t, "commands", len(commands), 3)
+	testkit.Equal(t, "commands", len(commands), 4)
 	for _, c := range commands {
 		if args := strings.Fields(c[1]); args[0] == "serve" {
 			_, err = parseServe(args[1:], t.Output())

@@ -31,6 +31,9 @@ func newRegistry(receiver *server.Handler, s *store, a *access, endpoints ...*en
 	if s.metrics != nil {
 		r.MustRegister(s.metrics)
 	}
+	if s.spool != nil {
+		r.MustRegister(spoolMetrics{s.spool})
+	}
 	for scope, tokens := range map[string]*auth.Tokens{"write": a.writers, "read": a.readers} {
 		if tokens != nil {
 			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{

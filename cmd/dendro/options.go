@@ -27,6 +27,7 @@ type serveOptions struct {
 	keepErrors              time.Duration
 	sync                    syncFlag
 	clickHouse              clickHouseOptions
+	spool                   spoolOptions
 	shutdownTimeout         time.Duration
 	logFormat               string
 	logLevel                slog.Level
@@ -83,6 +84,7 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.DurationVar(&o.keepErrors, "keep-errors", 0, "`time` for which traces with an error, and the slowest five of each operation, are kept in -data, such as 720h, if that is longer than others are; 0: not longer")
 	flags.Var(&o.sync, "sync", "`when` spans in -data are safe: always, before they are acknowledged; interval, a second later; none, when the database likes")
 	o.clickHouse.flags(flags)
+	o.spool.flags(flags)
 	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug, info, warn or error")
@@ -151,7 +153,7 @@ func (o *serveOptions) check(rest []string) error {
 	case o.logFormat != "text" && o.logFormat != "json":
 		return fmt.Errorf("-log-format %s: want text or json", o.logFormat)
 	}
-	return o.clickHouse.check()
+	return errors.Join(o.clickHouse.check(), o.spool.check(o.clickHouse.dsn != ""))
 }
 
 // logger returns the log of the program.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/pebblestore"
+	"github.com/dendrotrace/dendro/collector/spooled"
 )
 
 // store is where spans are kept.
@@ -21,11 +23,16 @@ type store struct {
 	about   string                      // a line of the greeting
 	metrics prometheus.Collector        // what only this kind of store has, or nil
 	ping    func(context.Context) error // asks a store on another machine whether it answers, or nil
+	spool   *spooled.Writer             // in front of a store on another machine, or nil
 	close   func() error
 }
 
-// ready returns an error if spans cannot be read now.
+// ready returns an error if spans cannot be received and read now. With a spool, it is enough that they can be
+// received.
 func (s *store) ready(ctx context.Context) error {
+	if s.spool != nil && s.spool.Ready() {
+		return nil
+	}
 	if s.ping != nil {
 		return s.ping(ctx)
 	}
@@ -44,7 +51,14 @@ func openStore(ctx context.Context, o serveOptions, log *slog.Logger) (*store, e
 	case o.data != "":
 		return openDisk(o, limit, log)
 	case o.clickHouse.dsn != "":
-		return openClickHouse(ctx, o.clickHouse, limit, share/queueShare, log)
+		s, err := openClickHouse(ctx, o.clickHouse, limit, share/queueShare, log)
+		if err != nil || o.spool.dir == "" {
+			return s, err
+		}
+		if err := s.openSpool(o.spool, log); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		return s, nil
 	}
 	debug.SetMemoryLimit(limit)
 	return &store{
