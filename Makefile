@@ -1,4 +1,4 @@
-.PHONY: help bench bench-collector transparency gotests memory
+.PHONY: help bench bench-clickhouse bench-collector transparency gotests memory
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -13,6 +13,9 @@ bench: ## compare with the peers for half an hour; writes the tables of docs/per
 SPANS ?= 2000000
 bench-collector: ## what dendro serve -data costs, with SPANS spans (2000000): the server on one processor, the generator on the others
 	CGO_ENABLED=0 go test ./cmd/dendro -run TestCollector -count 1 -v -timeout 1h -collector.spans $(SPANS)
+
+bench-clickhouse: ## the same with dendro serve -clickhouse, and the ClickHouse of internal/chdb beside it (npm ci there)
+	CGO_ENABLED=0 go test ./cmd/dendro -run TestCollector -count 1 -v -timeout 1h -collector.spans $(SPANS) -collector.clickhouse
 
 transparency: ## what wrappers of net/http and of drivers change, ours and those of the peers; writes docs/transparency.md
 	cd benchmarks && GOWORK=off go build -o ../bin/benchmarks .

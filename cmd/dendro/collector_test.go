@@ -21,35 +21,55 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// With this flag, TestCollector is a measurement: make bench-collector.
-var collectorSpans = flag.Int("collector.spans", 0, "number of spans that TestCollector sends; 0: it is skipped")
+// With these flags, TestCollector is a measurement: make bench-collector and make bench-clickhouse.
+var (
+	collectorSpans      = flag.Int("collector.spans", 0, "number of spans that TestCollector sends; 0: it is skipped")
+	collectorClickHouse = flag.Bool("collector.clickhouse", false, "TestCollector keeps spans in ClickHouse")
+)
 
-// TestCollector measures a server that keeps spans on disk: what they cost, how long searches take,
-// and how soon a span is found. The server has one processor, if the system has several and taskset.
+// TestCollector measures a server that keeps spans on disk or in ClickHouse: what they cost, how long searches take,
+// and how soon a span is found. What ClickHouse itself costs is not a part of it. The server has one processor, if the system has several and taskset.
 func TestCollector(t *testing.T) {
 	if *collectorSpans == 0 {
 		t.Skip("a measurement: -collector.spans says how many spans to send")
 	}
-	dir := t.TempDir()
-	s := startServer(t, "-data", dir, "-data-size", "100GiB")
+	dir, dsn := t.TempDir(), ""
+	where, connections, freshRate := []string{"-data", dir, "-data-size", "100GiB"}, "3", "50000"
+	if *collectorClickHouse { // an insert takes long, however many requests it has
+		dsn = testkit.ClickHouseDatabase(t)
+		where, connections, freshRate = []string{"-clickhouse", dsn}, "64", "2000"
+	}
+	s := startServer(t, where...)
 	load := func(args ...string) {
 		t.Helper()
 		var out bytes.Buffer
-		code := run(t.Context(), append([]string{"load", "-otlp", strings.TrimSuffix(s.otlp, "/v1/traces"), "-addr", s.page, "-connections", "3"}, args...), &out, t.Output())
+		code := run(t.Context(), append([]string{"load", "-otlp", strings.TrimSuffix(s.otlp, "/v1/traces"), "-addr", s.page, "-connections", connections}, args...), &out, t.Output())
 		testkit.Equal(t, "exit code of load", code, exitOK)
 		t.Logf("%s", &out)
 	}
 	const seed = 7
 	load("-spans", strconv.Itoa(*collectorSpans), "-seed", strconv.Itoa(seed))
-	t.Logf("CPU of the server %.2f µs a span, resident %d MB at most, %.1f B a span on disk", s.cpu(t).Seconds()*1e6/float64(*collectorSpans), s.status(t, "VmHWM")>>20, float64(diskUsage(t, dir))/float64(*collectorSpans))
+	size := float64(diskUsage(t, dir))
+	if dsn != "" {
+		var err error
+		size, err = strconv.ParseFloat(sql(t, dsn, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()"), 64)
+		testkit.NoError(t, err)
+	}
+	t.Logf("CPU of the server %.2f µs a span, resident %d MB at most, %.1f B a span on disk", s.cpu(t).Seconds()*1e6/float64(*collectorSpans), s.status(t, "VmHWM")>>20, size/float64(*collectorSpans))
 
 	run := loadRun{seed, 512}
 	random := rand.New(rand.NewPCG(1, 2))
 	id := func() string {
-		return run.plan(random.IntN(3), random.Uint64N(uint64(*collectorSpans)/40)).id.String()
+		n, err := strconv.Atoi(connections) // each sends some ten spans a trace
+		testkit.NoError(t, err)
+		return run.plan(random.IntN(n), random.Uint64N(uint64(*collectorSpans/n)/14)).id.String()
 	}
 	search := func(q string) string {
 		return "/api/search?" + url.Values{"q": {q}, "limit": {"20"}, "start": {"1"}, "end": {strconv.FormatInt(time.Now().Unix()+60, 10)}}.Encode()
+	}
+	rate := func(q string) string {
+		now := time.Now().Unix()
+		return "/api/metrics/query_range?" + url.Values{"q": {q}, "start": {strconv.FormatInt(now-900, 10)}, "end": {strconv.FormatInt(now, 10)}, "step": {"15s"}}.Encode()
 	}
 	var ops []*operation
 	for _, e := range entries() {
@@ -73,6 +93,9 @@ func TestCollector(t *testing.T) {
 		{"absent attribute", 30, func() string { return search(fmt.Sprintf(`{ span.%s = "none-%d" }`, tenantKey, random.IntN(1e6))) }},
 		{"frequent attribute", 60, func() string { return search(`{ span.http.response.status_code = 200 }`) }},
 		{"errors", 60, func() string { return search(`{ status = error }`) }},
+		{"rate by service", 5, func() string { return rate(`{ } | rate() by(resource.service.name)`) }},
+		{"quantiles by operation", 5, func() string { return rate(`{ kind = server } | quantile_over_time(duration, .5, .99) by(name)`) }},
+		{"keys of attributes", 5, func() string { return "/api/v2/search/tags" }},
 	} {
 		var times []time.Duration
 		found := 0
@@ -89,10 +112,10 @@ func TestCollector(t *testing.T) {
 		t.Logf("%-45s p50 %v, p99 %v; %.1f found", test.what, times[test.n/2].Round(10*time.Microsecond), times[test.n*99/100].Round(10*time.Microsecond), float64(found)/float64(test.n))
 	}
 	t.Logf("resident %d MB at most after the searches", s.status(t, "VmHWM")>>20)
-	load("-rate", "50000", "-duration", "10s", "-freshness") // leaves the server some time
+	load("-rate", freshRate, "-connections", "3", "-duration", "10s", "-freshness") // leaves the server some time
 	t.Log(s.stop(t))
 	began := time.Now()
-	s = startServer(t, "-data", dir, "-data-size", "100GiB")
+	s = startServer(t, where...)
 	t.Logf("started again in %v, with %d MB", time.Since(began).Round(time.Millisecond), s.status(t, "VmRSS")>>20)
 	s.stop(t)
 }

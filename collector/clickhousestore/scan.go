@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// firstWindow is the time of the first window of a scan, and maxWindow that of the longest.
-	firstWindow = 10
+	// firstWindow is the time of the first window of a scan, and maxWindow that of the longest, in seconds.
+	firstWindow = 2
 	maxWindow   = 30 * 24 * 3600
 	// windowTraces is about the number of traces in a window that is not made longer.
-	windowTraces = 3000
+	windowTraces = 1000
 	// firstFetch and maxFetch are the numbers of traces that are read together, at first and at most.
 	firstFetch = 50
 	maxFetch   = 3200
@@ -121,8 +121,9 @@ func (sc *scanner) choose() {
 // candidate is a trace with a span in a window.
 type candidate struct {
 	id    string
-	times seconds
-	sure  bool // these are the times of the whole trace, and not of what was found
+	at    int64   // second of the span, or of the trace if sure is set
+	times seconds // of the trace, if sure is set
+	sure  bool
 }
 
 // window visits the traces that begin from one second to before another. It returns from, or a later second
@@ -154,7 +155,7 @@ func (sc *scanner) window(ctx context.Context, from, to int64) (visited int64, e
 		var c candidate
 		var start int64
 		err := rows.Scan(&c.id, &start)
-		c.times = seconds{floorSecond(start), floorSecond(start)}
+		c.at = floorSecond(start)
 		found = append(found, c)
 		return err
 	})
@@ -163,8 +164,8 @@ func (sc *scanner) window(ctx context.Context, from, to int64) (visited int64, e
 	}
 	sc.found = len(found)
 	if limit != "" && len(found) > 2*windowTraces {
-		from = max(from, min(found[len(found)-1].times.start+1, to-1))
-		found = slices.DeleteFunc(found, func(c candidate) bool { return c.times.start < from })
+		from = max(from, min(found[len(found)-1].at+1, to-1))
+		found = slices.DeleteFunc(found, func(c candidate) bool { return c.at < from })
 	}
 	return from, sc.visitFrom(ctx, from, found)
 }
@@ -176,59 +177,77 @@ func nanos(second int64) int64 {
 }
 
 // visitFrom visits those of the traces that were found, now and before, that begin from a second on. It keeps the others.
+// The order of those that are read together is exact.
 func (sc *scanner) visitFrom(ctx context.Context, from int64, found []candidate) error {
 	found = slices.DeleteFunc(found, func(c candidate) bool { _, known := sc.later[c.id]; return known })
-	for chunk := range slices.Chunk(found, maxFetch) {
-		ids := make([]string, len(chunk))
-		for i, c := range chunk {
-			ids[i] = c.id
-		}
-		times, err := sc.s.times(ctx, ids)
-		if err != nil {
-			return err
-		}
-		for _, c := range chunk {
-			if of, ok := times[c.id]; ok {
-				c.times, c.sure = of, true
-			}
-			sc.later[c.id] = c
-		}
-	}
-	var now []candidate
 	for id, c := range sc.later {
-		if c.times.start >= from {
-			now = append(now, c)
+		if c.at >= from {
+			found = append(found, c)
 			delete(sc.later, id)
 		}
 	}
-	now = slices.DeleteFunc(now, func(c candidate) bool { return c.times.start < sc.start || c.times.start > sc.end })
-	slices.SortFunc(now, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(b.times.start, a.times.start), strings.Compare(a.id, b.id))
+	slices.SortFunc(found, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.at, a.at), strings.Compare(a.id, b.id))
 	})
-	for len(now) > 0 && !sc.stopped {
-		// Those of the same second are read together, as far as possible: the table of times knows no more.
-		n := min(sc.fetch, len(now))
-		for n < min(len(now), maxFetch) && now[n].times.start == now[n-1].times.start {
-			n++
+	for len(found) > 0 && !sc.stopped {
+		n := min(sc.fetch, len(found))
+		now, err := sc.begun(ctx, from, found[:n])
+		if err == nil {
+			err = sc.read(ctx, now)
 		}
-		ids, times := make([]string, n), map[string]seconds{}
-		for i, c := range now[:n] {
-			if ids[i] = c.id; c.sure {
-				times[c.id] = c.times
-			}
-		}
-		if len(times) < n {
-			times = nil
-		}
-		now = now[n:]
-		sc.fetch = min(2*sc.fetch, maxFetch)
-		err := sc.s.fetch(ctx, ids, times, sc.q, func(t *collector.Trace) bool {
-			sc.stopped = !sc.visit(t)
-			return !sc.stopped
-		})
 		if err != nil {
 			return err
 		}
+		found = found[n:]
+		sc.fetch = min(2*sc.fetch, maxFetch)
 	}
 	return nil
+}
+
+// begun returns those of some traces that begin from a second on and are wanted. It keeps those that begin before.
+func (sc *scanner) begun(ctx context.Context, from int64, found []candidate) (now []candidate, err error) {
+	var ids []string
+	for _, c := range found {
+		if !c.sure {
+			ids = append(ids, c.id)
+		}
+	}
+	times := map[string]seconds{}
+	if len(ids) > 0 {
+		if times, err = sc.s.times(ctx, ids); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range found {
+		if of, ok := times[c.id]; ok {
+			c.at, c.times, c.sure = of.start, of, true
+		}
+		switch {
+		case c.at < from:
+			sc.later[c.id] = c
+		case c.at >= sc.start && c.at <= sc.end:
+			now = append(now, c)
+		}
+	}
+	return now, nil
+}
+
+// read visits traces.
+func (sc *scanner) read(ctx context.Context, now []candidate) error {
+	if len(now) == 0 {
+		return nil
+	}
+	ids, times := make([]string, len(now)), map[string]seconds{}
+	for i, c := range now {
+		if ids[i] = c.id; c.sure {
+			times[c.id] = c.times
+		}
+	}
+	if len(times) < len(now) {
+		times = nil
+	}
+	return sc.s.fetch(ctx, ids, times, sc.q, func(t *collector.Trace) bool {
+		sc.stopped = !sc.visit(t)
+		return !sc.stopped
+	})
 }
