@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -164,6 +165,13 @@ func TestKill(t *testing.T) {
 	testkit.Equal(t, "requests", requests, want)
 	testkit.Equal(t, "spans", spans, want*requestSpans)
 	testkit.Equal(t, "rows", rows, want*requestSpans)
+	for n := range int(want) {
+		got, err := s.Trace(t.Context(), request(n, time.Time{}).Spans[0].TraceID, collector.TimeRange{})
+		testkit.NoError(t, err)
+		if got == nil || len(got.Spans) != requestSpans {
+			t.Fatalf("request %d is not found by its id", n)
+		}
+	}
 	t.Logf("%d requests, of which %d were sent again", want, again.Load())
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -37,11 +38,16 @@ var errStop = errors.New("stop")
 
 // each runs a query that reads, within the bounds of the options, and calls visit with each row until it returns an
 // error. When ctx is done, the query ends in ClickHouse, too.
-func (s *Store) each(ctx context.Context, text string, p params, visit func(driver.Rows) error) (err error) {
+func (s *Store) each(ctx context.Context, text string, p params, visit func(driver.Rows) error) error {
+	return s.eachOn(ctx, s.conn, text, p, visit)
+}
+
+// eachOn is each on given connections.
+func (s *Store) eachOn(ctx context.Context, conn driver.Conn, text string, p params, visit func(driver.Rows) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends what is left of the query
-	rows, err := s.conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"max_execution_time":                           int(s.o.MaxQueryTime.Seconds() + .5),
+	rows, err := conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"max_execution_time":                           int(max(1, math.Ceil(s.o.MaxQueryTime.Seconds()))),
 		"max_memory_usage":                             s.o.MaxQueryMemory,
 		"cancel_http_readonly_queries_on_client_close": 1,
 		// A subquery reads all machines of a cluster, however the spans are distributed.

@@ -37,7 +37,7 @@ func (s *Store) Traces(ctx context.Context, ids []dendro.TraceID, _ collector.Ti
 		texts[i] = id.String()
 	}
 	times, err := s.times(ctx, texts)
-	if err != nil || s.t.hasIDs && len(times) == 0 {
+	if err != nil || len(times) == 0 {
 		return err
 	}
 	return s.fetch(ctx, texts, times, collector.Scan{AllAttributes: true, Details: true}, visit)
@@ -46,27 +46,45 @@ func (s *Store) Traces(ctx context.Context, ids []dendro.TraceID, _ collector.Ti
 // seconds is the time from the second of start to that of end, since the Unix epoch.
 type seconds struct{ start, end int64 }
 
-// times returns when the spans of some traces start, as the table of these says.
+// inDateTime reports whether ClickHouse's DateTime has both times: it is from 1970 to 2106.
+func (s seconds) inDateTime() bool { return s.start > 0 && s.end < math.MaxUint32 }
+
+// times returns when the spans of traces start. Those that the table of times does not have, or of which it cannot say
+// it, are looked up in the table of spans. Traces without spans are not in the result.
 func (s *Store) times(ctx context.Context, ids []string) (map[string]seconds, error) {
-	if !s.t.hasIDs {
-		return nil, nil
-	}
 	out := map[string]seconds{}
-	var p params
-	text := "SELECT TraceId, toInt64(toUnixTimestamp(min(Start))), toInt64(toUnixTimestamp(max(End))) FROM " + s.t.traceIDs() +
-		" WHERE TraceId IN " + p.texts(ids) + " GROUP BY TraceId"
-	err := s.each(ctx, text, p, func(rows driver.Rows) error {
+	add := func(rows driver.Rows) error {
 		var id string
 		var of seconds
 		err := rows.Scan(&id, &of.start, &of.end)
 		out[id] = of
 		return err
-	})
+	}
+	if s.t.hasIDs {
+		var p params
+		err := s.each(ctx, "SELECT TraceId, toInt64(toUnixTimestamp(min(Start))), toInt64(toUnixTimestamp(max(End))) FROM "+s.t.traceIDs()+
+			" WHERE TraceId IN "+p.texts(ids)+" GROUP BY TraceId", p, add)
+		if err != nil {
+			return nil, err
+		}
+	}
+	var others []string
+	for _, id := range ids {
+		if of, ok := out[id]; !ok || !of.inDateTime() {
+			others = append(others, id)
+		}
+	}
+	if len(others) == 0 {
+		return out, nil
+	}
+	var p params
+	err := s.each(ctx, "SELECT TraceId, intDiv(toUnixTimestamp64Nano(min(Timestamp)), 1000000000) - (toUnixTimestamp64Nano(min(Timestamp)) < 0), intDiv(toUnixTimestamp64Nano(max(Timestamp)), 1000000000) FROM "+
+		s.t.traces()+" WHERE TraceId IN "+p.texts(others)+" GROUP BY TraceId", p, add)
 	return out, err
 }
 
 // fetch calls visit with traces, by descending start and then by ascending id, until it returns false. The traces are not
-// used again. times, if it is not nil, says when they are.
+// used again. times says when they are.
 func (s *Store) fetch(ctx context.Context, ids []string, times map[string]seconds, q collector.Scan, visit func(*collector.Trace) bool) error {
 	var p params
 	f := fetcher{wanted: q, ours: s.t.ours, origins: map[string]*dendro.Resource{}, scopes: map[string]*dendro.Scope{}}
@@ -76,7 +94,7 @@ func (s *Store) fetch(ctx context.Context, ids []string, times map[string]second
 		for _, t := range times {
 			all.start, all.end = min(all.start, t.start), max(all.end, t.end)
 		}
-		if all.start > 0 && all.end < math.MaxUint32 { // DateTime is from 1970 to 2106
+		if all.inDateTime() { // the index has these
 			where += " AND Timestamp >= " + p.time(nanos(all.start)) + " AND Timestamp < " + p.time(nanos(all.end+1))
 		}
 	}

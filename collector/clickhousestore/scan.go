@@ -3,11 +3,13 @@ package clickhousestore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/dendrotrace/dendro/collector"
@@ -22,13 +24,17 @@ const (
 	// firstFetch and maxFetch are the numbers of traces that are read together, at first and at most.
 	firstFetch = 50
 	maxFetch   = 3200
+	// fetchSpans is the number of spans that are read together without reading fewer traces the next time.
+	fetchSpans = 100_000
+	// memoryLimitExceeded is ClickHouse's code of the error.
+	memoryLimitExceeded = 241
 	// longestTrace is how long after the start of a trace a scan looks for a span that agrees with hints.
 	longestTrace = time.Hour
 )
 
 // Scan implements [collector.Reader]. It goes from the newest traces to the oldest in windows of time. In each it
 // asks ClickHouse which traces have spans that agree with the hints, and then reads those that begin in the window. It may
-// miss a trace that begins in the range if what agrees with the hints begins more than an hour after the range.
+// miss a trace that begins in the range if what agrees with the hints begins more than an hour after the range, and a trace that began before 1970 or after 2106.
 func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collector.Trace) bool) error {
 	s.settle(ctx)
 	if err := ctx.Err(); err != nil {
@@ -55,6 +61,7 @@ func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collecto
 			high = min(floorSecond(last)+1, sc.end+1+int64(longestTrace/time.Second))
 		}
 	}
+	sc.low, sc.high = low, floorSecond(last)+1
 	if sc.main != nil && !sc.main.StartsAfter.IsZero() {
 		low = max(low, sc.main.StartsAfter.Unix())
 	}
@@ -69,6 +76,11 @@ func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collecto
 			width = max(1, high-more)
 			from = more
 		case sc.found < windowTraces/4:
+			if sc.found == 0 && width == maxWindow { // clocks may be wrong by years
+				if from, err = s.before(ctx, from); err != nil {
+					return err
+				}
+			}
 			width = min(4*width, maxWindow)
 		}
 		high = from
@@ -78,6 +90,17 @@ func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collecto
 		return sc.visitFrom(ctx, math.MinInt64, nil)
 	}
 	return nil
+}
+
+// before returns the second after that of the newest span before a second, or a second before all.
+func (s *Store) before(ctx context.Context, second int64) (newest int64, err error) {
+	var p params
+	var n uint64
+	err = s.row(ctx, "SELECT toUnixTimestamp64Nano(max(Timestamp)), count() FROM "+s.t.traces()+" WHERE Timestamp < "+p.time(nanos(second)), p, &newest, &n)
+	if n == 0 {
+		return math.MinInt64, err
+	}
+	return min(floorSecond(newest)+1, second), err
 }
 
 // floorSecond returns the second that a time in nanoseconds is in.
@@ -95,6 +118,7 @@ type scanner struct {
 	q          collector.Scan
 	visit      func(*collector.Trace) bool
 	start, end int64 // bounds of the start of a trace, in seconds
+	low, high  int64 // bounds of the start of its spans
 	main       *collector.SpanHints
 	others     []*collector.SpanHints
 	fetch      int
@@ -110,7 +134,7 @@ func (sc *scanner) choose() {
 		switch {
 		case sc.main == nil:
 			sc.main = h
-		case selective(h) > selective(sc.main):
+		case selective(h) > selective(sc.main) && sc.main.StartsAfter.IsZero() || !h.StartsAfter.IsZero() && sc.main.StartsAfter.IsZero():
 			sc.others, sc.main = append(sc.others, sc.main), h
 		default:
 			sc.others = append(sc.others, h)
@@ -141,8 +165,7 @@ func (sc *scanner) window(ctx context.Context, from, to int64) (visited int64, e
 	}
 	condition := span(sc.main, from, to)
 	for _, h := range sc.others {
-		const margin = int64(longestTrace / time.Second)
-		condition += " AND TraceId IN (SELECT TraceId FROM " + sc.s.t.traces() + " WHERE " + span(h, from-margin, to+margin) + ")"
+		condition += " AND TraceId IN (SELECT TraceId FROM " + sc.s.t.traces() + " WHERE " + span(h, sc.low, sc.high) + ")"
 	}
 	limit := ""
 	if to-from > 1 { // a window cannot be shorter
@@ -164,6 +187,9 @@ func (sc *scanner) window(ctx context.Context, from, to int64) (visited int64, e
 	}
 	sc.found = len(found)
 	if limit != "" && len(found) > 2*windowTraces {
+		if found[len(found)-1].at == to-1 { // all of its last second, which others may be in
+			return sc.window(ctx, to-1, to)
+		}
 		from = max(from, min(found[len(found)-1].at+1, to-1))
 		found = slices.DeleteFunc(found, func(c candidate) bool { return c.at < from })
 	}
@@ -192,14 +218,13 @@ func (sc *scanner) visitFrom(ctx context.Context, from int64, found []candidate)
 	for len(found) > 0 && !sc.stopped {
 		n := min(sc.fetch, len(found))
 		now, err := sc.begun(ctx, from, found[:n])
-		if err == nil {
-			err = sc.read(ctx, now)
-		}
 		if err != nil {
 			return err
 		}
 		found = found[n:]
-		sc.fetch = min(2*sc.fetch, maxFetch)
+		if err = sc.readAll(ctx, now); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -223,6 +248,7 @@ func (sc *scanner) begun(ctx context.Context, from int64, found []candidate) (no
 			c.at, c.times, c.sure = of.start, of, true
 		}
 		switch {
+		case !c.sure: // ClickHouse has removed it meanwhile
 		case c.at < from:
 			sc.later[c.id] = c
 		case c.at >= sc.start && c.at <= sc.end:
@@ -232,22 +258,38 @@ func (sc *scanner) begun(ctx context.Context, from int64, found []candidate) (no
 	return now, nil
 }
 
-// read visits traces.
-func (sc *scanner) read(ctx context.Context, now []candidate) error {
-	if len(now) == 0 {
-		return nil
+// readAll visits traces, as many together as ClickHouse has memory for.
+func (sc *scanner) readAll(ctx context.Context, now []candidate) error {
+	for len(now) > 0 && !sc.stopped {
+		n := min(sc.fetch, len(now))
+		spans, err := sc.read(ctx, now[:n])
+		var exception *clickhouse.Exception
+		switch {
+		case err == nil && spans < fetchSpans:
+			sc.fetch = min(2*sc.fetch, maxFetch)
+		case err == nil:
+			sc.fetch = max(sc.fetch/2, 1)
+		case errors.As(err, &exception) && exception.Code == memoryLimitExceeded && spans == 0 && n > 1:
+			sc.fetch = n / 2
+			continue
+		default:
+			return err
+		}
+		now = now[n:]
 	}
+	return nil
+}
+
+// read visits traces, and returns the number of their spans.
+func (sc *scanner) read(ctx context.Context, now []candidate) (spans int, err error) {
 	ids, times := make([]string, len(now)), map[string]seconds{}
 	for i, c := range now {
-		if ids[i] = c.id; c.sure {
-			times[c.id] = c.times
-		}
+		ids[i], times[c.id] = c.id, c.times
 	}
-	if len(times) < len(now) {
-		times = nil
-	}
-	return sc.s.fetch(ctx, ids, times, sc.q, func(t *collector.Trace) bool {
+	err = sc.s.fetch(ctx, ids, times, sc.q, func(t *collector.Trace) bool {
+		spans += len(t.Spans)
 		sc.stopped = !sc.visit(t)
 		return !sc.stopped
 	})
+	return spans, err
 }

@@ -7,6 +7,7 @@ package clickhousestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,9 +77,11 @@ const (
 // Store keeps spans in ClickHouse. Its methods are safe for concurrent use.
 type Store struct {
 	o    Options
-	conn driver.Conn
-	t    tables
-	log  *slog.Logger
+	conn driver.Conn // of readers
+	// writer has connections of its own: those of readers may all be in use.
+	writer driver.Conn
+	t      tables
+	log    *slog.Logger
 
 	mu       sync.Mutex // guards the fields below
 	maker    rowMaker
@@ -153,16 +156,22 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhousestore: %w", err)
 	}
+	config.MaxOpenConns, config.MaxIdleConns = inserts+1, inserts
+	writer, err := clickhouse.Open(config)
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("clickhousestore: %w", err)
+	}
 	life, end := context.WithCancel(context.Background())
 	s := &Store{
-		o: o, conn: conn, log: o.Logger, life: life, end: end, maker: rowMaker{encoder: newEncoder()}, pending: newInsert(), inFlight: map[*insert]struct{}{},
+		o: o, conn: conn, writer: writer, log: o.Logger, life: life, end: end, maker: rowMaker{encoder: newEncoder()}, pending: newInsert(), inFlight: map[*insert]struct{}{},
 		room: make(chan struct{}), wake: make(chan struct{}, 1), stats: counts{dropped: map[string]uint64{}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if err := s.openTables(ctx, config.Auth.Database); err != nil {
 		end()
-		_ = conn.Close()
+		_ = errors.Join(conn.Close(), writer.Close())
 		return nil, fmt.Errorf("clickhousestore: %w", err)
 	}
 	s.maker.plain = len(s.t.written) == len(exporterColumns)
@@ -180,7 +189,7 @@ func (s *Store) Close() error {
 	defer timer.Stop()
 	s.writing.Wait()
 	s.end()
-	return s.conn.Close()
+	return errors.Join(s.conn.Close(), s.writer.Close())
 }
 
 // Stats implements [collector.Reader]. Traces and Spans are those of all that is written to the tables, by

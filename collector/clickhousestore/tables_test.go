@@ -118,10 +118,11 @@ func TestNoTableOfTimes(t *testing.T) {
 	execute(t, dsn, "testdata/traces-items.sql")
 	s := open(t, dsn, Options{ExistingTables: true})
 	testkit.Equal(t, "table of times", s.t.hasIDs, false)
-	testkit.NoError(t, s.Write(t.Context(), []*dendro.Batch{request(1, time.Now())}))
-	got, err := s.Trace(t.Context(), request(1, time.Now()).Spans[0].TraceID, collector.TimeRange{})
+	write(t, s, spanAt(1, 1, "span 3", time.Now()), spanAt(1, 2, "span", time.Now().Add(-time.Minute)))
+	testkit.Equal(t, "traces", visits(t, s, collector.Scan{}), map[int]int{1: 1})
+	got, err := s.Trace(t.Context(), spanAt(1, 1, "", time.Time{}).TraceID, collector.TimeRange{})
 	testkit.NoError(t, err)
-	testkit.Equal(t, "spans", len(got.Spans), requestSpans)
+	testkit.Equal(t, "spans", len(got.Spans), 2)
 	testkit.Equal(t, "found", len(search(t, s, `{ name = "span 3" }`)), 1)
 }
 

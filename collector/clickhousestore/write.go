@@ -25,12 +25,10 @@ const (
 	maxDays = 90
 	// batchBytes bounds the memory of the spans of an insert.
 	batchBytes = 64 << 20
-	// retryTime is how long an insert is tried again.
+	// retryTime bounds all tries of an insert.
 	retryTime = 10 * time.Second
 	// maxRetryWait bounds the time between two tries.
 	maxRetryWait = 2 * time.Second
-	// insertTimeout bounds one try.
-	insertTimeout = 30 * time.Second
 
 	day = int64(24 * time.Hour)
 )
@@ -312,62 +310,71 @@ func (s *Store) insert(i *insert) {
 }
 
 // tryInsert writes an insert, and tries again while that may help. It returns the number of spans that the table had.
+// Each try writes the same rows with the same token, so that ClickHouse leaves out what an earlier one has written, in each
+// table and partition.
 func (s *Store) tryInsert(i *insert) (duplicates int, err error) {
-	until := time.Now().Add(retryTime)
+	ctx, cancel := context.WithTimeout(s.life, retryTime)
+	defer cancel()
+	var rows []row // nil until it is known what the table has
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, maxRetryWait) {
-		had, again, began := 0, err != nil, time.Now()
-		if had, err = s.insertOnce(i); !again {
-			duplicates = had // later they are those of the first try
+		began := time.Now()
+		if rows == nil {
+			var had []int
+			if had, err = s.had(ctx, i); err == nil {
+				rows, duplicates = others(i.rows, had), len(had)
+			}
+		}
+		if rows != nil {
+			err = s.insertOnce(ctx, i.token, rows)
 		}
 		s.tried(began, err)
-		if err == nil || s.life.Err() != nil || time.Now().Add(wait).After(until) {
+		if err == nil || ctx.Err() != nil {
 			return duplicates, err
 		}
 		s.log.Warn("spans are written again", "spans", len(i.rows), "error", err)
 		select {
 		case <-time.After(wait):
-		case <-s.life.Done():
+		case <-ctx.Done():
+			return duplicates, err
 		}
 	}
 }
 
-func (s *Store) insertOnce(i *insert) (duplicates int, err error) {
-	ctx, cancel := context.WithTimeout(s.life, insertTimeout)
-	defer cancel()
-	had, err := s.had(ctx, i)
-	if err != nil {
-		return 0, err
+// others returns the rows whose numbers are not in sorted. It is not nil.
+func others(rows []row, sorted []int) []row {
+	if len(sorted) == 0 {
+		return rows
 	}
-	rows := i.rows
-	if len(had) > 0 {
-		rows = make([]row, 0, len(i.rows)-len(had))
-		for n := range i.rows {
-			if _, found := slices.BinarySearch(had, n); !found {
-				rows = append(rows, i.rows[n])
-			}
+	out := make([]row, 0, len(rows)-len(sorted))
+	for n := range rows {
+		if _, found := slices.BinarySearch(sorted, n); !found {
+			out = append(out, rows[n])
 		}
 	}
+	return out
+}
+
+func (s *Store) insertOnce(ctx context.Context, token string, rows []row) error {
 	if len(rows) == 0 {
-		return len(had), nil
+		return nil
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"async_insert": 0,
 		// A distributed table answers when the machines of the cluster have the spans.
-		"distributed_foreground_insert": 1,
-		// The same token again, after an error that does not say whether the spans were written, writes nothing.
-		"insert_deduplication_token":                         fmt.Sprint(i.token, "-", len(had)),
+		"distributed_foreground_insert":                      1,
+		"insert_deduplication_token":                         token,
 		"deduplicate_blocks_in_dependent_materialized_views": 1,
 	}))
-	b, err := s.conn.PrepareBatch(ctx, s.t.insert())
+	b, err := s.writer.PrepareBatch(ctx, s.t.insert())
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for n, c := range s.t.written {
 		if err := b.Column(n).Append(c.values(rows)); err != nil {
-			return 0, errors.Join(err, b.Abort())
+			return errors.Join(err, b.Abort())
 		}
 	}
-	return len(had), b.Send()
+	return b.Send()
 }
 
 // had returns the numbers of the rows that the table has already. A client that has not seen an answer, because a
@@ -394,8 +401,12 @@ func (s *Store) had(ctx context.Context, i *insert) ([]int, error) {
 	return s.find(ctx, i.rows, rows)
 }
 
-// findSpans bounds the number of spans that one query looks for.
-const findSpans = 1000
+const (
+	// findSpans bounds the number of spans that one query looks for.
+	findSpans = 1000
+	// findBytes bounds the size of names in such a query, which are a part of a URL if the protocol is HTTP.
+	findBytes = 16 << 10
+)
 
 // find returns which of some rows the table has.
 func (s *Store) find(ctx context.Context, rows []row, of []int) (found []int, err error) {
@@ -415,11 +426,18 @@ func (s *Store) find(ctx context.Context, rows []row, of []int) (found []int, er
 			first, last = min(first, start), max(last, start)
 		}
 		var p params
-		set := func(m map[string]struct{}) string { return p.texts(slices.Sorted(maps.Keys(m))) }
 		text := "SELECT TraceId, SpanId, toUnixTimestamp64Nano(Timestamp) FROM " + s.t.traces() +
-			" WHERE TraceId IN " + set(traces) + " AND ServiceName IN " + set(services) + " AND SpanName IN " + set(names) +
-			" AND Timestamp >= " + p.time(first) + " AND Timestamp <= " + p.time(last)
-		err := s.each(ctx, text, p, func(got driver.Rows) error {
+			" WHERE TraceId IN " + p.texts(slices.Sorted(maps.Keys(traces))) + " AND Timestamp >= " + p.time(first) + " AND Timestamp <= " + p.time(last)
+		for column, texts := range map[string]map[string]struct{}{"ServiceName": services, "SpanName": names} {
+			size := 0
+			for text := range texts {
+				size += len(text)
+			}
+			if size <= findBytes { // they only make the query faster
+				text += " AND " + column + " IN " + p.texts(slices.Sorted(maps.Keys(texts)))
+			}
+		}
+		err := s.eachOn(ctx, s.writer, text, p, func(got driver.Rows) error {
 			var id identity
 			if err := got.Scan(&id.trace, &id.span, &id.start); err != nil {
 				return err

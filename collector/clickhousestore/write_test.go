@@ -10,9 +10,12 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -203,4 +206,71 @@ func TestManyDays(t *testing.T) {
 		testkit.NoError(t, err)
 		testkit.Equal(t, fmt.Sprint("spans of day ", n), len(trace.Spans), requestSpans)
 	}
+}
+
+// Spans are found whose times the view has not written, because ClickHouse was killed before.
+func TestTimesMissing(t *testing.T) {
+	dsn := testkit.ClickHouseDatabase(t)
+	s := open(t, dsn, Options{})
+	span := spanAt(1, 1, "span", time.Now())
+	write(t, s, span)
+	testkit.NoError(t, s.conn.Exec(t.Context(), "TRUNCATE TABLE "+s.t.traceIDs()))
+	another := open(t, dsn, Options{})
+	write(t, another, span) // as a client does that has no answer
+	got, err := another.Trace(t.Context(), span.TraceID, collector.TimeRange{})
+	testkit.NoError(t, err)
+	testkit.Equal(t, "spans", len(got.Spans), 1)
+	testkit.Equal(t, "traces", visits(t, another, collector.Scan{}), map[int]int{1: 1})
+}
+
+// A try that fails in a view is written again, and then the view has the spans.
+func TestViewFails(t *testing.T) {
+	s := open(t, testkit.ClickHouseDatabase(t), Options{})
+	run := func(statement string) { t.Helper(); testkit.NoError(t, s.conn.Exec(t.Context(), statement)) }
+	ids, aside := s.t.traceIDs(), s.t.of("_aside")
+	run("RENAME TABLE " + ids + " TO " + aside) // the view has no table
+	written := make(chan error)
+	go func() {
+		written <- s.Write(t.Context(), []*dendro.Batch{{Spans: []*dendro.SpanData{spanAt(1, 1, "span", time.Now())}}})
+	}()
+	waitFor(t, func() bool { return s.Metrics().Failures > 0 })
+	run("RENAME TABLE " + aside + " TO " + ids)
+	testkit.NoError(t, <-written)
+	var spans, times uint64
+	testkit.NoError(t, s.row(t.Context(), "SELECT count() FROM "+s.t.traces(), nil, &spans))
+	testkit.NoError(t, s.row(t.Context(), "SELECT count() FROM "+ids, nil, &times))
+	testkit.Equal(t, "spans", spans, uint64(1))
+	testkit.Equal(t, "times", times, uint64(1))
+}
+
+// Names are of any length, and one request does not make those of others fail.
+func TestLongNames(t *testing.T) {
+	s := open(t, testkit.ClickHouseDatabase(t), Options{})
+	var spans []*dendro.SpanData
+	for n := range 300 {
+		spans = append(spans, spanAt(n+1, n+1, strings.Repeat(fmt.Sprint(n), 2000), time.Now()))
+	}
+	spans = append(spans, spanAt(1000, 1000, strings.Repeat("long", 1<<19), time.Now()))
+	for _, o := range []*Store{s, open(t, testkit.ClickHouseDatabase(t), Options{})} {
+		write(t, o, spans...)
+		rows, _ := rowsOf(t, o)
+		testkit.Equal(t, "rows", rows, len(spans))
+	}
+}
+
+// Queries that take long leave connections to those who write.
+func TestReadersLeaveRoom(t *testing.T) {
+	s := open(t, testkit.ClickHouseDatabase(t), Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 20 {
+		readers.Go(func() {
+			_ = s.each(ctx, "SELECT sleepEachRow(0.1) FROM numbers(1000) SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 1000000000", nil,
+				func(driver.Rows) error { return nil })
+		})
+	}
+	waitFor(t, func() bool { return s.conn.Stats().Open == s.conn.Stats().MaxOpenConns })
+	write(t, s, spanAt(1, 1, "span", time.Now()))
+	cancel()
+	readers.Wait()
 }

@@ -58,6 +58,10 @@ FROM `otel`.`otel_traces`
 WHERE TraceId != ''
 GROUP BY TraceId;
 
+ALTER TABLE `otel`.`otel_traces` MODIFY SETTING non_replicated_deduplication_window = 1000;
+
+ALTER TABLE `otel`.`otel_traces_trace_id_ts` MODIFY SETTING non_replicated_deduplication_window = 1000;
+
 CREATE TABLE IF NOT EXISTS `otel`.`otel_traces_counted` (
     Minute DateTime,
     ServiceName LowCardinality(String),
