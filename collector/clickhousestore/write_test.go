@@ -61,6 +61,9 @@ func proxy(t *testing.T, dsn string, insert func(w http.ResponseWriter, pass fun
 	t.Helper()
 	u, err := url.Parse(dsn)
 	testkit.NoError(t, err)
+	if u.Scheme != "http" {
+		t.Skip("only HTTP can be intercepted")
+	}
 	target := u.Host
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -43,7 +43,8 @@ func ClickHouse(t testing.TB) *ClickHouseServer {
 
 // ClickHouseDatabase makes a database for a test, drops it when the test ends, and returns its DSN, a URL
 // that clickhouse-go takes. The server is that of the URL in DENDRO_CLICKHOUSE_DSN, such as
-// https://user:password@host:8443, or else one as of [ClickHouse] that all tests of the process share.
+// https://user:password@host:8443, or else one as of [ClickHouse] that all tests of the process share. If that URL has
+// the parameter native, such as ?native=host:9000, the DSN is of ClickHouse's own protocol at that address.
 func ClickHouseDatabase(t testing.TB) string {
 	t.Helper()
 	if dsn := os.Getenv("DENDRO_CLICKHOUSE_DSN"); dsn != "" {
@@ -140,7 +141,8 @@ func clickHouseDatabase(t testing.TB, dsn string, runs func() bool) string {
 	t.Helper()
 	server, err := url.Parse(dsn)
 	NoError(t, err)
-	server.Path = "/"
+	native := server.Query().Get("native")
+	server.Path, server.RawQuery = "/", ""
 	name := fmt.Sprintf("dendro_%d_%d", os.Getpid(), clickHouseDatabases.Add(1))
 	clickHouseQuery(t, server, "CREATE DATABASE "+name)
 	t.Cleanup(func() {
@@ -148,6 +150,9 @@ func clickHouseDatabase(t testing.TB, dsn string, runs func() bool) string {
 			clickHouseQuery(t, server, "DROP DATABASE "+name)
 		}
 	})
+	if native != "" {
+		return (&url.URL{Scheme: "clickhouse", User: server.User, Host: native, Path: name}).String()
+	}
 	return server.JoinPath(name).String()
 }
 
