@@ -42,7 +42,7 @@ type links struct {
 	attributes             []*mapRow
 }
 
-// column is a column that is written.
+// writtenColumn is a column that is written.
 type writtenColumn struct {
 	name   string
 	values func(rows []row) any // a slice
