@@ -164,7 +164,7 @@ func (t *Trace) value(f Field, i int) Value {
 	case SpanName:
 		return String(s.Name)
 	case SpanDuration:
-		return Value{typ: TypeDuration, n: s.End - s.Start}
+		return Duration(s.Duration())
 	case SpanStatus:
 		return Status(s.Status.Code)
 	case SpanStatusMessage:

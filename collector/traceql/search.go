@@ -139,7 +139,7 @@ func (t *Trace) result(set Spanset, fields []Field, most int) ResultSet {
 		s := &t.Spans[i]
 		span := ResultSpan{
 			SpanID: s.SpanID, Name: strings.Clone(s.Name), Service: s.Resource.Service(),
-			Start: s.Start, Duration: time.Duration(max(0, s.End-s.Start)),
+			Start: s.Start, Duration: s.Duration(),
 		}
 		for _, f := range fields {
 			named := func(a Attribute) bool { return a.Name == f.Name() }
