@@ -249,6 +249,18 @@ func TestOddRows(t *testing.T) {
 	}
 }
 
+// Old versions of OpenTelemetry's exporter have other names for kinds and statuses.
+func TestOldNames(t *testing.T) {
+	s := open(t, testkit.ClickHouseDatabase(t), Options{})
+	export(t, s, "", exported{Timestamp: time.Now(), TraceID: dendro.TraceID{1}.String(), SpanID: dendro.SpanID{1}.String(), Name: "GET", Kind: "SPAN_KIND_CLIENT", Service: "shop",
+		Attributes: map[string]string{"db.system": "mysql", "db.name": "shop"}, Status: "STATUS_CODE_ERROR"})
+	got, err := s.Trace(t.Context(), dendro.TraceID{1}, collector.TimeRange{})
+	testkit.NoError(t, err)
+	testkit.Equal(t, "span", fmt.Sprint(got.Spans[0].Kind, got.Spans[0].Status.Code), "client error")
+	testkit.Equal(t, "operations", operationsIn(t, s, lastDay()), []string{`"shop" "GET" client: point -1: 1 spans, 1 errors 0:1; `})
+	testkit.Equal(t, "edges", len(edgesIn(t, s, lastDay())), 1)
+}
+
 // A span that its sender sampled stands for others.
 func TestWeights(t *testing.T) {
 	s := open(t, testkit.ClickHouseDatabase(t), Options{})

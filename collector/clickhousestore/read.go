@@ -270,8 +270,11 @@ func decodeID(id []byte, text string) {
 	}
 }
 
-// kindOf returns a kind by its name.
-func kindOf(name string) dendro.Kind { return dendro.Kind(max(0, slices.Index(kindNames[:], name))) }
+// kindOf returns a kind by its name, also as old versions of the exporter wrote it: SPAN_KIND_SERVER is Server.
+func kindOf(name string) dendro.Kind {
+	name = strings.TrimPrefix(name, "SPAN_KIND_")
+	return dendro.Kind(max(0, slices.IndexFunc(kindNames[:], func(kind string) bool { return strings.EqualFold(kind, name) })))
+}
 
 // statusOf returns a status by its name, also as versions of the exporter before v0.106 wrote it.
 func statusOf(name string) dendro.StatusCode {

@@ -183,20 +183,21 @@ AS WITH
     intDiv(toInt128(toUnixTimestamp64Nano(Timestamp)) + Duration, 60000000000) AS ended,
     toInt64(intDiv(toUnixTimestamp(now()), 60)) AS current,
     ended < current - 1440 AS late,
+    if(startsWith(SpanKind, 'SPAN_KIND_'), initcap(substring(SpanKind, 11)), SpanKind) AS kind,
     extract(extract(TraceState, '(?:^|,)[ \\t]*ot=([^,]*?)[ \\t]*(?:,|$)'), '(?:^|;)th:([^;]*)') AS digits,
     reinterpretAsUInt64(reverse(unhex(rightPad(digits, 14, '0')))) AS threshold,
     greatest(least(Duration, toUInt64(9223372036854775807)), toUInt64(1)) AS nanoseconds,
     toUInt8(floor(log2(nanoseconds))) AS octave,
     bitShiftLeft(nanoseconds, toUInt8(63 - octave)) AS mantissa,
-    if(SpanKind = 'Client', arrayFirst(v -> v != '', [SpanAttributes['db.system.name'], SpanAttributes['db.system']]), '') AS database,
-    if(SpanKind = 'Client', arrayFirst(v -> v != '', [SpanAttributes['db.namespace'], SpanAttributes['db.name']]), '') AS namespace,
-    if(SpanKind = 'Client', arrayFirst(v -> v != '', [SpanAttributes['server.address'], SpanAttributes['net.peer.name']]), '') AS address,
-    if(SpanKind = 'Client', toUInt64OrZero(arrayFirst(v -> v != '', [SpanAttributes['server.port'], SpanAttributes['net.peer.port']])), 0) AS port
+    if(kind = 'Client', arrayFirst(v -> v != '', [SpanAttributes['db.system.name'], SpanAttributes['db.system']]), '') AS database,
+    if(kind = 'Client', arrayFirst(v -> v != '', [SpanAttributes['db.namespace'], SpanAttributes['db.name']]), '') AS namespace,
+    if(kind = 'Client', arrayFirst(v -> v != '', [SpanAttributes['server.address'], SpanAttributes['net.peer.name']]), '') AS address,
+    if(kind = 'Client', toUInt64OrZero(arrayFirst(v -> v != '', [SpanAttributes['server.port'], SpanAttributes['net.peer.port']])), 0) AS port
 SELECT
     toDateTime(toUInt32(60 * if(late, current, least(ended, current)))) AS Minute,
     ServiceName,
     SpanName,
-    SpanKind,
+    kind AS SpanKind,
     multiIf(late, 0, match(digits, '^[0-9a-f]{1,14}$'), least(72057594037927936 / (72057594037927936 - threshold), 1048576), 1) AS Weight,
     StatusCode IN ('Error', 'STATUS_CODE_ERROR') AS Failed,
     8 * octave + arrayCount(bound -> mantissa > bound, [
@@ -204,9 +205,9 @@ SELECT
         13043817825332781056, 14224384202002325504, 15511800964685066240, 16915738899553466368
     ]) AS Bucket,
     multiIf(
-        SpanKind = 'Client', if(database != '', 'database', 'peer'),
-        SpanKind = 'Server' AND ParentSpanId != '', 'client',
-        SpanKind IN ('Producer', 'Consumer') AND SpanAttributes['messaging.destination.name'] != '', 'messaging',
+        kind = 'Client', if(database != '', 'database', 'peer'),
+        kind = 'Server' AND ParentSpanId != '', 'client',
+        kind IN ('Producer', 'Consumer') AND SpanAttributes['messaging.destination.name'] != '', 'messaging',
         '') AS PeerKind,
     multiIf(
         PeerKind = 'database', if(namespace != '', namespace, address),
