@@ -7,7 +7,7 @@ import (
 
 // SpanCounter is a [Reader] that counts spans without reading them one by one. Package
 // collector/traceql makes metrics, and lists of keys and values, with it where it can, because
-// that takes less time.
+// that takes less time. Without a start of the range of time, a SpanCounter may look at the newest day only.
 type SpanCounter interface {
 	// CountSpans calls visit for groups of spans that are alike in what c names, in no order,
 	// until visit returns false. The group is valid only until visit returns. CountSpans
@@ -15,7 +15,8 @@ type SpanCounter interface {
 	CountSpans(ctx context.Context, c SpanCount, visit func(*SpanGroup) bool) error
 
 	// AttributeKeys calls visit for the keys of attributes of spans that start in a range of
-	// time, until visit returns false. scope is span, resource, event or link.
+	// time, each at least once, until visit returns false. scope is span, resource, event, link or
+	// instrumentation. The dotted keys of members may come with the key that has them.
 	AttributeKeys(ctx context.Context, when TimeRange, scope string, visit func(key string) bool) error
 }
 

@@ -44,9 +44,9 @@ func (s *Store) CountSpans(ctx context.Context, c collector.SpanCount, visit fun
 }
 
 // between returns the conditions for spans in a range of time. Without a start, they are about the last day
-// before the newest span.
+// before the newest span, or before now if that one is of the future.
 func between(r collector.TimeRange, table string, p *params) []string {
-	all := []string{"Timestamp >= (SELECT max(Timestamp) FROM " + table + ") - INTERVAL 1 DAY"}
+	all := []string{"Timestamp >= (SELECT least(max(Timestamp), now64(9)) FROM " + table + ") - INTERVAL 1 DAY"}
 	if !r.Start.IsZero() {
 		all[0] = "Timestamp >= " + p.time(block.UnixNano(r.Start))
 	}
@@ -67,17 +67,50 @@ var keysOf = map[string]string{
 // AttributeKeys implements [collector.SpanCounter].
 func (s *Store) AttributeKeys(ctx context.Context, when collector.TimeRange, scope string, visit func(key string) bool) error {
 	s.settle(ctx)
-	var p params
-	text := "SELECT DISTINCT toString(arrayJoin(" + keysOf[scope] + ")) FROM " + s.t.traces() + " WHERE " + strings.Join(between(when, s.t.traces(), &p), " AND ")
-	err := s.each(ctx, text, p, func(rows driver.Rows) error {
-		var key string
-		err := rows.Scan(&key)
-		if err == nil && key != eventDuration && !visit(key) {
-			err = errStop
+	ofScope := scope == "instrumentation"
+	column := "toString(arrayJoin(" + keysOf[scope] + "))"
+	if ofScope {
+		if !s.t.ours {
+			return ctx.Err()
 		}
-		return err
+		column = "DendroScope"
+	}
+	var p params
+	text := "SELECT DISTINCT " + column + " FROM " + s.t.traces() + " WHERE " + strings.Join(between(when, s.t.traces(), &p), " AND ")
+	err := s.each(ctx, text, p, func(rows driver.Rows) error {
+		var got string
+		if err := rows.Scan(&got); err != nil {
+			return err
+		}
+		keys := []string{got}
+		if ofScope {
+			var err error
+			if keys, err = scopeKeys(got); err != nil {
+				return err
+			}
+		}
+		for _, key := range keys {
+			if key != eventDuration && !visit(key) {
+				return errStop
+			}
+		}
+		return nil
 	})
 	return cmp.Or(err, ctx.Err())
+}
+
+// scopeKeys returns the keys of the attributes of a scope as DendroScope has it.
+func scopeKeys(exact string) ([]string, error) {
+	if exact == "" {
+		return nil, nil
+	}
+	s, err := decodeExact(exact)
+	if err != nil {
+		return nil, err
+	}
+	var m mapColumn
+	m.add(s.Scope.Attributes, nil, true)
+	return m.keys, nil
 }
 
 // grouper makes groups of rows.
@@ -127,6 +160,7 @@ func (g *grouper) prepare(p *params) {
 	}{
 		{c.Name, "SpanName", &g.name}, {c.Kind, "SpanKind", &g.kind}, {c.Status, "StatusCode", &g.status},
 		{c.Service, "ServiceName", &g.service}, {c.Service, "mapContains(ResourceAttributes, 'service.name')", &g.hasService},
+		{c.Service && !c.Resource && g.ours, oddService, &g.resource.exact},
 		{c.Scope, "ScopeName", &g.scopeName}, {c.Scope, "ScopeVersion", &g.scopeVersion},
 		{c.Durations, "toInt64(Duration)", &g.duration},
 		{!c.Durations && c.DurationBuckets > 0, "if(Duration = 0, -2147483648, toInt32(ceil(log2(Duration / 1e9) * " + p.int(int64(c.DurationBuckets)) + ")))", &g.bucket},
@@ -168,6 +202,9 @@ func (g *grouper) prepare(p *params) {
 	}
 }
 
+// oddService is an expression for the resource if its service.name may not be a string, or else an empty text.
+const oddService = "if(ServiceName != ResourceAttributes['service.name'] OR match(ServiceName, '^([-+[0-9]|true$|false$|NaN$|$)'), DendroResource, '')"
+
 // typeOf returns the type of a span's attribute as DendroTypes has it, or an empty text.
 func typeOf(key string) string {
 	return "if(mapContains(SpanAttributes, " + key + "), substring(DendroTypes, indexOf(mapKeys(SpanAttributes), " + key + "), 1), '')"
@@ -202,12 +239,12 @@ func (g *grouper) group(rows driver.Rows) (*collector.SpanGroup, error) {
 	s.Start, s.End = g.start, g.start+g.first
 	s.Scope = &dendro.Scope{Name: g.scopeName, Version: g.scopeVersion}
 	switch {
-	case g.c.Resource:
+	case g.c.Resource || g.resource.exact != "":
 		var err error
 		out.Resource, err = g.resource.decode()
 		return out, err
 	case g.hasService || g.service != "":
-		out.Resource = &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", g.service)}}
+		out.Resource = &dendro.Resource{Attributes: attributes([]string{"service.name"}, []string{g.service}, "")}
 	default:
 		out.Resource = &dendro.Resource{}
 	}

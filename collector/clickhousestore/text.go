@@ -66,16 +66,11 @@ func (m *mapColumn) put(key, text string) {
 	m.values = append(m.values, text)
 }
 
-// derive adds the elements of a value under its key, and its members under dotted keys, as queries
-// know them.
+// derive adds the elements of a value under its key, also those of lists in lists, and its members under dotted
+// keys, as queries know them.
 func (m *mapColumn) derive(key string, v slog.Value) {
 	if v.Kind() != slog.KindAny {
 		return
-	}
-	element := func(v slog.Value) {
-		if text, typ := valueText(v); typ != typeExact {
-			m.put(key, text)
-		}
 	}
 	switch x := v.Any().(type) {
 	case []string:
@@ -84,25 +79,49 @@ func (m *mapColumn) derive(key string, v slog.Value) {
 		}
 	case []int64:
 		for _, e := range x {
-			element(slog.Int64Value(e))
+			m.element(key, slog.Int64Value(e))
 		}
 	case []float64:
 		for _, e := range x {
-			element(slog.Float64Value(e))
+			m.element(key, slog.Float64Value(e))
 		}
 	case []bool:
 		for _, e := range x {
-			element(slog.BoolValue(e))
+			m.element(key, slog.BoolValue(e))
 		}
 	case []slog.Value:
+		members := hasMembers(v)
 		for i, e := range x {
-			element(e)
-			m.member(key, strconv.Itoa(i), e)
+			if members {
+				m.member(key, strconv.Itoa(i), e)
+			} else {
+				m.element(key, e)
+			}
 		}
 	case dendro.KeyValues:
 		for i := range x {
 			m.member(key, x[i].Key, x[i].Value)
 		}
+	}
+}
+
+// hasMembers reports whether v is a list of keys and values, or an array that contains one. Queries know the elements
+// of such an array by their numbers.
+func hasMembers(v slog.Value) bool {
+	switch x := v.Any().(type) {
+	case dendro.KeyValues:
+		return true
+	case []slog.Value:
+		return slices.ContainsFunc(x, hasMembers)
+	}
+	return false
+}
+
+func (m *mapColumn) element(key string, v slog.Value) {
+	if text, typ := valueText(v); typ != typeExact {
+		m.put(key, text)
+	} else {
+		m.derive(key, v)
 	}
 }
 

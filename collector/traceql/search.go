@@ -167,7 +167,9 @@ const MaxValues = 2000
 // TagOptions bounds what [Query.Keys] and [Query.Values] return. The zero value is ready to
 // use.
 type TagOptions struct {
-	// Start and End bound the start of a trace, as in [SearchOptions].
+	// Start and End bound the start of a trace, as in [SearchOptions]. With a
+	// [collector.SpanCounter] they bound the start of a span, and a zero Start may
+	// mean the newest day.
 	Start, End time.Time
 	// Scope selects the keys of one scope: span, event, link, resource or instrumentation.
 	// Values ignores it.
@@ -211,7 +213,7 @@ func (q *Query) Keys(ctx context.Context, r collector.Reader, o TagOptions) (map
 	}
 	span, event, link, resource, scope := adder("span"), adder("event"), adder("link"), adder("resource"), adder("instrumentation")
 	if counter, f, ok := q.counter(r); ok && f.condition == nil {
-		for name, add := range map[string]func(string, slog.Value){"span": span, "event": event, "link": link, "resource": resource} {
+		for name, add := range map[string]func(string, slog.Value){"span": span, "event": event, "link": link, "resource": resource, "instrumentation": scope} {
 			if o.Scope != "" && o.Scope != name {
 				continue
 			}
