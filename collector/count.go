@@ -27,6 +27,8 @@ type SpanCount struct {
 	TimeRange
 	First time.Time // of the first sample
 	Step  time.Duration
+	// MinDuration leaves out spans that take less time.
+	MinDuration time.Duration
 
 	// Hints let a SpanCounter leave out spans that do not agree. It need not.
 	Hints SpanHints

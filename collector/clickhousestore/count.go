@@ -28,6 +28,9 @@ func (s *Store) CountSpans(ctx context.Context, c collector.SpanCount, visit fun
 	g := grouper{c: c, ours: s.t.ours, texts: make([]string, len(c.Attributes)), types: make([]string, len(c.Attributes)), has: make([]bool, len(c.Attributes))}
 	g.prepare(&p)
 	all := between(c.TimeRange, s.t.traces(), &p)
+	if c.MinDuration > 0 {
+		all = append(all, "Duration >= toUInt64("+p.int(int64(c.MinDuration))+")")
+	}
 	if text := s.t.where(&c.Hints, &p); text != "" {
 		all = append(all, text)
 	}

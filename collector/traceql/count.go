@@ -2,6 +2,7 @@ package traceql
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -32,9 +33,9 @@ func (q *Query) counter(r collector.Reader) (collector.SpanCounter, filter, bool
 
 // counted returns how to count the spans that f selects, which have some fields in common, if that is possible.
 func (f filter) counted(needed fields) (c counted, ok bool) {
-	c.condition = f.condition
-	hints{&collector.Hints{}}.expr(f.condition, &c.scan.Hints)
-	needed.expr(f.condition)
+	c.condition, c.scan.MinDuration = atLeast(f.condition)
+	hints{&collector.Hints{}}.expr(c.condition, &c.scan.Hints)
+	needed.expr(c.condition)
 	for _, f := range needed {
 		if f.Parent || !c.group(f) {
 			return c, false
@@ -45,13 +46,42 @@ func (f filter) counted(needed fields) (c counted, ok bool) {
 	return c, true
 }
 
+// atLeast returns the shortest duration of spans for which a condition can hold, and the rest of the condition without the
+// conjuncts that say no more than that. The rest is nil if that is all.
+func atLeast(condition expr) (rest expr, d time.Duration) {
+	if b, ok := condition.(binary); ok && b.op == OpAnd {
+		x, least := atLeast(b.x)
+		y, other := atLeast(b.y)
+		d = max(least, other)
+		switch {
+		case x == nil:
+			return y, d
+		case y == nil:
+			return x, d
+		}
+		b.x, b.y = x, y
+		return b, d
+	}
+	f, op, v, ok := fieldComparison(condition)
+	exact := v.typ == TypeDuration || v.typ == TypeInt
+	switch {
+	case !ok || !exact || f != Field{Intrinsic: SpanDuration}:
+	case op == OpGreaterEqual:
+		return nil, max(0, time.Duration(v.n))
+	case op == OpGreater && v.n < math.MaxInt64:
+		return nil, max(0, time.Duration(v.n)+1)
+	}
+	return condition, 0
+}
+
 // counted returns how to count the spans that f selects for m, if that is possible.
 func (m *metrics) counted(f filter) (c counted, ok bool) {
 	if m.compare != nil {
 		return c, false
 	}
 	var needed fields
-	needed.expr(f.condition)
+	condition, _ := atLeast(f.condition)
+	needed.expr(condition)
 	for _, x := range m.by {
 		needed.expr(x)
 	}

@@ -160,26 +160,29 @@ var mirrored = map[Op]Op{
 	OpEqual: OpEqual, OpNotEqual: OpNotEqual, OpLess: OpGreater, OpLessEqual: OpGreaterEqual, OpGreater: OpLess, OpGreaterEqual: OpLessEqual,
 }
 
-// expr adds what a condition for a span says about that span, which is of, and about others.
-func (h hints) expr(x expr, of *collector.SpanHints) {
-	b, ok := x.(binary)
-	if !ok {
-		return
-	}
-	if b.op == OpAnd {
-		h.expr(b.x, of)
-		h.expr(b.y, of)
-		return
-	}
+// fieldComparison returns the parts of a comparison of a field with a literal, as if the field were on the left.
+func fieldComparison(x expr) (f Field, op Op, v literal, ok bool) {
+	b, _ := x.(binary)
 	f, isField := b.x.(Field)
 	v, isLiteral := b.y.(literal)
-	op := b.op
+	op = b.op
 	if !isField || !isLiteral {
 		f, isField = b.y.(Field)
 		v, isLiteral = b.x.(literal)
 		op = mirrored[b.op]
 	}
-	if !op.isComparison() || !isField || !isLiteral || v.IsNil() && op == OpEqual {
+	return f, op, v, isField && isLiteral && op.isComparison()
+}
+
+// expr adds what a condition for a span says about that span, which is of, and about others.
+func (h hints) expr(x expr, of *collector.SpanHints) {
+	if b, ok := x.(binary); ok && b.op == OpAnd {
+		h.expr(b.x, of)
+		h.expr(b.y, of)
+		return
+	}
+	f, op, v, ok := fieldComparison(x)
+	if !ok || v.IsNil() && op == OpEqual {
 		return
 	}
 	var other collector.SpanHints // of the parent or the root
