@@ -77,6 +77,9 @@ func TestOddTimes(t *testing.T) {
 
 // A scan that has too little memory in ClickHouse reads fewer traces together.
 func TestLittleMemory(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the work is that of ClickHouse, which is another process")
+	}
 	s := open(t, testkit.ClickHouseDatabase(t), Options{MaxQueryMemory: 48 << 20})
 	const traces, each = 600, 10
 	start := time.Now().Add(-time.Hour)

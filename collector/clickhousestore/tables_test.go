@@ -53,6 +53,9 @@ func answers(t *testing.T, s *Store) string {
 // With the columns of OpenTelemetry's exporter alone, the types of attributes are guessed. The file names each query that
 // has another answer therefore.
 func TestExporterSchema(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the work is that of ClickHouse, which is another process")
+	}
 	s := open(t, testkit.ClickHouseDatabase(t), Options{ExporterSchema: true})
 	testkit.Equal(t, "columns of ours", s.t.ours, false)
 	testkit.Golden(t, "testdata/exporter-schema.txt", answers(t, s))
@@ -60,6 +63,9 @@ func TestExporterSchema(t *testing.T) {
 
 // OpenTelemetry's exporter may make other indexes, and columns for them.
 func TestItems(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the work is that of ClickHouse, which is another process")
+	}
 	dsn := testkit.ClickHouseDatabase(t)
 	execute(t, dsn, "testdata/traces-items.sql")
 	s := open(t, dsn, Options{})

@@ -65,6 +65,9 @@ func serveClickHouse(t *testing.T, program, dsn string) serving {
 // OpenTelemetry's exporter sends to two collectors in front of one ClickHouse. Both answer what a store in memory does: the
 // queries of the table by the API, and some by the page and the command line.
 func TestClickHouse(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the work is that of ClickHouse, which is another process")
+	}
 	program := filepath.Join(t.TempDir(), "dendro")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/dendro").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
