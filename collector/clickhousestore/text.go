@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
 // The maps of the schema have texts. DendroTypes has what they were: a character for each entry of
@@ -29,9 +30,6 @@ const (
 
 // eventDuration is the key of the duration of an event, as it is in OTLP.
 const eventDuration = "dendro.event.duration_ns"
-
-// maxKey is the length of the longest dotted key of a member.
-const maxKey = 256
 
 // mapColumn gathers the entries of a map, in the order of the attributes.
 type mapColumn struct{ keys, values []string }
@@ -126,7 +124,7 @@ func (m *mapColumn) element(key string, v slog.Value) {
 }
 
 func (m *mapColumn) member(prefix, key string, v slog.Value) {
-	if len(prefix)+1+len(key) > maxKey {
+	if len(prefix)+1+len(key) > block.MaxKey {
 		return
 	}
 	key = prefix + "." + key

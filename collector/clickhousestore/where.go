@@ -46,7 +46,7 @@ var attributeMaps = [...]string{"SpanAttributes", "ResourceAttributes"}
 
 // hasKey returns the condition for spans with an attribute, on themselves or on their resources.
 func hasKey(key string, p *params) string {
-	if len(key) > maxKey {
+	if len(key) > block.MaxKey {
 		return "1"
 	}
 	place := p.text(key)
@@ -59,7 +59,7 @@ func hasKey(key string, p *params) string {
 
 // hasValue returns the condition for spans with an attribute that has one of some texts. If ok is false, it may have others.
 func (t *tables) hasValue(a slog.Attr, texts []string, ok bool, p *params) string {
-	if !ok || len(a.Key) > maxKey {
+	if !ok || len(a.Key) > block.MaxKey {
 		return hasKey(a.Key, p)
 	}
 	key := p.text(a.Key)
