@@ -88,6 +88,7 @@ func (s *Store) times(ctx context.Context, ids []string) (map[string]seconds, er
 func (s *Store) fetch(ctx context.Context, ids []string, times map[string]seconds, q collector.Scan, visit func(*collector.Trace) bool) error {
 	var p params
 	f := fetcher{wanted: q, ours: s.t.ours, origins: map[string]*dendro.Resource{}, scopes: map[string]*dendro.Scope{}}
+	f.prepare()
 	where := "TraceId IN " + p.texts(ids)
 	if len(times) > 0 {
 		all := seconds{math.MaxInt64, 0}
@@ -98,7 +99,7 @@ func (s *Store) fetch(ctx context.Context, ids []string, times map[string]second
 			where += " AND Timestamp >= " + p.time(nanos(all.start)) + " AND Timestamp < " + p.time(nanos(all.end+1))
 		}
 	}
-	text := "SELECT " + f.columns() + " FROM " + s.t.traces() + " WHERE " + where +
+	text := "SELECT " + strings.Join(f.columns, ", ") + " FROM " + s.t.traces() + " WHERE " + where +
 		" ORDER BY min(Timestamp) OVER (PARTITION BY TraceId) DESC, TraceId, Timestamp"
 	var t *collector.Trace
 	err := s.each(ctx, text, p, func(rows driver.Rows) error {
@@ -107,7 +108,7 @@ func (s *Store) fetch(ctx context.Context, ids []string, times map[string]second
 			return err
 		}
 		if t == nil || t.ID != span.TraceID {
-			if t != nil && !visit(f.ended(t)) {
+			if t != nil && !visit(distinct(t)) {
 				t = nil
 				return errStop
 			}
@@ -117,7 +118,7 @@ func (s *Store) fetch(ctx context.Context, ids []string, times map[string]second
 		return nil
 	})
 	if err == nil && t != nil {
-		visit(f.ended(t))
+		visit(distinct(t))
 	}
 	return cmp.Or(err, ctx.Err())
 }
@@ -126,7 +127,9 @@ func (s *Store) fetch(ctx context.Context, ids []string, times map[string]second
 type fetcher struct {
 	wanted  collector.Scan
 	ours    bool
-	origins map[string]*dendro.Resource // of the current trace
+	columns []string
+	places  []any                       // where the columns go
+	origins map[string]*dendro.Resource // of the rows so far
 	scopes  map[string]*dendro.Scope
 
 	// A row.
@@ -145,9 +148,11 @@ type fetcher struct {
 	resource                               resourceRow
 }
 
-// places returns the columns that are read, each with where it goes.
-func (f *fetcher) places() (columns []string, places []any) {
-	add := func(column string, place any) { columns, places = append(columns, column), append(places, place) }
+// prepare sets the columns that are read, each with where it goes.
+func (f *fetcher) prepare() {
+	add := func(column string, place any) {
+		f.columns, f.places = append(f.columns, column), append(f.places, place)
+	}
 	add("toUnixTimestamp64Nano(Timestamp)", &f.time)
 	add("toInt64(Duration)", &f.duration)
 	add("TraceId", &f.traceID)
@@ -185,18 +190,11 @@ func (f *fetcher) places() (columns []string, places []any) {
 		add("arrayMap(a -> mapKeys(a), Links.Attributes)", &f.linkKeys)
 		add("arrayMap(a -> mapValues(a), Links.Attributes)", &f.linkValues)
 	}
-	return columns, places
-}
-
-func (f *fetcher) columns() string {
-	columns, _ := f.places()
-	return strings.Join(columns, ", ")
 }
 
 // span returns the span of a row.
 func (f *fetcher) span(rows driver.Rows) (out collector.Span, err error) {
-	_, places := f.places()
-	if err := rows.Scan(places...); err != nil {
+	if err := rows.Scan(f.places...); err != nil {
 		return out, err
 	}
 	if f.wholeExact != "" {
@@ -318,7 +316,7 @@ func (r *resourceRow) decode() (*dendro.Resource, error) {
 	return out, nil
 }
 
-// sharedResource returns the resource of a row. Rows of a trace with the same one share it.
+// sharedResource returns the resource of a row. Rows with the same one share it.
 func (f *fetcher) sharedResource() (*dendro.Resource, error) {
 	key := f.resource.exact
 	if key == "" {
@@ -334,7 +332,7 @@ func (f *fetcher) sharedResource() (*dendro.Resource, error) {
 	return r, err
 }
 
-// scope returns the scope of a row. Rows of a trace with the same one share it.
+// scope returns the scope of a row. Rows with the same one share it.
 func (f *fetcher) scope() (*dendro.Scope, error) {
 	key := cmp.Or(f.scopeExact, f.scopeName+"\x00"+f.scopeVersion)
 	if s := f.scopes[key]; s != nil {
@@ -352,10 +350,8 @@ func (f *fetcher) scope() (*dendro.Scope, error) {
 	return scope, nil
 }
 
-// ended returns a trace without duplicates, which can be there if a client wrote spans again while they were being written.
-func (f *fetcher) ended(t *collector.Trace) *collector.Trace {
-	clear(f.origins)
-	clear(f.scopes)
+// distinct returns a trace without duplicates, which can be there if a client wrote spans again while they were being written.
+func distinct(t *collector.Trace) *collector.Trace {
 	sameSpan := func(a, b collector.Span) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), bytes.Compare(a.SpanID[:], b.SpanID[:]))
 	}
