@@ -34,7 +34,8 @@ const (
 
 // Scan implements [collector.Reader]. It goes from the newest traces to the oldest in windows of time. In each it
 // asks ClickHouse which traces have spans that agree with the hints, and then reads those that begin in the window. It may
-// miss a trace that begins in the range if what agrees with the hints begins more than an hour after the range, and a trace that began before 1970 or after 2106.
+// miss a trace that begins in the range if what agrees with the hints begins more than an hour after the range,
+// and a trace that began before 1970 or after 2106.
 func (s *Store) Scan(ctx context.Context, q collector.Scan, visit func(*collector.Trace) bool) error {
 	s.settle(ctx)
 	if err := ctx.Err(); err != nil {
