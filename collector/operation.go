@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -121,6 +122,11 @@ type Node struct {
 	Name string
 	// System is the product, such as postgresql or kafka, of databases and messaging.
 	System string
+}
+
+// Compare orders nodes by kind, name and system.
+func (n Node) Compare(other Node) int {
+	return cmp.Or(cmp.Compare(n.Kind, other.Kind), cmp.Compare(n.Name, other.Name), cmp.Compare(n.System, other.System))
 }
 
 // Edge says how often one node called another, and how long the client waited.

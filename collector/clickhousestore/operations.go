@@ -139,11 +139,7 @@ func service(name string) collector.Node {
 }
 
 func compareEdges(a, b edge) int {
-	return cmp.Or(compareNodes(a.client, b.client), compareNodes(a.server, b.server))
-}
-
-func compareNodes(a, b collector.Node) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.System, b.System))
+	return cmp.Or(a.client.Compare(b.client), a.server.Compare(b.server))
 }
 
 // edges returns all edges. It joins at most so many calls and answers at a time, if they are of more than one minute.

@@ -32,17 +32,13 @@ func (t *Table) Edges(ctx context.Context, s collector.OperationScan, visit func
 		return of.Name == "" || e.client == of || e.server == of
 	})
 	slices.SortFunc(found, func(a, b past[edge]) int {
-		return cmp.Or(compareNodes(a.key.client, b.key.client), compareNodes(a.key.server, b.key.server))
+		return cmp.Or(a.key.client.Compare(b.key.client), a.key.server.Compare(b.key.server))
 	})
 	e := collector.Edge{}
 	return read(ctx, s, found, &e.Points, &e.Total, func(p *past[edge]) bool {
 		e.Client, e.Server, e.Other = p.key.client, p.key.server, p.series == t.edges.other
 		return visit(&e)
 	})
-}
-
-func compareNodes(a, b collector.Node) int {
-	return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Name, b.Name), strings.Compare(a.System, b.System))
 }
 
 // past is a snapshot of what a series has in some minutes.
