@@ -8,7 +8,7 @@ import (
 const (
 	// programMemory is what the process takes in addition to the memory that Go's
 	// limit covers: code and data of the program, and kernel memory.
-	programMemory = 20 << 20
+	programMemory = 28 << 20
 	// leastHeadroom is the least memory for requests that are being decoded, for
 	// queries, and for garbage.
 	leastHeadroom = 20 << 20

@@ -17,12 +17,12 @@ func TestDivide(t *testing.T) {
 		limit, store int64
 		problem      string
 	}{
-		{48 * mib, math.MaxInt64, 28 * mib, 8 * mib, ""},
-		{64 * mib, math.MaxInt64, 44 * mib, 24 * mib, ""},
-		{1024 * mib, math.MaxInt64, 1004 * mib, 1004*mib - 1004*mib/5, ""},
+		{56 * mib, math.MaxInt64, 28 * mib, 8 * mib, ""},
+		{64 * mib, math.MaxInt64, 36 * mib, 16 * mib, ""},
+		{1024 * mib, math.MaxInt64, 996 * mib, 996*mib - 996*mib/5, ""},
 		{1024 * mib, 512 * mib, 512 * mib, 512*mib - 512*mib/5, ""}, // GOMEMLIMIT is lower
-		{64 * mib, 512 * mib, 44 * mib, 24 * mib, ""},               // -memory is
-		{47 * mib, math.MaxInt64, 0, 0, "-memory 47MiB is too small: want at least 48MiB"},
+		{64 * mib, 512 * mib, 36 * mib, 16 * mib, ""},               // -memory is
+		{55 * mib, math.MaxInt64, 0, 0, "-memory 55MiB is too small: want at least 56MiB"},
 		{64 * mib, 20 * mib, 0, 0, "GOMEMLIMIT is too small: want at least 28MiB"},
 	} {
 		what := fmt.Sprintf("%s, GOMEMLIMIT %d", &c.memory, c.given)
@@ -37,7 +37,7 @@ func TestTooLittleMemory(t *testing.T) {
 	var stdout, stderr strings.Builder
 	code := run(t.Context(), []string{"serve", "-otlp", "127.0.0.1:0", "-otlp-grpc", "", "-web", "127.0.0.1:0", "-memory", "1MiB"}, &stdout, &stderr)
 	testkit.Equal(t, "exit code", code, exitError)
-	if !strings.Contains(stderr.String(), "-memory 1MiB is too small: want at least 48MiB") {
+	if !strings.Contains(stderr.String(), "-memory 1MiB is too small: want at least 56MiB") {
 		t.Errorf("stderr: %s", stderr.String())
 	}
 	testkit.Equal(t, "stdout", stdout.String(), "")

@@ -77,7 +77,7 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.StringVar(&o.tls.cert, "tls-cert", "", "`file` with the certificate of all addresses and its chain (PEM); needs -tls-key")
 	flags.StringVar(&o.tls.key, "tls-key", "", "`file` with the private key of -tls-cert (PEM)")
 	flags.StringVar(&o.tls.clientCA, "tls-client-ca", "", "`file` with the certificates that sign those of clients (PEM); all clients need one then, and may read without a token unless -web-token-file is set")
-	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 48MiB; in memory, four fifths are for the store, where new traces evict the oldest; with -clickhouse, a sixth of that is for spans that wait for it (default 256MiB; with -data one in 32 of -data-size besides; with -clickhouse 512MiB)")
+	flags.Var(&o.memory, "memory", "`size` of the memory of the process, at least 56MiB; in memory, four fifths are for the store, where new traces evict the oldest; with -clickhouse, a sixth of that is for spans that wait for it (default 256MiB; with -data one in 32 of -data-size besides; with -clickhouse 512MiB)")
 	flags.StringVar(&o.data, "data", "", "`directory` that keeps the spans on disk, where they survive a restart; \"\" keeps them in memory")
 	flags.Var(&o.dataSize, "data-size", "largest `size` of the traces in -data; new ones evict the oldest")
 	flags.DurationVar(&o.dataAge, "data-age", 0, "`time` for which traces are kept in -data, such as 168h; 0: until there is no room")

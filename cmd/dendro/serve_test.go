@@ -53,7 +53,7 @@ func start(t *testing.T, args ...string) *running {
 	stdout, write := io.Pipe()
 	s := &running{t: t, stderr: &lockedBuffer{}, interrupt: cancel, rest: make(chan string, 1), code: make(chan int, 1)}
 	go func() {
-		s.code <- run(ctx, append([]string{"serve", "-otlp", "127.0.0.1:0", "-otlp-grpc", "127.0.0.1:0", "-web", "127.0.0.1:0", "-memory", "48MiB"}, args...), write, s.stderr)
+		s.code <- run(ctx, append([]string{"serve", "-otlp", "127.0.0.1:0", "-otlp-grpc", "127.0.0.1:0", "-web", "127.0.0.1:0", "-memory", "56MiB"}, args...), write, s.stderr)
 		write.Close()
 	}()
 	out := bufio.NewReader(stdout)
@@ -160,7 +160,7 @@ func file(t *testing.T, text string) string {
 func TestServe(t *testing.T) {
 	testkit.NoLeaks(t)
 	s := start(t)
-	for _, want := range []string{"48MiB, of which 8 MiB for the store", "OTEL_EXPORTER_OTLP_ENDPOINT=" + s.otlp} {
+	for _, want := range []string{"56MiB, of which 8 MiB for the store", "OTEL_EXPORTER_OTLP_ENDPOINT=" + s.otlp} {
 		if !strings.Contains(s.greeting, want) {
 			t.Errorf("%q is not in %q", want, s.greeting)
 		}
@@ -410,11 +410,11 @@ func TestLimits(t *testing.T) {
 // With little -memory, the bodies under way are bounded to what is left beside the store.
 func TestInFlight(t *testing.T) {
 	testkit.NoLeaks(t)
-	s := start(t, "-memory", "48MiB", "-max-body", "1MiB", "-shutdown-timeout", "1ms")
+	s := start(t, "-memory", "56MiB", "-max-body", "1MiB", "-shutdown-timeout", "1ms")
 	to, err := url.Parse(s.otlp)
 	testkit.NoError(t, err)
 	part := strings.Repeat(" ", 1e6)
-	for range 6 { // of an eighth of 48 MiB
+	for range 6 { // of an eighth of 56 MiB
 		c, err := net.Dial("tcp", to.Host)
 		testkit.NoError(t, err)
 		defer c.Close()
