@@ -33,6 +33,15 @@ type Flusher interface {
 	Flush(ctx context.Context) error
 }
 
+// TailSampler is a [Collector] that decides which traces to keep when they have ended, and
+// therefore wants to record more than are sampled.
+type TailSampler interface {
+	Collector
+	// Sampler returns the sampler of a new Tracer with this collector. head is the one
+	// that Options or the environment asks for, or nil if neither does.
+	Sampler(head Sampler) Sampler
+}
+
 // DropError is an error of [Collector.Collect] with a reason to count the spans under,
 // such as "queue_full".
 type DropError struct {

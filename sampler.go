@@ -1,6 +1,7 @@
 package dendro
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -8,14 +9,16 @@ import (
 	"strings"
 )
 
-// Sampler decides whether the spans of a local trace are recorded. It is called when
-// the local trace begins, and its decision holds for all its spans and is propagated
-// in the sampled flag. It must be safe for concurrent use and should take only
-// nanoseconds.
+// Sampler decides whether the spans of a local trace are recorded, and whether it is
+// sampled. It is called when the local trace begins, and its decision holds for all its
+// spans. The sampled flag is propagated. It must be safe for concurrent use and should
+// take only nanoseconds.
 type Sampler func(SamplingParameters) SamplingResult
 
 // SamplingParameters is the input of a [Sampler].
 type SamplingParameters struct {
+	// Context is that of the caller of Start, with its baggage.
+	Context context.Context
 	// Parent is the span of the caller. It is the zero value for a new trace.
 	Parent  SpanContext
 	TraceID TraceID
@@ -25,7 +28,12 @@ type SamplingParameters struct {
 
 // SamplingResult is the decision of a [Sampler].
 type SamplingResult struct {
+	// Sampled is the sampled flag of the spans, which is propagated. Sampled spans are
+	// recorded.
 	Sampled bool
+	// Record records the spans even if they are not sampled (RECORD_ONLY in the
+	// OpenTelemetry specification, "Sampling"). It is for a [TailSampler].
+	Record bool
 	// State is the tracestate of the spans, which is also propagated. If it is empty,
 	// it is that of the parent without the sampling threshold, as OpenTelemetry asks of
 	// a sampler that knows no probability.
@@ -99,7 +107,7 @@ func ParentSample(root Sampler) Sampler {
 	}
 	return func(p SamplingParameters) SamplingResult {
 		if p.Parent.IsValid() && !p.Parent.Deferred {
-			return SamplingResult{p.Parent.Flags.Sampled(), p.Parent.State}
+			return SamplingResult{Sampled: p.Parent.Flags.Sampled(), State: p.Parent.State}
 		}
 		return root(p)
 	}
@@ -122,7 +130,7 @@ func samplerFromEnv(getenv func(string) string) (Sampler, error) {
 		return RatioSample(r), nil
 	}
 	switch name {
-	case "", "parentbased_always_on":
+	case "", "parentbased_always_on", "dendro_retroactive": // which package collector/keep reads
 		return nil, nil
 	case "parentbased_always_off":
 		return ParentSample(NeverSample), nil
@@ -137,5 +145,5 @@ func samplerFromEnv(getenv func(string) string) (Sampler, error) {
 		return ratio()
 	}
 	return nil, fmt.Errorf("OTEL_TRACES_SAMPLER=%q: unknown, using parentbased_always_on; want one of "+
-		"always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio", name)
+		"always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio, dendro_retroactive", name)
 }

@@ -34,7 +34,8 @@ type common struct {
 	flags    TraceFlags
 	deferred bool // the caller left the decision to us, and we have not decided either
 
-	discarded atomic.Bool // not immutable; it also holds for spans started after the end of the local trace
+	// Not immutable. They also hold for spans started after the end of the local trace.
+	discarded, kept atomic.Bool
 }
 
 // edit locks the local trace of s and returns its slot for writing. If the span has
@@ -59,7 +60,11 @@ func (s *Span) Context() SpanContext {
 		return SpanContext{}
 	}
 	c := s.common
-	return SpanContext{TraceID: c.traceID, SpanID: s.id, Flags: c.flags, Deferred: c.deferred, State: c.state}
+	sc := SpanContext{TraceID: c.traceID, SpanID: s.id, Flags: c.flags, Deferred: c.deferred, State: c.state}
+	if c.kept.Load() {
+		sc.Flags |= FlagSampled
+	}
+	return sc
 }
 
 // Tracer returns the tracer that made s, or nil for a nil span.
@@ -70,11 +75,15 @@ func (s *Span) Tracer() *Tracer {
 	return s.common.tracer
 }
 
-// IsRecording reports whether s records attributes and events: it was sampled and has
+// IsRecording reports whether s records attributes and events: it is recorded and has
 // not ended. It allows callers to skip work for attributes that would be discarded.
 func (s *Span) IsRecording() bool {
 	return s != nil && s.slot != nil && s.slot.use.Load() == s.use
 }
+
+// IsRecorded reports whether s is recorded, now or, unlike [Span.IsRecording], before it
+// ended. A span below it will be recorded then.
+func (s *Span) IsRecorded() bool { return s != nil && s.slot != nil }
 
 // SetName replaces the name of the span.
 func (s *Span) SetName(name string) {
@@ -272,6 +281,20 @@ func (s *Span) Discard() {
 	defer t.mu.Unlock()
 	if t.use == s.common.use {
 		t.discarded = true
+	}
+}
+
+// KeepReason is the attribute that says why a trace was kept: [Span.Keep] sets it, and so does a
+// [TailSampler].
+const KeepReason = "dendro.keep.reason"
+
+// Keep keeps the trace of s, for a reason that the page shows, such as "refund". A collector that
+// is a [TailSampler] keeps the spans that the trace has made already. Calls that are made from now on propagate that the
+// trace is sampled. Keep has no effect if s is not recorded or has ended.
+func (s *Span) Keep(reason string) {
+	if s.IsRecording() {
+		s.common.kept.Store(true)
+		s.SetAttributes(slog.String(KeepReason, reason))
 	}
 }
 

@@ -24,7 +24,8 @@ type Options struct {
 	// then dropped and counted.
 	Collector Collector
 	// Sampler decides which traces are recorded. If it is nil, OTEL_TRACES_SAMPLER
-	// decides, or else ParentSample(AlwaysSample).
+	// decides, or else ParentSample(AlwaysSample). A Collector that is a [TailSampler]
+	// may record more.
 	Sampler Sampler
 	// Propagator is the format of the headers that wrappers read and write. If it is
 	// nil, it is W3C with what OTEL_PROPAGATORS lists, or else W3C{}.
@@ -71,6 +72,9 @@ func New(o Options) *Tracer {
 		if t.propagator, err = propagatorFromEnv(os.Getenv); err != nil {
 			slog.Warn("dendro: " + err.Error())
 		}
+	}
+	if c, ok := o.Collector.(TailSampler); ok {
+		t.sampler = c.Sampler(t.sampler)
 	}
 	t.off.Store(strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true"))
 	return t
@@ -186,16 +190,19 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	if !below {
 		n.common.traceID, n.common.flags = newTraceID(), FlagRandom
 	}
-	sampled := late || !below || parent.Deferred || parent.Flags.Sampled() // ParentSample(AlwaysSample)
+	sampled := !below || parent.Deferred || parent.Flags.Sampled() // ParentSample(AlwaysSample)
+	recorded := sampled || late
 	if t.sampler != nil && !late {
-		r := t.sample(SamplingParameters{Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
-		sampled, n.common.state = r.Sampled, r.State
+		r := t.sample(SamplingParameters{Context: ctx, Parent: *parent, TraceID: n.common.traceID, Name: name, Kind: o.Kind})
+		sampled, recorded, n.common.state = r.Sampled, r.Sampled || r.Record, r.State
 	}
-	if !sampled {
+	if !recorded {
 		t.shards[n.span.id[0]%shardCount].unsampled.Add(1)
 		return n, &n.span
 	}
-	n.common.flags |= FlagSampled
+	if sampled {
+		n.common.flags |= FlagSampled
+	}
 
 	var now int64
 	n.common.clock, now = newClock()

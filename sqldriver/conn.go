@@ -85,7 +85,7 @@ func (c *conn) parent(ctx context.Context) (context.Context, *dendro.Span, bool)
 	if current == nil {
 		return ctx, nil, c.db.options.Roots
 	}
-	return ctx, current, sampled(current)
+	return ctx, current, current.IsRecorded()
 }
 
 // begin begins a span in ctx for a call of the driver that is made now. The span
@@ -212,7 +212,7 @@ func (c *conn) Begin() (driver.Tx, error) {
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	current := dendro.SpanFromContext(ctx)
-	if !sampled(current) && (current != nil || !c.db.options.Roots) {
+	if !current.IsRecorded() && (current != nil || !c.db.options.Roots) {
 		return c.beginTx(ctx, opts)
 	}
 	spanCtx, span, began := c.begin(ctx, "transaction", c.db.attrs)

@@ -116,13 +116,11 @@ func (db *database) start(ctx context.Context, name string, attrs []slog.Attr) (
 func (db *database) startAt(ctx context.Context, began time.Time, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
 	o := dendro.StartOptions{Tracer: db.options.Tracer, Kind: dendro.KindClient, Time: began}
 	ctx, span := dendro.StartWith(ctx, name, o, attrs...)
-	if !sampled(span) {
+	if !span.IsRecorded() {
 		return ctx, nil
 	}
 	return ctx, span
 }
-
-func sampled(s *dendro.Span) bool { return s != nil && s.Context().Flags.Sampled() }
 
 // call calls f, a call of the driver. If f panics, call ends span.
 func call[T any](span *dendro.Span, f func() (T, error)) (T, error) {

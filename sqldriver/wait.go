@@ -176,7 +176,7 @@ func (w *poolWait) failed(query string, err error) {
 		return
 	}
 	current := dendro.SpanFromContext(w.Context)
-	if !sampled(current) && (current != nil || !d.options.Roots) {
+	if !current.IsRecorded() && (current != nil || !d.options.Roots) {
 		return
 	}
 	s := opened.statements.get(query)
