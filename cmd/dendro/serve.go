@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/server"
 )
 
@@ -37,6 +38,11 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 	}
 	defer func() { err = errors.Join(err, kept.close()) }()
 
+	hub, err := keep.NewHub(keep.HubOptions{})
+	if err != nil {
+		return err
+	}
+	o.receive.Keep = hub
 	receiver := server.New(kept, o.receive)
 	h := &health{store: kept}
 	page := newServer(newPage(kept.Store, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), time.Minute)
@@ -47,7 +53,9 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 
 	failed := make(chan error, 3)
 	for _, e := range []*endpoint{otlp, grpc} {
-		e.serve(newServer(a.protect(receiver), o.receive.ReadTimeout), a, log, failed)
+		s := newServer(a.protect(receiver), o.receive.ReadTimeout)
+		s.RegisterOnShutdown(hub.Close)
+		e.serve(s, a, log, failed)
 	}
 	web.serve(page, a, log, failed)
 	a.reloadOnHangUp(reading, log)

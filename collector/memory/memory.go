@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
@@ -217,6 +218,23 @@ func (m *Store) Operations(ctx context.Context, w collector.OperationScan, visit
 // Edges implements [collector.OperationReader].
 func (m *Store) Edges(ctx context.Context, w collector.OperationScan, visit func(*collector.Edge) bool) error {
 	return m.operations.Edges(ctx, w, visit)
+}
+
+// Oldest returns when the oldest trace began that is held, or the zero time if there is none. In a store
+// that is full, most traces since then are held.
+func (m *Store) Oldest() (oldest time.Time) {
+	for i := range m.partitions {
+		p := &m.partitions[i]
+		p.mu.Lock()
+		if len(p.segments) > 0 && int(p.drained) < len(p.segments[0].data) {
+			f := p.decoder.Open(p.block(block.Ref{Segment: p.first, Offset: p.drained}))
+			if first := time.Unix(0, f.First); first.After(oldest) {
+				oldest = first
+			}
+		}
+		p.mu.Unlock()
+	}
+	return oldest
 }
 
 // Trace implements [collector.Reader]. It needs no time.

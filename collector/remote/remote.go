@@ -49,6 +49,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/internal/spool"
+	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
@@ -61,17 +62,22 @@ type Options struct {
 	// of key=value with percent-encoded values. Content-Type and, with gzip,
 	// Content-Encoding cannot be changed.
 	Header http.Header
+	// Keep, if it is not nil, makes the client keep all spans in memory for some minutes, and send only those of traces
+	// that matter: with errors, the slowest, and others, see [keep.Options]. A [dendro.Tracer] with this client records
+	// everything. The collector must be dendro's for the traces to be whole across processes. The zero value of keep.Options is
+	// ready to use. If Keep is nil and OTEL_TRACES_SAMPLER is dendro_retroactive, that has the same effect.
+	Keep *keep.Options
 	// Compression is "gzip" or "none". Without compression a span takes a few hundred
 	// bytes. With gzip it takes a tenth of that, and four times as much CPU time. If
 	// Compression is empty, OTEL_EXPORTER_OTLP_TRACES_COMPRESSION is used, or else
-	// OTEL_EXPORTER_OTLP_COMPRESSION, or else "none".
+	// OTEL_EXPORTER_OTLP_COMPRESSION, or else "gzip" with Keep and "none" without.
 	Compression string
 	// Timeout bounds a request until its response has been read. By default it is
 	// OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, or else OTEL_EXPORTER_OTLP_TIMEOUT, both in
 	// milliseconds, or else 10 s.
 	Timeout time.Duration
 	// Interval is how long the first span of a request of a Client waits for more. The
-	// default is 1 s.
+	// default is 1 s, and 50 ms with Keep.
 	Interval time.Duration
 	// BatchBytes bounds the spans of a request of a Client before compression, in bytes. A single
 	// larger span is sent nevertheless. The default is 512 KiB.
@@ -135,14 +141,15 @@ type Client struct {
 	queue  queue
 	sender *sender
 	spool  *spool.Spool // nil without one
+	keeper *keeper      // nil without Options.Keep
 
 	stop    context.CancelFunc // stops the goroutine
 	stopped chan struct{}      // closed when it has returned
 }
 
 var (
-	_ dendro.Collector = (*Client)(nil)
-	_ dendro.Flusher   = (*Client)(nil)
+	_ dendro.TailSampler = (*Client)(nil)
+	_ dendro.Flusher     = (*Client)(nil)
 )
 
 // Dial returns a client that sends spans to endpoint, an http or https URL. It appends
@@ -157,6 +164,14 @@ func Dial(endpoint string, o Options) (*Client, error) {
 	s, err := newSender(endpoint, o, os.Getenv)
 	if err != nil {
 		return nil, fmt.Errorf("remote: %w", err)
+	}
+	interval := defaultInterval
+	if o.Keep, err = keepFromEnv(o.Keep, os.Getenv); err != nil {
+		return nil, fmt.Errorf("remote: %w", err)
+	}
+	if o.Keep != nil {
+		interval = keepInterval
+		s.compression = cmp.Or(s.compression, "gzip")
 	}
 	queueBytes := positive(o.QueueBytes, defaultQueueBytes)
 	batchBytes := min(positive(o.BatchBytes, defaultBatchBytes), queueBytes)
@@ -175,13 +190,23 @@ func Dial(endpoint string, o Options) (*Client, error) {
 		queue: queue{
 			maxBytes:   queueBytes,
 			batchBytes: batchBytes,
-			interval:   positive(o.Interval, defaultInterval),
+			interval:   positive(o.Interval, interval),
 			wake:       make(chan struct{}, 1),
 		},
 		sender:  s,
 		spool:   sp,
 		stop:    stop,
 		stopped: make(chan struct{}),
+	}
+	if o.Keep != nil {
+		if c.keeper, err = newKeeper(c, *o.Keep); err != nil {
+			stop()
+			if sp != nil {
+				sp.Close()
+			}
+			return nil, fmt.Errorf("remote: %w", err)
+		}
+		c.keeper.start()
 	}
 	go c.run(ctx)
 	return c, nil
@@ -198,10 +223,27 @@ func positive[T cmp.Ordered](v, otherwise T) T {
 // minSpanBytes is less than the size of any encoded span: two ids and two times.
 const minSpanBytes = 48
 
+// Sampler implements [dendro.TailSampler]. With [Options.Keep], the sampler records everything. Without, it
+// is head.
+func (c *Client) Sampler(head dendro.Sampler) dendro.Sampler {
+	if c.keeper == nil {
+		return head
+	}
+	return c.keeper.Sampler(head)
+}
+
 // Collect implements [dendro.Collector]. It encodes the spans of b and adds them to
 // the queue, all or none. If it refuses them, the reason is "queue_full" or
-// "shutdown".
+// "shutdown". With [Options.Keep], it copies them to memory, and adds to the queue only those of traces that are kept.
 func (c *Client) Collect(b *dendro.Batch) error {
+	if c.keeper != nil {
+		return c.keeper.Collect(b)
+	}
+	return c.enqueue(b)
+}
+
+// enqueue adds the spans of b to the queue.
+func (c *Client) enqueue(b *dendro.Batch) error {
 	if err := c.queue.refuses(len(b.Spans) * minSpanBytes); err != nil {
 		return err
 	}
@@ -225,11 +267,24 @@ func (c *Client) Collect(b *dendro.Batch) error {
 // pause. It returns an error if not everything was finished: the error of ctx, joined
 // with the last error of a request.
 func (c *Client) Flush(ctx context.Context) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.sender.timeout)
-		defer cancel()
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	if c.keeper != nil {
+		return c.keeper.Flush(ctx)
 	}
+	return c.flush(ctx)
+}
+
+// bounded returns ctx with a deadline.
+func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.sender.timeout)
+}
+
+// flush is Flush for the queue.
+func (c *Client) flush(ctx context.Context) error {
 	done := c.queue.flush()
 	if done == nil {
 		return nil
@@ -253,6 +308,12 @@ func (c *Client) Flush(ctx context.Context) error {
 // "shutdown". No goroutine is left behind, the spool is unlocked, and the default HTTP
 // client keeps no connection. Shutdown may be called more than once.
 func (c *Client) Shutdown(ctx context.Context) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	if c.keeper != nil {
+		c.keeper.shutdown(ctx)
+		_ = c.Flush(ctx) // what is in the ring, before the queue is closed
+	}
 	c.queue.close()
 	err := c.Flush(ctx)
 	c.stop()

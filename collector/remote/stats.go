@@ -1,6 +1,10 @@
 package remote
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/dendrotrace/dendro/collector/keep"
+)
 
 // Stats counts what a [Client] has sent, holds and has dropped. It counts what an earlier
 // process has left in the spool as soon as it is sent or dropped.
@@ -25,6 +29,8 @@ type Stats struct {
 	// if the spool does not return them as they were written. Spans that Collect
 	// refuses are counted in [dendro.Stats.Dropped].
 	Dropped map[string]uint64
+	// Keep counts what became of the traces, if [Options.Keep] is set. It is nil otherwise.
+	Keep *keep.Stats
 	// LastError is the error of the last request, or the warning in its response. It
 	// is nil if there was neither.
 	LastError error
@@ -40,6 +46,10 @@ func (c *Client) Stats() Stats {
 	if c.spool != nil {
 		held := c.spool.Size()
 		s.SpooledSpans, s.SpooledBytes, s.SpoolErrors = held.Spans, held.Bytes, held.Errors
+	}
+	if c.keeper != nil {
+		kept := c.keeper.Recorder.Stats()
+		s.Keep = &kept
 	}
 	return s
 }

@@ -6,6 +6,7 @@
 //   - OTLP/gRPC (section "OTLP/gRPC"; gRPC over HTTP/2, PROTOCOL-HTTP2.md of gRPC) at
 //     /opentelemetry.proto.collector.trace.v1.TraceService/Export.
 //   - Zipkin's v2 JSON at /api/v2/spans, as package collector/zipkin decodes it.
+//   - Which traces are kept, at /v1/dendro/keep, if Options.Keep is set: see package collector/keep.
 //
 // One [Handler] serves all of them, on as many ports as it is given. Bodies may be compressed
 // with gzip or zstd.
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/keep"
 )
 
 // Options configures [New]. The zero value is ready to use. A bound that is zero or less has
@@ -72,6 +74,10 @@ type Options struct {
 	// "*" for all (Fetch Standard, "CORS protocol"; RFC 6454, section 6.2). By default
 	// there are none: browsers do not let scripts of other origins send any of the formats.
 	AllowedOrigins []string
+
+	// Keep tells processes that decide themselves which traces to send what the others have decided, at
+	// /v1/dendro/keep. See package collector/keep. If it is nil, nobody is told.
+	Keep *keep.Hub
 }
 
 // requestBytes counts for a request besides its body.
@@ -163,6 +169,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveOTLP(w, r, mediaType)
 	case strings.HasSuffix(path, zipkinPath):
 		h.serveZipkin(w, r, mediaType)
+	case strings.HasSuffix(path, keep.Path):
+		h.serveKeep(w, r)
 	default:
 		c := h.begin(unknown)
 		defer c.end()

@@ -130,6 +130,9 @@ const (
 	DBRepeatedEvent = "repeated statement"
 	// PoolWaitEvent is the time in which a call waited for a connection.
 	PoolWaitEvent = "pool wait"
+	// Counted is true, on a resource, if its process sends counts of operations that include
+	// all its spans.
+	Counted = "dendro.counted"
 	// EventDuration is the duration of an event in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
 )

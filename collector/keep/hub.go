@@ -1,0 +1,323 @@
+package keep
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// HubOptions configures a [Hub]. The zero value is ready to use.
+type HubOptions struct {
+	// Remember is the number of announcements that are remembered, so that each is passed on once. The default is
+	// 262,144.
+	Remember int
+	// Rules are evaluated by all processes.
+	Rules []Rule
+}
+
+const (
+	// maxLog is the number of announcements that a process may be behind.
+	maxLog = 1 << 16
+	// maxNews bounds the announcements of one answer.
+	maxNews = 4096
+	// newsInterval is the least time between two answers to a process, so that many announcements are passed on
+	// together.
+	newsInterval = 50 * time.Millisecond
+	// maxProcesses bounds the processes that are listed, and forgetProcess is how long one is listed that does
+	// not report.
+	maxProcesses  = 4096
+	forgetProcess = 5 * time.Minute
+	// maxHold bounds how long everything is kept.
+	maxHold = time.Hour
+	// maxKept is the number of kept traces that are listed.
+	maxKept = 1000
+)
+
+// Hub passes on, in the collector, which traces are kept. Its methods are safe for concurrent use. It starts no
+// goroutine.
+type Hub struct {
+	epoch string // a new one for each hub, so that processes learn that the collector has started again
+	known *known
+
+	mu        sync.Mutex
+	closed    bool
+	log       []Announcement // guarded by mu, like the fields below; the last ones, oldest first
+	first     uint64         // number of the first one in log
+	changed   chan struct{}  // closed when there is news
+	hold      time.Time      // everything is kept until then
+	rules     []Rule
+	version   uint64 // of hold and rules
+	processes map[string]*Process
+	kept      []Kept // newest last
+	stats     HubStats
+}
+
+// NewHub returns a Hub. It returns a [*RuleError] if a rule is not valid.
+func NewHub(o HubOptions) (*Hub, error) {
+	h := &Hub{
+		epoch:     rand.Text()[:8],
+		known:     newKnown(orDefault(o.Remember, defaultRemember)),
+		changed:   make(chan struct{}),
+		processes: map[string]*Process{},
+	}
+	return h, h.SetRules(o.Rules)
+}
+
+// Announce passes announcements of a process on to the others, unless they are known. service is for [Hub.Kept].
+func (h *Hub) Announce(service string, as []Announcement) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now, news := time.Now(), false
+	for _, a := range as {
+		h.stats.Announced++
+		if !h.known.add(a.TraceID) {
+			h.stats.Repeated++
+			continue
+		}
+		news = true
+		h.log = append(h.log, a)
+		if h.stats.Kept == nil {
+			h.stats.Kept = map[string]uint64{}
+		}
+		reason := a.Reason
+		if _, ok := h.stats.Kept[reason]; !ok && len(h.stats.Kept) >= maxReasons {
+			reason = "other"
+		}
+		h.stats.Kept[reason]++
+		h.kept = append(h.kept, Kept{a, service, now})
+	}
+	if over := len(h.log) - maxLog; over > 0 {
+		h.log = slices.Delete(h.log, 0, over)
+		h.first += uint64(over)
+	}
+	if over := len(h.kept) - maxKept; over > 0 {
+		h.kept = slices.Delete(h.kept, 0, over)
+	}
+	if news {
+		h.change()
+	}
+}
+
+// change wakes the processes that wait. h.mu is held.
+func (h *Hub) change() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// Close makes all calls of Wait return, now and later.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.change()
+}
+
+// Hold has all processes keep everything in the next d, at most an hour. Zero ends that.
+func (h *Hub) Hold(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hold = time.Now().Add(min(max(d, 0), maxHold))
+	h.version++
+	h.change()
+}
+
+// SetRules replaces the rules. If one of them is not valid, it returns a [*RuleError] and they stay as they were.
+func (h *Hub) SetRules(rules []Rule) error {
+	if _, err := parseRules(rules); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rules = slices.Clone(rules)
+	h.version++
+	h.change()
+	return nil
+}
+
+// News is what a process hears.
+type News struct {
+	// Next is where the next news begin. A process passes it on to Wait and need not understand it.
+	Next string `json:"next"`
+	// Restarted says that the hub does not know where the process was: it is another one. Missed is the number of
+	// announcements that the process did not hear of, because it was too slow.
+	Restarted bool           `json:"restarted,omitempty"`
+	Missed    uint64         `json:"missed,omitempty"`
+	Keep      []Announcement `json:"keep,omitempty"`
+	// Changed says that Hold and Rules have changed, or may have.
+	Changed bool `json:"changed,omitempty"`
+	// Hold is how long everything is kept from now on, in nanoseconds.
+	Hold  time.Duration `json:"hold,omitempty"`
+	Rules []Rule        `json:"rules,omitempty"`
+}
+
+// cursor is a parsed News.Next.
+type cursor struct {
+	epoch        string
+	seq, version uint64
+}
+
+func (c cursor) String() string {
+	return c.epoch + "." + strconv.FormatUint(c.seq, 10) + "." + strconv.FormatUint(c.version, 10)
+}
+
+func parseCursor(text string) (c cursor) {
+	part := strings.Split(text, ".")
+	if len(part) != 3 {
+		return cursor{}
+	}
+	c.epoch = part[0]
+	c.seq, _ = strconv.ParseUint(part[1], 10, 64)
+	c.version, _ = strconv.ParseUint(part[2], 10, 64)
+	return c
+}
+
+// Wait waits for news after those that ended in next, or until ctx is done. With an empty next, it returns at once. The
+// process is told only of traces that are announced from then on.
+func (h *Hub) Wait(ctx context.Context, next string) News {
+	began := time.Now()
+	for {
+		h.mu.Lock()
+		news, ok := h.newsLocked(parseCursor(next))
+		changed := h.changed
+		h.mu.Unlock()
+		if ok && len(news.Keep) > 0 && !news.Restarted && time.Since(began) < newsInterval && ctx.Err() == nil {
+			// Others are often announced shortly after.
+			wait(ctx, newsInterval-time.Since(began))
+			h.mu.Lock()
+			news, _ = h.newsLocked(parseCursor(next))
+			h.mu.Unlock()
+		}
+		if ok || ctx.Err() != nil {
+			return news
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// newsLocked returns the news after at, and whether there are any. h.mu is held.
+func (h *Hub) newsLocked(at cursor) (n News, ok bool) {
+	end := h.first + uint64(len(h.log))
+	if at.epoch != h.epoch || at.seq > end {
+		n.Restarted, n.Changed = true, true
+		at.seq = end
+	}
+	if at.seq < h.first {
+		n.Missed = h.first - at.seq
+		at.seq = h.first
+	}
+	n.Keep = slices.Clone(h.log[at.seq-h.first:][:min(maxNews, int(end-at.seq))])
+	n.Changed = n.Changed || at.version != h.version
+	if n.Changed {
+		n.Hold = max(0, time.Until(h.hold))
+		n.Rules = slices.Clone(h.rules)
+	}
+	n.Next = cursor{h.epoch, at.seq + uint64(len(n.Keep)), h.version}.String()
+	return n, h.closed || n.Restarted || n.Changed || n.Missed > 0 || len(n.Keep) > 0
+}
+
+// Process is a process that keeps spans, as it has described itself.
+type Process struct {
+	Service, Instance string
+	Seen              time.Time // when it has reported last
+	Report
+}
+
+// Report is what a process says of itself.
+type Report struct {
+	// RingAge is how long ago the oldest trace in the ring began, in nanoseconds.
+	RingAge      time.Duration `json:"ringAge"`
+	RingBytes    int64         `json:"ringBytes"`
+	RingMaxBytes int64         `json:"ringMaxBytes"`
+	// The others are those of [Stats].
+	Kept        map[string]uint64 `json:"kept,omitempty"`
+	Lost        map[string]uint64 `json:"lost,omitempty"`
+	Asked       uint64            `json:"asked"`
+	Found       uint64            `json:"found"`
+	Spans       uint64            `json:"spans"`
+	Pending     int               `json:"pending"`
+	Unannounced int               `json:"unannounced"`
+}
+
+// Report notes what a process says of itself.
+func (h *Hub) Report(service, instance string, r Report) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget()
+	p := h.processes[instance]
+	if p == nil {
+		if len(h.processes) >= maxProcesses {
+			return
+		}
+		p = &Process{Instance: instance}
+		h.processes[instance] = p
+	}
+	p.Service, p.Seen, p.Report = service, time.Now(), r
+}
+
+// forget removes processes that do not report. h.mu is held.
+func (h *Hub) forget() {
+	maps.DeleteFunc(h.processes, func(_ string, p *Process) bool { return time.Since(p.Seen) > forgetProcess })
+}
+
+// Kept is a trace that is kept.
+type Kept struct {
+	Announcement
+	Service string // which has decided it
+	Time    time.Time
+}
+
+// HubStats says what a [Hub] has passed on.
+type HubStats struct {
+	// Announced counts what processes have announced, and Repeated those of them that were known already.
+	Announced, Repeated uint64
+	// Kept counts the traces that are kept, by reason.
+	Kept map[string]uint64
+	// Hold is how long everything is kept from now on.
+	Hold  time.Duration
+	Rules []Rule
+	// Processes are those that have reported in the last five minutes, by service and instance.
+	Processes []Process
+}
+
+// Stats returns the current counts. The caller owns them.
+func (h *Hub) Stats() HubStats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget()
+	s := h.stats
+	s.Kept = maps.Clone(s.Kept)
+	s.Hold = max(0, time.Until(h.hold))
+	s.Rules = slices.Clone(h.rules)
+	for _, p := range h.processes {
+		s.Processes = append(s.Processes, *p)
+	}
+	slices.SortFunc(s.Processes, func(a, b Process) int {
+		return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Instance, b.Instance))
+	})
+	return s
+}
+
+// Kept returns the traces that were kept last, at most 1,000, the newest first.
+func (h *Hub) Kept() []Kept {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := slices.Clone(h.kept)
+	slices.Reverse(out)
+	return out
+}

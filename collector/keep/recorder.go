@@ -1,0 +1,562 @@
+package keep
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/memory"
+	countsof "github.com/dendrotrace/dendro/collector/operations"
+	"github.com/dendrotrace/dendro/internal/semconv"
+)
+
+// Options configures a [Recorder]. The zero value is ready to use.
+//
+// These traces are kept: those that [dendro.Span.Keep] asks for; those with an error or a panic, and the first with
+// each kind of error; the slowest of each operation; those with repeated statements (N+1 queries) or a wait of 100 ms or
+// more for a connection to a database; the first of an operation in this process; one ordinary trace a minute of
+// each operation that begins traces; and those of which another process or the collector says so. Traces whose caller has
+// sampled them are always kept.
+type Options struct {
+	// RingBytes bounds the memory for the spans of the last minutes, in bytes. The default is 64 MiB, which is
+	// about a million spans. It is at least 1 MiB.
+	RingBytes int64
+	// Slow is the share of the slowest traces of each operation that are kept. The default is 0.01. If it is negative,
+	// none are kept because they are slow. An operation learns from 200 requests what is slow.
+	//
+	// A trace is judged where it begins. Of an operation that another service calls, about one slow trace a
+	// minute is kept.
+	Slow float64
+	// Sample is the share of new traces that are sampled when they begin, whatever becomes of them, and from
+	// which all percentiles can be checked. OpenTelemetry's SDKs record these, too. The default is 0.001. If it is negative, there are
+	// none. It has no effect if Options.Sampler of the tracer or OTEL_TRACES_SAMPLER name a sampler. With
+	// OTEL_TRACES_SAMPLER=dendro_retroactive it is OTEL_TRACES_SAMPLER_ARG, unless it is set here.
+	Sample float64
+	// Attributes keep traces with a span that has one of them. Each is a key, or a key and a value such as
+	// "customer.tier=gold".
+	Attributes []string
+	// Baggage is like Attributes for members of W3C baggage. These traces are sampled when they begin.
+	Baggage []string
+	// Limit is how many traces a second are kept, of each operation and for each reason. Above that, a share of them
+	// is kept that depends on the trace ids only, so that all processes keep the same ones. The default is 100.
+	Limit int
+	// Remember is the number of kept traces whose later spans are kept, too. The default is 262,144, which takes
+	// up to 10 MB.
+	Remember int
+}
+
+const (
+	defaultRingBytes = 64 << 20
+	defaultSlow      = 0.01
+	defaultSample    = 0.001
+	defaultLimit     = 100
+	defaultRemember  = 1 << 18
+	// maxPending bounds the traces that wait to be sent, and maxAnnouncements those that wait to be announced.
+	maxPending       = 1 << 16
+	maxAnnouncements = 1 << 16
+	// maxRecent bounds the announcements that are repeated for a new collector.
+	maxRecent = 1 << 12
+	// operationBytes is the size of the counts of operations of one interval.
+	operationBytes = 1 << 20
+	retryAfter     = 50 * time.Millisecond
+)
+
+// Recorder is a [dendro.TailSampler] that records all spans in memory and passes on those of the traces that
+// are kept. Its methods are safe for concurrent use. Collect never waits.
+//
+// Someone must call Run, announce what Announcements returns, and pass on what the collector says. Package remote does.
+type Recorder struct {
+	next       dendro.Collector
+	ring       *memory.Store
+	slow       float64
+	limit      float64
+	sample     float64
+	attributes []attribute
+	baggage    []attribute
+	operations operations
+	rules      atomic.Pointer[rules]
+	holdUntil  atomic.Int64 // in nanoseconds since the Unix epoch; 0 for no hold
+	known      *known
+	pending    pending
+	counts     atomic.Pointer[countsof.Table]
+	counted    atomic.Pointer[countedResource]
+	shipping   sync.Mutex // held while a trace is read from the ring and sent
+
+	mu            sync.Mutex
+	announcements []Announcement // guarded by mu, like the fields below
+	announced     []recent       // the last ones, oldest first
+	wake          chan struct{}  // holds a token when there may be announcements
+	stats         Stats          // without what is counted elsewhere
+}
+
+type recent struct {
+	Announcement
+	at time.Time
+}
+
+// countedResource is a resource, and the same with semconv.Counted.
+type countedResource struct{ of, with *dendro.Resource }
+
+var (
+	_ dendro.TailSampler = (*Recorder)(nil)
+	_ dendro.Flusher     = (*Recorder)(nil)
+)
+
+// New returns a Recorder in front of next.
+func New(next dendro.Collector, o Options) *Recorder {
+	r := &Recorder{
+		next:       next,
+		ring:       memory.New(memory.Options{MaxBytes: orDefault(o.RingBytes, defaultRingBytes)}),
+		slow:       max(orDefault(o.Slow, defaultSlow), 0),
+		sample:     max(orDefault(o.Sample, defaultSample), 0),
+		limit:      float64(orDefault(o.Limit, defaultLimit)),
+		attributes: parseAttributes(o.Attributes),
+		baggage:    parseAttributes(o.Baggage),
+		known:      newKnown(orDefault(o.Remember, defaultRemember)),
+		pending:    pending{most: maxPending, wake: make(chan struct{}, 1)},
+		wake:       make(chan struct{}, 1),
+	}
+	r.counts.Store(newCounts())
+	return r
+}
+
+func orDefault[T int | int64 | float64](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+// countShards is the number of shards of the counts, a power of two.
+const countShards = 4
+
+func newCounts() *countsof.Table {
+	return countsof.New(countsof.Options{MaxBytes: operationBytes, Shards: countShards})
+}
+
+// Sampler implements [dendro.TailSampler]. The sampler records everything. It samples what head does, traces
+// that are kept already, and those with one of Options.Baggage. If head is nil, it follows the caller, and samples the share
+// Options.Sample of new traces.
+func (r *Recorder) Sampler(head dendro.Sampler) dendro.Sampler {
+	if head == nil {
+		head = dendro.ParentSample(dendro.RatioSample(r.sample))
+	}
+	return func(p dendro.SamplingParameters) dendro.SamplingResult {
+		result := head(p)
+		result.Record = true
+		if !result.Sampled && (p.Parent.IsValid() && r.known.get(p.TraceID) != unknown || len(r.baggage) > 0 && r.inBaggage(p.Context)) {
+			result.Sampled = true
+		}
+		return result
+	}
+}
+
+func (r *Recorder) inBaggage(ctx context.Context) bool {
+	for _, m := range dendro.BaggageFromContext(ctx).Members() {
+		for _, w := range r.baggage {
+			if m.Key == w.key && (w.any || m.Value == w.value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Collect implements [dendro.Collector].
+func (r *Recorder) Collect(b *dendro.Batch) error {
+	for rest := b.Spans; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].TraceID == rest[0].TraceID {
+			n++
+		}
+		if n == len(b.Spans) {
+			return r.collect(b)
+		}
+		part := *b
+		part.Spans, rest = rest[:n], rest[n:]
+		if err := r.collect(&part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect is Collect for spans of one trace.
+func (r *Recorder) collect(b *dendro.Batch) error {
+	id := b.Spans[0].TraceID
+	p := priority(id)
+	r.counts.Load().Shard(int(id[15])%countShards).Count(b.Resource, b.Spans)
+	v := r.judge(b, p)
+	resource := b.Resource
+	b.Resource = r.markCounted(resource)
+	defer func() { b.Resource = resource }()
+	err := r.ring.Collect(b) // before the state is looked at
+	switch r.known.get(id) {
+	case sent:
+		return r.forward(b, id, p)
+	case waiting:
+		return err
+	}
+	switch {
+	case b.Spans[0].Flags.Sampled() && v.reason == "":
+		return r.forward(b, id, p)
+	case v.reason != "":
+		if r.trigger(id, p, v) {
+			r.announce(Announcement{id, short(v.reason, maxReason)})
+		}
+	case r.holds():
+		r.trigger(id, p, verdict{ReasonHold, 1, b.Spans[len(b.Spans)-1]})
+	}
+	return err
+}
+
+// markCounted returns res with an attribute that says that its spans are counted by operation already.
+func (r *Recorder) markCounted(res *dendro.Resource) *dendro.Resource {
+	if c := r.counted.Load(); c != nil && c.of == res {
+		return c.with
+	}
+	with := *res
+	with.Attributes = append(slices.Clip(res.Attributes), slog.Bool(semconv.Counted, true))
+	r.counted.Store(&countedResource{res, &with})
+	return &with
+}
+
+// forward passes on spans of a trace that is kept. If next has no room, they are sent from the ring later.
+func (r *Recorder) forward(b *dendro.Batch, id dendro.TraceID, p float64) error {
+	err := r.next.Collect(b)
+	if err == nil {
+		r.mu.Lock()
+		r.stats.Spans += uint64(len(b.Spans))
+		r.mu.Unlock()
+		return nil
+	}
+	if !isFull(err) {
+		return err
+	}
+	r.known.set(id, waiting)
+	r.wait(item{id: id, rank: p})
+	return nil
+}
+
+func isFull(err error) bool {
+	var drop *dendro.DropError
+	return errors.As(err, &drop) && drop.Reason == "queue_full"
+}
+
+// trigger has what the ring has of a trace sent. It reports false if that is under way already.
+func (r *Recorder) trigger(id dendro.TraceID, p float64, v verdict) bool {
+	if !r.known.add(id) {
+		return false
+	}
+	r.mu.Lock()
+	if r.stats.Kept == nil {
+		r.stats.Kept = map[string]uint64{}
+	}
+	reason := v.reason
+	if _, ok := r.stats.Kept[reason]; !ok && len(r.stats.Kept) >= maxReasons {
+		reason = "other"
+	}
+	r.stats.Kept[reason]++
+	r.mu.Unlock()
+	r.wait(item{id, p, v.reason, v.weight, v.span.SpanID})
+	return true
+}
+
+// maxReasons bounds the reasons that are counted apart.
+const maxReasons = 64
+
+func (r *Recorder) wait(i item) {
+	if out, over := r.pending.push(i); over {
+		r.known.set(out.id, sent) // later spans may still be of use
+		r.lose(LostPending, 1)
+	}
+}
+
+func (r *Recorder) lose(why string, n uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stats.Lost == nil {
+		r.stats.Lost = map[string]uint64{}
+	}
+	r.stats.Lost[why] += n
+}
+
+func (r *Recorder) announce(a Announcement) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.announcements) >= maxAnnouncements {
+		r.announcements = r.announcements[1:]
+		if r.stats.Lost == nil {
+			r.stats.Lost = map[string]uint64{}
+		}
+		r.stats.Lost[LostAnnouncements]++
+	}
+	r.announcements = append(r.announcements, a)
+	poke(r.wake)
+}
+
+// Announcements waits for traces that this process has decided to keep, and returns at most most of them, which the
+// other processes must hear of. It returns nil if ctx is done. If the caller cannot announce them, it must
+// call Unannounced.
+func (r *Recorder) Announcements(ctx context.Context, most int) []Announcement {
+	for {
+		r.mu.Lock()
+		n := min(most, len(r.announcements))
+		out := slices.Clone(r.announcements[:n])
+		if r.announcements = r.announcements[n:]; len(r.announcements) == 0 {
+			r.announcements = nil
+		} else {
+			poke(r.wake)
+		}
+		now := time.Now()
+		for _, a := range out {
+			r.announced = append(r.announced, recent{a, now})
+		}
+		if over := len(r.announced) - maxRecent; over > 0 {
+			r.announced = slices.Delete(r.announced, 0, over)
+		}
+		r.mu.Unlock()
+		if n > 0 {
+			return out
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Unannounced takes announcements back that could not be delivered.
+func (r *Recorder) Unannounced(as []Announcement) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.announcements = append(slices.Clone(as), r.announcements...)
+	if over := len(r.announcements) - maxAnnouncements; over > 0 {
+		r.announcements = r.announcements[over:]
+		if r.stats.Lost == nil {
+			r.stats.Lost = map[string]uint64{}
+		}
+		r.stats.Lost[LostAnnouncements] += uint64(over)
+	}
+	poke(r.wake)
+}
+
+// Reannounce makes Announcements return those of the last minute again, at most 4,096. It is for a collector that has started
+// again and may not have passed them on.
+func (r *Recorder) Reannounce() {
+	r.mu.Lock()
+	var again []Announcement
+	for _, a := range r.announced {
+		if time.Since(a.at) < time.Minute {
+			again = append(again, a.Announcement)
+		}
+	}
+	r.announced = nil
+	r.mu.Unlock()
+	if len(again) > 0 {
+		r.Unannounced(again)
+	}
+}
+
+// Keep has the spans of traces sent that other processes or the collector have decided to keep: those in the
+// ring, and those that come later.
+func (r *Recorder) Keep(as []Announcement) {
+	asked := uint64(0)
+	for _, a := range as {
+		if r.known.add(a.TraceID) {
+			asked++
+			r.wait(item{id: a.TraceID, rank: priority(a.TraceID)})
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Asked += asked
+}
+
+// Hold keeps every trace of which spans end in the next d. Zero ends that.
+func (r *Recorder) Hold(d time.Duration) {
+	if d <= 0 {
+		r.holdUntil.Store(0)
+		return
+	}
+	r.holdUntil.Store(time.Now().Add(d).UnixNano())
+}
+
+func (r *Recorder) holds() bool {
+	until := r.holdUntil.Load()
+	return until != 0 && time.Now().UnixNano() < until
+}
+
+// SetRules replaces the rules of the collector. If one of them is not valid, it returns a [*RuleError] and the
+// rules stay as they were.
+func (r *Recorder) SetRules(in []Rule) error {
+	parsed, err := parseRules(in)
+	if err == nil {
+		r.rules.Store(parsed)
+	}
+	return err
+}
+
+// Run sends what the ring has of kept traces, until ctx is done.
+func (r *Recorder) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		i, ok := r.pending.pop()
+		if !ok {
+			select {
+			case <-r.pending.wake:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if !r.ship(ctx, i) {
+			select {
+			case <-time.After(retryAfter):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// ship sends what the ring has of a trace. It reports false if next has no room now.
+func (r *Recorder) ship(ctx context.Context, i item) bool {
+	r.shipping.Lock()
+	defer r.shipping.Unlock()
+	r.known.set(i.id, sent) // before the ring is read: see collect
+	t, err := r.ring.Trace(context.WithoutCancel(ctx), i.id, collector.TimeRange{})
+	if err != nil || t == nil {
+		if i.reason != "" {
+			r.lose(LostOverwritten, 1)
+		}
+		return true
+	}
+	byResource := map[*dendro.Resource]*dendro.Batch{}
+	for n := range t.Spans {
+		s := &t.Spans[n]
+		b := byResource[s.Resource]
+		if b == nil {
+			b = &dendro.Batch{Resource: s.Resource}
+			byResource[s.Resource] = b
+		}
+		data := &s.SpanData
+		if i.reason != "" && s.SpanID == i.root {
+			data = withReason(data, i.reason, i.weight)
+		}
+		b.Spans = append(b.Spans, data)
+	}
+	for _, b := range byResource {
+		if err := r.next.Collect(b); err != nil {
+			if isFull(err) {
+				r.known.set(i.id, waiting)
+				r.wait(i)
+				return false
+			}
+			r.lose(LostRefused, 1)
+			return true
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Spans += uint64(len(t.Spans))
+	if i.reason == "" {
+		r.stats.Found++
+	}
+	return true
+}
+
+// Flush sends what the ring has of traces that are kept so far, unless ctx is done before, and then flushes the collector behind r.
+func (r *Recorder) Flush(ctx context.Context) error {
+	for ctx.Err() == nil {
+		i, ok := r.pending.pop()
+		if !ok {
+			break
+		}
+		if !r.ship(ctx, i) {
+			select {
+			case <-time.After(retryAfter):
+			case <-ctx.Done():
+			}
+		}
+	}
+	r.shipping.Lock() // waits for Run
+	defer r.shipping.Unlock()
+	if f, ok := r.next.(dendro.Flusher); ok {
+		return f.Flush(ctx)
+	}
+	return ctx.Err()
+}
+
+// Reasons for which spans of kept traces were not sent.
+const (
+	LostOverwritten   = "overwritten"   // the ring had dropped the trace already
+	LostPending       = "pending"       // too many traces waited
+	LostRefused       = "refused"       // the client is closed
+	LostAnnouncements = "announcements" // too many traces waited to be announced: other processes do not hear of them
+)
+
+// Stats counts what a [Recorder] has done.
+type Stats struct {
+	// Kept counts the traces that this process has decided to keep, by reason. Traces that were sampled are not among
+	// them. Of reasons of the program there are at most 64, and "other".
+	Kept map[string]uint64
+	// Asked counts the traces that others have decided to keep. Found counts those of them of which the ring had spans.
+	Asked, Found uint64
+	// Spans counts the spans that were passed on.
+	Spans uint64
+	// Lost counts kept traces whose spans were not passed on, by reason: see LostOverwritten and the others.
+	Lost map[string]uint64
+	// Pending is the number of traces that wait to be sent, Unannounced that of those that wait to be announced, and
+	// Remembered that of those whose later spans will be sent.
+	Pending, Unannounced, Remembered int
+	// RingSpans and RingBytes are what the ring holds, and RingMaxBytes is its bound.
+	RingSpans               int
+	RingBytes, RingMaxBytes int64
+	// RingAge is how long ago the oldest trace in the ring began.
+	RingAge time.Duration
+}
+
+// Stats returns the current counts. The caller owns the maps.
+func (r *Recorder) Stats() Stats {
+	r.mu.Lock()
+	s := r.stats
+	s.Kept, s.Lost = maps.Clone(s.Kept), maps.Clone(s.Lost)
+	s.Unannounced = len(r.announcements)
+	r.mu.Unlock()
+	s.Pending, s.Remembered = r.pending.size(), r.known.size()
+	ring, _ := r.ring.Stats(context.Background())
+	s.RingSpans, s.RingBytes, s.RingMaxBytes = ring.Spans, ring.Bytes, ring.MaxBytes
+	if oldest := r.ring.Oldest(); !oldest.IsZero() {
+		s.RingAge = max(0, time.Since(oldest))
+	}
+	return s
+}
+
+// Report returns what the collector is told of s.
+func (s *Stats) Report() *Report {
+	return &Report{
+		RingAge: s.RingAge, RingBytes: s.RingBytes, RingMaxBytes: s.RingMaxBytes,
+		Kept: s.Kept, Lost: s.Lost, Asked: s.Asked, Found: s.Found, Spans: s.Spans,
+		Pending: s.Pending, Unannounced: s.Unannounced,
+	}
+}
+
+// TakeOperations returns the counts of operations since the last call, as a snapshot of package operations. They include
+// all spans that were recorded. The caller must call it from one goroutine. It waits for about wait, until calls of Collect that are under way have ended.
+func (r *Recorder) TakeOperations(ctx context.Context, wait time.Duration) []byte {
+	before := r.counts.Swap(newCounts())
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+	return before.AppendSnapshot(nil)
+}
+
+// Ring returns the store of the spans of the last minutes, which can be read like any other.
+func (r *Recorder) Ring() collector.Reader { return r.ring }
