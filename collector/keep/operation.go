@@ -20,8 +20,10 @@ const (
 	maxErrorKinds = 64
 	// leastLearned is the number of durations from which on an operation knows which are long.
 	leastLearned = 200
-	// learnTime is the time after which the durations before it begin to be forgotten.
-	learnTime = time.Minute
+	// learnTime is the time, and learnRequests the number of requests, after which those before them are
+	// forgotten.
+	learnTime     = time.Minute
+	learnRequests = 5000
 )
 
 // operations are what the local roots of a process do: name and kind.
@@ -108,7 +110,7 @@ func (op *operation) learn(share float64) (ordinary bool, weight float64) {
 	if op.began.IsZero() {
 		op.began, op.ordinary = now, now
 	}
-	if now.Sub(op.began) >= learnTime && op.recent.n >= 5*leastLearned {
+	if now.Sub(op.began) >= learnTime && op.recent.n >= learnRequests {
 		op.began = now
 		op.recent, op.earlier = durations{}, op.recent
 	}
