@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -129,6 +130,9 @@ func (h *Hub) Hold(d time.Duration) {
 
 // SetRules replaces the rules. If one of them is not valid, it returns a [*RuleError] and they stay as they were.
 func (h *Hub) SetRules(rules []Rule) error {
+	if len(rules) > MaxRules {
+		return fmt.Errorf("%d rules: at most %d are possible", len(rules), MaxRules)
+	}
 	if _, err := parseRules(rules); err != nil {
 		return err
 	}

@@ -19,13 +19,16 @@ const (
 )
 
 const (
-	// MaxMessageBytes bounds a [Message] in JSON, and MaxAnnouncements its announcements.
+	// MaxMessageBytes bounds a [Message] in JSON.
 	MaxMessageBytes  = 1 << 20
+	// MaxAnnouncements bounds the announcements of a message.
 	MaxAnnouncements = 4096
 	// MaxNewsBytes bounds [News] in JSON.
 	MaxNewsBytes = 4 << 20
 	// MaxWait bounds how long a process waits for news.
 	MaxWait = time.Minute
+	// MaxRules bounds the rules of the collector, each of which every process evaluates for every trace.
+	MaxRules = 100
 	// maxName bounds the name of a service and an instance.
 	maxName = 256
 )
@@ -51,6 +54,9 @@ func DecodeMessage(data []byte) (m Message, err error) {
 	if len(m.Keep) > MaxAnnouncements {
 		return Message{}, fmt.Errorf("keep: %d announcements in one message: send at most %d", len(m.Keep), MaxAnnouncements)
 	}
+	if r := m.Report; r != nil && len(r.Kept)+len(r.Lost) > 2*maxReasons+2 {
+		return Message{}, fmt.Errorf("keep: the report has more than %d reasons", 2*maxReasons)
+	}
 	m.Service, m.Instance = short(m.Service, maxName), short(m.Instance, maxName)
 	if m.Instance == "" {
 		return Message{}, fmt.Errorf("keep: the message has no instance")
@@ -62,6 +68,9 @@ func DecodeMessage(data []byte) (m Message, err error) {
 func DecodeNews(data []byte) (n News, err error) {
 	if err = json.Unmarshal(data, &n); err != nil {
 		return News{}, fmt.Errorf("keep: %w", err)
+	}
+	if len(n.Rules) > MaxRules {
+		return News{}, fmt.Errorf("keep: %d rules: at most %d are possible", len(n.Rules), MaxRules)
 	}
 	return n, checkAnnouncements(n.Keep)
 }

@@ -2,7 +2,9 @@ package remote_test
 
 import (
 	"context"
+	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,17 +22,46 @@ type keeping struct {
 	store *memory.Store
 	hub   *keep.Hub
 	url   string
+	// refuse, if it is set, answers a request with a status.
+	refuse atomic.Pointer[func(r *http.Request) int]
+	// handler is what serves.
+	handler atomic.Pointer[server.Handler]
 }
 
 func newKeeping(t *testing.T) *keeping {
 	k := &keeping{store: memory.New(memory.Options{})}
+	k.restart(t)
+	srv := testkit.Serve(t, "HTTP/1.1", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := k.refuse.Load(); f != nil {
+			if status := (*f)(r); status != 0 {
+				w.WriteHeader(status)
+				return
+			}
+		}
+		k.handler.Load().ServeHTTP(w, r)
+	}))
+	k.url = srv.URL
+	return k
+}
+
+// restart gives the collector a new hub, and keeps its store.
+func (k *keeping) restart(t *testing.T) {
+	if k.hub != nil {
+		k.hub.Close()
+	}
 	var err error
 	k.hub, err = keep.NewHub(keep.HubOptions{})
 	testkit.NoError(t, err)
-	srv := testkit.Serve(t, "HTTP/1.1", server.New(k.store, server.Options{Keep: k.hub}))
-	t.Cleanup(k.hub.Close)
-	k.url = srv.URL
-	return k
+	k.handler.Store(server.New(k.store, server.Options{Keep: k.hub}))
+}
+
+// refuseIf answers the requests for which f returns a status.
+func (k *keeping) refuseIf(f func(r *http.Request) int) {
+	if f == nil {
+		k.refuse.Store(nil)
+		return
+	}
+	k.refuse.Store(&f)
 }
 
 // process returns the tracer of a new process.
@@ -115,7 +146,104 @@ func TestKeepAcrossProcesses(t *testing.T) {
 	k.wait(t, ordinary[0], 3)
 	kept := k.hub.Kept()
 	testkit.Equal(t, "kept last", kept[0].TraceID, ordinary[0])
-	if !slices.ContainsFunc(kept, func(a keep.Kept) bool { return a.TraceID == failed && a.Reason == keep.ReasonError && a.Service == "prices" }) {
+	if !slices.ContainsFunc(kept, func(a keep.Kept) bool {
+		return a.TraceID == failed && a.Reason == keep.ReasonError && a.Service == "prices"
+	}) {
 		t.Errorf("kept: %+v", kept)
+	}
+}
+
+// While the collector is away, what is kept waits, and so do the announcements.
+func TestKeepWhileAway(t *testing.T) {
+	k := newKeeping(t)
+	shop, _ := k.process(t, "shop", keep.Options{Sample: -1})
+	prices, client := k.process(t, "prices", keep.Options{Sample: -1})
+	k.wait(t, call(shop, prices, false), 3)
+	k.refuseIf(func(*http.Request) int { return http.StatusServiceUnavailable })
+	var failed []dendro.TraceID
+	for range 20 {
+		failed = append(failed, call(shop, prices, true))
+	}
+	for client.Stats().LastError == nil {
+		time.Sleep(time.Millisecond)
+	}
+	k.refuseIf(nil)
+	for _, id := range failed {
+		k.wait(t, id, 3)
+	}
+	testkit.Equal(t, "lost", client.Stats().Keep.Lost, map[string]uint64(nil))
+}
+
+// A collector that has started again hears what was announced to the one before, which may not have passed it on.
+func TestKeepAfterRestart(t *testing.T) {
+	k := newKeeping(t)
+	shop, _ := k.process(t, "shop", keep.Options{Sample: -1})
+	prices, _ := k.process(t, "prices", keep.Options{Sample: -1})
+	k.wait(t, call(shop, prices, false), 3) // so both processes have heard news
+	k.refuseIf(func(r *http.Request) int {
+		if r.Method == http.MethodGet {
+			return http.StatusBadGateway
+		}
+		return 0
+	})
+	k.hub.Announce("", []keep.Announcement{{TraceID: dendro.TraceID{7}}}) // ends the requests for news that are open
+	failed := call(shop, prices, true)
+	for !slices.ContainsFunc(k.hub.Kept(), func(a keep.Kept) bool { return a.TraceID == failed }) {
+		time.Sleep(time.Millisecond)
+	}
+	got := k.wait(t, failed, 1)
+	testkit.Equal(t, "spans that arrive before the restart", len(got.Spans), 1)
+	k.restart(t)
+	k.refuseIf(nil)
+	k.wait(t, failed, 3)
+}
+
+// A collector that knows nothing of this gets what each process keeps itself.
+func TestKeepWithOtherCollector(t *testing.T) {
+	k := newKeeping(t)
+	k.handler.Store(server.New(k.store, server.Options{}))
+	shop, _ := k.process(t, "shop", keep.Options{Sample: -1})
+	prices, client := k.process(t, "prices", keep.Options{Sample: -1})
+	id := call(shop, prices, true)
+	k.wait(t, id, 1)
+	testkit.Equal(t, "kept", client.Stats().Keep.Kept[keep.ReasonError], uint64(1))
+}
+
+// What is kept shortly before the end of a process is sent and announced.
+func TestKeepShutdown(t *testing.T) {
+	k := newKeeping(t)
+	shop, client := k.process(t, "shop", keep.Options{Sample: -1})
+	id := call(shop, shop, true)
+	testkit.NoError(t, client.Shutdown(t.Context()))
+	got, err := k.store.Trace(t.Context(), id, collector.TimeRange{})
+	testkit.NoError(t, err)
+	if got == nil || len(got.Spans) != 3 {
+		t.Errorf("stored: %+v", got)
+	}
+	testkit.Equal(t, "announced", k.hub.Stats().Announced, uint64(1))
+}
+
+// The environment variable has the same effect as the option.
+func TestKeepFromEnvironment(t *testing.T) {
+	k := newKeeping(t)
+	t.Setenv("OTEL_TRACES_SAMPLER", "dendro_retroactive")
+	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+	client, err := remote.Dial(k.url, remote.Options{})
+	testkit.NoError(t, err)
+	defer client.Shutdown(context.Background())
+	tracer := dendro.New(dendro.Options{Service: "shop", Collector: client})
+	_, span := tracer.Start(context.Background(), "x")
+	testkit.Equal(t, "recorded", span.IsRecorded(), true)
+	testkit.Equal(t, "sampled", span.Context().Flags.Sampled(), false)
+	span.End()
+	k.wait(t, span.Context().TraceID, 1) // the first of its operation
+
+	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "much")
+	if _, err := remote.Dial(k.url, remote.Options{}); err == nil {
+		t.Error("no error for a share that is no number")
+	}
+	t.Setenv("OTEL_TRACES_SAMPLER", "")
+	if _, err := remote.Dial(k.url+"/v1/traces?x=1", remote.Options{Keep: &keep.Options{}}); err == nil {
+		t.Error("no error for an endpoint with a query")
 	}
 }

@@ -51,7 +51,7 @@ func (h *Handler) tellNews(w http.ResponseWriter, r *http.Request) {
 
 // hearMessage passes on what a process has to say.
 func (h *Handler) hearMessage(w http.ResponseWriter, r *http.Request) {
-	body, ok := h.readSmall(w, r, keep.MaxMessageBytes)
+	body, ok := h.readSmall(w, r, "application/json", keep.MaxMessageBytes)
 	if !ok {
 		return
 	}
@@ -67,8 +67,13 @@ func (h *Handler) hearMessage(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// readSmall reads the body of a request with at most n bytes. It has answered if it returns false.
-func (h *Handler) readSmall(w http.ResponseWriter, r *http.Request, n int64) ([]byte, bool) {
+// readSmall reads the body of a request with at most n bytes. It has answered if it returns false. A browser lets
+// no page of another origin send these types.
+func (h *Handler) readSmall(w http.ResponseWriter, r *http.Request, mediaType string, n int64) ([]byte, bool) {
+	if mediaTypeOf(r) != mediaType {
+		http.Error(w, "want Content-Type "+mediaType, http.StatusUnsupportedMediaType)
+		return nil, false
+	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.options.ReadTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, n))
 	var tooLarge *http.MaxBytesError

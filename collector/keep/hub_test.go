@@ -1,0 +1,176 @@
+package keep_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/keep"
+	"github.com/dendrotrace/dendro/internal/testkit"
+)
+
+func newHub(t testing.TB, rules ...keep.Rule) *keep.Hub {
+	h, err := keep.NewHub(keep.HubOptions{Rules: rules})
+	testkit.NoError(t, err)
+	return h
+}
+
+func announcement(n byte, reason string) keep.Announcement {
+	return keep.Announcement{TraceID: dendro.TraceID{n}, Reason: reason}
+}
+
+// news returns what there is without waiting.
+func news(h *keep.Hub, next string) keep.News {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return h.Wait(ctx, next)
+}
+
+func TestHubPassesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t)
+		h.Announce("shop", []keep.Announcement{announcement(1, "error")})
+		first := h.Wait(t.Context(), "")
+		testkit.Equal(t, "a new process is told of what comes", len(first.Keep), 0)
+		testkit.Equal(t, "restarted", first.Restarted, true)
+
+		heard := make(chan keep.News, 1)
+		go func() { heard <- h.Wait(t.Context(), first.Next) }()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		testkit.Equal(t, "heard while nothing is new", len(heard), 0)
+		at := time.Now()
+		h.Announce("shop", []keep.Announcement{announcement(2, "slow"), announcement(1, "error"), announcement(2, "error")})
+		got := <-heard
+		testkit.Equal(t, "it takes", time.Since(at), time.Duration(0))
+		testkit.Equal(t, "news", got.Keep, []keep.Announcement{announcement(2, "slow")})
+		testkit.Equal(t, "restarted", got.Restarted || got.Changed || got.Missed > 0, false)
+
+		// Shortly after, news are gathered.
+		go func() { heard <- h.Wait(t.Context(), got.Next) }()
+		synctest.Wait()
+		for n := byte(10); n < 15; n++ {
+			h.Announce("shop", []keep.Announcement{announcement(n, "error")})
+			time.Sleep(time.Millisecond)
+		}
+		got = <-heard
+		testkit.Equal(t, "gathered", len(got.Keep), 5)
+		s := h.Stats()
+		testkit.Equal(t, "announced", s.Announced, uint64(9))
+		testkit.Equal(t, "repeated", s.Repeated, uint64(2))
+		testkit.Equal(t, "kept", s.Kept, map[string]uint64{"error": 6, "slow": 1})
+		testkit.Equal(t, "the last one", h.Kept()[0].Announcement, announcement(14, "error"))
+		h.Close()
+		testkit.Equal(t, "after the end", len(h.Wait(t.Context(), got.Next).Keep), 0)
+	})
+}
+
+// A process that is too slow learns how much it has missed, and one of an earlier hub that this is another.
+func TestHubMissed(t *testing.T) {
+	h := newHub(t)
+	next := news(h, "").Next
+	const n = 70_000
+	for i := range n {
+		h.Announce("", []keep.Announcement{{TraceID: dendro.TraceID{1, byte(i), byte(i >> 8), byte(i >> 16)}}})
+	}
+	heard, missed := 0, uint64(0)
+	for {
+		got := news(h, next)
+		if len(got.Keep) == 0 {
+			break
+		}
+		heard, missed, next = heard+len(got.Keep), missed+got.Missed, got.Next
+	}
+	testkit.Equal(t, "heard and missed", uint64(heard)+missed, uint64(n))
+	testkit.Equal(t, "missed", missed, uint64(n-1<<16))
+	testkit.Equal(t, "listed", len(h.Kept()), 1000)
+	other := newHub(t)
+	testkit.Equal(t, "restarted", news(other, next).Restarted, true)
+	for _, wrong := range []string{"x", "a.b.c", "a.1.2.3", strings.Split(next, ".")[0] + ".99999999.0"} {
+		testkit.Equal(t, "restarted with "+wrong, news(h, wrong).Restarted, true)
+	}
+}
+
+func TestHubOrders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, keep.Rule{Name: "pay", Query: `{ span.http.route = "/pay" }`})
+		got := news(h, "")
+		testkit.Equal(t, "rules", len(got.Rules), 1)
+		testkit.Equal(t, "nothing new", news(h, got.Next).Changed, false)
+		h.Hold(5 * time.Minute)
+		got = news(h, got.Next)
+		testkit.Equal(t, "hold", got.Hold, 5*time.Minute)
+		time.Sleep(2 * time.Minute)
+		testkit.Equal(t, "rest for a new process", news(h, "").Hold, 3*time.Minute)
+		h.Hold(0)
+		got = news(h, got.Next)
+		testkit.Equal(t, "ended", got.Changed && got.Hold == 0, true)
+		if err := h.SetRules([]keep.Rule{{Name: "x", Query: "{"}}); err == nil {
+			t.Error("no error for a rule that is not valid")
+		}
+		testkit.Equal(t, "rules after an error", len(h.Stats().Rules), 1)
+
+		h.Report("shop", "a", keep.Report{RingAge: time.Minute})
+		h.Report("shop", "b", keep.Report{RingAge: time.Second})
+		testkit.Equal(t, "processes", len(h.Stats().Processes), 2)
+		time.Sleep(4 * time.Minute)
+		h.Report("shop", "b", keep.Report{RingAge: 2 * time.Second})
+		time.Sleep(2 * time.Minute)
+		processes := h.Stats().Processes
+		testkit.Equal(t, "processes that still report", len(processes), 1)
+		testkit.Equal(t, "age of the ring", processes[0].RingAge, 2*time.Second)
+	})
+}
+
+func FuzzMessage(f *testing.F) {
+	for _, m := range []keep.Message{
+		{Service: "shop", Instance: "i", Keep: []keep.Announcement{announcement(1, "error")}},
+		{Instance: "i", Report: &keep.Report{RingAge: time.Second, Kept: map[string]uint64{"slow": 2}}},
+	} {
+		data, err := json.Marshal(m)
+		testkit.NoError(f, err)
+		f.Add(data)
+	}
+	f.Add([]byte(`{"instance":"i","keep":[{"traceId":"00000000000000000000000000000000"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := keep.DecodeMessage(data)
+		if err != nil {
+			return
+		}
+		h := newHub(t)
+		h.Announce(m.Service, m.Keep)
+		if m.Report != nil {
+			h.Report(m.Service, m.Instance, *m.Report)
+		}
+		for _, k := range h.Kept() {
+			if !k.TraceID.IsValid() || len(k.Reason) > 64 || len(k.Service) > 256 {
+				t.Errorf("kept: %+v", k)
+			}
+		}
+		if _, err := json.Marshal(news(h, "")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzNews(f *testing.F) {
+	h := newHub(f, keep.Rule{Name: "pay", Query: "{}"})
+	data, err := json.Marshal(news(h, ""))
+	testkit.NoError(f, err)
+	f.Add(data)
+	r := keep.New(new(client), keep.Options{RingBytes: 1 << 20})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n, err := keep.DecodeNews(data)
+		if err != nil {
+			return
+		}
+		r.Keep(n.Keep)
+		r.Hold(n.Hold)
+		_ = r.SetRules(n.Rules)
+		news(h, n.Next)
+	})
+}
