@@ -20,7 +20,7 @@ const (
 
 const (
 	// MaxMessageBytes bounds a [Message] in JSON.
-	MaxMessageBytes  = 1 << 20
+	MaxMessageBytes = 1 << 20
 	// MaxAnnouncements bounds the announcements of a message.
 	MaxAnnouncements = 4096
 	// MaxNewsBytes bounds [News] in JSON.
