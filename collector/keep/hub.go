@@ -23,7 +23,7 @@ type HubOptions struct {
 }
 
 const (
-	// maxLog is the number of announcements that a process may be behind.
+	// maxLog is the number of announcements that a process may be behind, at least.
 	maxLog = 1 << 16
 	// maxNews bounds the announcements of one answer.
 	maxNews = 4096
@@ -93,16 +93,21 @@ func (h *Hub) Announce(service string, as []Announcement) {
 		h.stats.Kept[reason]++
 		h.kept = append(h.kept, Kept{a, service, now})
 	}
-	if over := len(h.log) - maxLog; over > 0 {
-		h.log = slices.Delete(h.log, 0, over)
-		h.first += uint64(over)
-	}
-	if over := len(h.kept) - maxKept; over > 0 {
-		h.kept = slices.Delete(h.kept, 0, over)
-	}
+	before := len(h.log)
+	h.log = last(h.log, maxLog)
+	h.first += uint64(before - len(h.log))
+	h.kept = last(h.kept, maxKept)
 	if news {
 		h.change()
 	}
+}
+
+// last returns at least the last n elements of s, and at most twice as many. It moves them seldom.
+func last[T any](s []T, n int) []T {
+	if len(s) <= 2*n {
+		return s
+	}
+	return slices.Delete(s, 0, len(s)-n)
 }
 
 // change wakes the processes that wait. h.mu is held.
@@ -321,7 +326,7 @@ func (h *Hub) Stats() HubStats {
 func (h *Hub) Kept() []Kept {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := slices.Clone(h.kept)
+	out := slices.Clone(h.kept[max(0, len(h.kept)-maxKept):])
 	slices.Reverse(out)
 	return out
 }

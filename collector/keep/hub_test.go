@@ -73,7 +73,7 @@ func TestHubPassesOn(t *testing.T) {
 func TestHubMissed(t *testing.T) {
 	h := newHub(t)
 	next := news(h, "").Next
-	const n = 70_000
+	const n = 200_000
 	for i := range n {
 		h.Announce("", []keep.Announcement{{TraceID: dendro.TraceID{1, byte(i), byte(i >> 8), byte(i >> 16)}}})
 	}
@@ -86,7 +86,9 @@ func TestHubMissed(t *testing.T) {
 		heard, missed, next = heard+len(got.Keep), missed+got.Missed, got.Next
 	}
 	testkit.Equal(t, "heard and missed", uint64(heard)+missed, uint64(n))
-	testkit.Equal(t, "missed", missed, uint64(n-1<<16))
+	if missed == 0 || missed > n-1<<16 {
+		t.Errorf("missed %d of %d", missed, n)
+	}
 	testkit.Equal(t, "listed", len(h.Kept()), 1000)
 	other := newHub(t)
 	testkit.Equal(t, "restarted", news(other, next).Restarted, true)

@@ -319,9 +319,7 @@ func (r *Recorder) Announcements(ctx context.Context, most int) []Announcement {
 		for _, a := range out {
 			r.announced = append(r.announced, recent{a, now})
 		}
-		if over := len(r.announced) - maxRecent; over > 0 {
-			r.announced = slices.Delete(r.announced, 0, over)
-		}
+		r.announced = last(r.announced, maxRecent)
 		r.mu.Unlock()
 		if n > 0 {
 			return out
@@ -354,7 +352,7 @@ func (r *Recorder) Unannounced(as []Announcement) {
 func (r *Recorder) Reannounce() {
 	r.mu.Lock()
 	var again []Announcement
-	for _, a := range r.announced {
+	for _, a := range r.announced[max(0, len(r.announced)-maxRecent):] {
 		if time.Since(a.at) < time.Minute {
 			again = append(again, a.Announcement)
 		}

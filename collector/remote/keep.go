@@ -216,10 +216,14 @@ func (k *keeper) postOperations(ctx context.Context, snapshot []byte) error {
 
 // listen hears what other processes and the collector keep.
 func (k *keeper) listen(ctx context.Context) {
-	next, failures := "", 0
+	next, failures, wait := "", 0, newsWait
 	for ctx.Err() == nil {
-		news, err := k.ask(ctx, next)
+		began := time.Now()
+		news, err := k.ask(ctx, next, wait)
 		if err != nil {
+			if time.Since(began) > time.Second { // something in between may end requests that take long
+				wait = max(wait/2, time.Second)
+			}
 			k.pause(ctx, failures, err)
 			failures++
 			continue
@@ -239,10 +243,10 @@ func (k *keeper) listen(ctx context.Context) {
 	}
 }
 
-// ask waits for news.
-func (k *keeper) ask(ctx context.Context, next string) (keep.News, error) {
-	query := url.Values{"next": {next}, "wait": {strconv.Itoa(int(newsWait / time.Second))}}
-	body, err := k.request(ctx, http.MethodGet, keep.Path+"?"+query.Encode(), "", nil, newsWait+k.sender.timeout)
+// ask waits for news, for at most wait.
+func (k *keeper) ask(ctx context.Context, next string, wait time.Duration) (keep.News, error) {
+	query := url.Values{"next": {next}, "wait": {strconv.Itoa(int(wait / time.Second))}}
+	body, err := k.request(ctx, http.MethodGet, keep.Path+"?"+query.Encode(), "", nil, wait+k.sender.timeout)
 	if err != nil {
 		return keep.News{}, err
 	}
