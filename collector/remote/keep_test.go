@@ -2,10 +2,13 @@ package remote_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -246,4 +249,40 @@ func TestKeepFromEnvironment(t *testing.T) {
 	if _, err := remote.Dial(k.url+"/v1/traces?x=1", remote.Options{Keep: &keep.Options{}}); err == nil {
 		t.Error("no error for an endpoint with a query")
 	}
+}
+
+// roundTrip is a function that is a [http.RoundTripper].
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Where something ends requests that are open for long, those for news get shorter.
+func TestKeepBehindImpatientProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heard atomic.Int64
+		proxy := roundTrip(func(r *http.Request) (*http.Response, error) {
+			res := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"next":"1"}`)), Request: r}
+			if r.Method == http.MethodGet {
+				wait, err := time.ParseDuration(r.URL.Query().Get("wait") + "s")
+				testkit.NoError(t, err)
+				select {
+				case <-time.After(min(wait, 4*time.Second)):
+				case <-r.Context().Done():
+					return nil, r.Context().Err()
+				}
+				if wait > 4*time.Second {
+					return nil, io.ErrUnexpectedEOF
+				}
+				heard.Add(1)
+			}
+			return res, nil
+		})
+		client, err := remote.Dial("http://collector:4318", remote.Options{Keep: &keep.Options{RingBytes: 1 << 20}, HTTPClient: &http.Client{Transport: proxy}})
+		testkit.NoError(t, err)
+		time.Sleep(5 * time.Minute)
+		if n := heard.Load(); n < 50 {
+			t.Errorf("%d answers in five minutes", n)
+		}
+		testkit.NoError(t, client.Shutdown(t.Context()))
+	})
 }
