@@ -3,6 +3,7 @@ package collector
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,6 +26,23 @@ type OperationReader interface {
 	// Edges is Operations for the edges of the service graph, ordered by client and server.
 	Edges(ctx context.Context, s OperationScan, visit func(*Edge) bool) error
 }
+
+// OperationWriter is a [Store] that takes counts that somebody else has made: processes that count
+// all of their spans and send only some. The resource of the spans that they send has the attribute
+// dendro.counted, so that the store does not count them again.
+type OperationWriter interface {
+	// WriteOperations adds the counts of a snapshot of package collector/operations. It may wait,
+	// until ctx is done, and does not retain the snapshot.
+	//
+	// If WriteOperations returns nil, the counts are stored, as durably as spans after
+	// [Writer.Write]. Unlike spans, a store does not recognize counts that it has: a snapshot
+	// that is written twice counts twice. After an error that matches [ErrSnapshot], nothing
+	// is stored, and never can be. After any other error, the counts may be stored or not.
+	WriteOperations(ctx context.Context, snapshot []byte) error
+}
+
+// ErrSnapshot is matched by an error of [OperationWriter.WriteOperations] for a snapshot that cannot be read.
+var ErrSnapshot = errors.New("the snapshot of operations cannot be read")
 
 // OperationScan selects what an [OperationReader] reads.
 type OperationScan struct {

@@ -84,7 +84,10 @@ type Store struct {
 	readers atomic.Int64
 }
 
-var _ collector.Store = (*Store)(nil)
+var (
+	_ collector.Store           = (*Store)(nil)
+	_ collector.OperationWriter = (*Store)(nil)
+)
 
 // New returns an empty store.
 func New(o Options) *Store {
@@ -135,6 +138,14 @@ func (m *Store) Collect(b *dendro.Batch) error {
 // Write implements [collector.Writer]. It does not wait.
 func (m *Store) Write(ctx context.Context, batches []*dendro.Batch) error {
 	return collector.WriterOf(m).Write(ctx, batches)
+}
+
+// WriteOperations implements [collector.OperationWriter]. It does not wait.
+func (m *Store) WriteOperations(ctx context.Context, snapshot []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return m.operations.Merge(snapshot)
 }
 
 func (m *Store) tooLarge(b *dendro.Batch) error {

@@ -82,7 +82,8 @@ func (k *spanKey) hash() uint64 {
 	return high ^ low
 }
 
-// call counts s if it is one side of a call. at is its minute.
+// call counts s if it is one side of a call. at is its minute. A weight of 0 is that of a span that its
+// process has counted: the call counts nothing, and tells which service has answered.
 func (sh *Shard) call(s *dendro.SpanData, at int64, weight float64) {
 	failed := s.Status.Code == dendro.StatusError
 	switch s.Kind {
@@ -205,8 +206,11 @@ func (sh *Shard) leave(c *call) {
 	sh.edge(e, c.minute, c.duration, c.failed, c.weight)
 }
 
-// edge adds a call to an edge.
+// edge adds a call to an edge, unless its weight is 0.
 func (sh *Shard) edge(e edge, at int64, d time.Duration, failed bool, weight float64) {
+	if weight == 0 {
+		return
+	}
 	slot := &sh.recentEdges[(maphash.String(seed, e.server.Name)+uint64(len(e.client.Name)))%recentEdges]
 	c := *slot
 	if c == nil || c.minute != at || c.key != e {
@@ -222,7 +226,10 @@ func (sh *Shard) edge(e edge, at int64, d time.Duration, failed bool, weight flo
 
 // edgeCell returns the cell of an edge in a minute.
 func (sh *Shard) edgeCell(e edge, at int64) *cell[edge] {
-	c, _ := sh.edges.at(sh, &sh.table.edges, e, at, edge.own)
+	c, isOther := sh.edges.at(sh, &sh.table.edges, e, at, edge.own)
+	if isOther {
+		sh.table.other.Add(1)
+	}
 	return c
 }
 

@@ -47,7 +47,7 @@ func appendPoint(data []byte, minute int64, c *collector.Counts) []byte {
 	if !whole {
 		unit, flag = fraction, 1
 	}
-	number := func(n float64) uint64 { return uint64(math.Round(n * unit)) }
+	number := func(n float64) uint64 { return uint64(math.Round(min(n*unit, 1<<62))) }
 	data = append(data, byte(minute%60))
 	data = binary.AppendUvarint(data, number(c.Spans)<<1|flag)
 	data = binary.AppendUvarint(data, number(c.Errors))
@@ -105,9 +105,9 @@ func check(data []byte) (spans float64, ok bool) {
 	d := decoder{data: data}
 	for len(d.data) > 0 {
 		minute, count := d.byte(), d.number()
-		d.number() // errors
+		errors := d.number()
 		first, buckets := d.number(), d.number()
-		if minute >= 60 || first > collector.MaxBucket || buckets > collector.MaxBucket+1-first {
+		if minute >= 60 || errors > count>>1 || first > collector.MaxBucket || buckets > collector.MaxBucket+1-first {
 			return 0, false
 		}
 		for ; buckets > 0; buckets-- {

@@ -4,7 +4,7 @@
 // Counts go three ways. A span adds to a cell: the counts of one operation or edge in one
 // minute, in a [Shard]. When the minute is over, its cells are sealed: encoded and appended to
 // the hours of their series, a few at a time. A reader merges both. A snapshot of a table outlives the
-// process.
+// process, or goes to the table of another one.
 package operations
 
 import (

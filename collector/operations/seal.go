@@ -14,11 +14,14 @@ type sealing struct {
 }
 
 const (
-	// sealPerCount is the number of cells that a call of Count seals, and a sealShare of
+	// sealPerCount is the number of cells that a call of Count or Merge seals, and a sealShare of
 	// those that wait. Together with the spans of a trace that is little work.
 	sealPerCount = 2
 	sealShare    = 32
 )
+
+// sealSome seals a few cells.
+func (sh *Shard) sealSome() { sh.seal(sealPerCount + len(sh.sealing)/sealShare) }
 
 // seal seals n cells, unless a reader holds the lock.
 func (sh *Shard) seal(n int) {

@@ -2,11 +2,13 @@ package operations
 
 import (
 	"hash/maphash"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
 const minute = int64(time.Minute)
@@ -67,32 +69,34 @@ func (sh *Shard) init(t *Table, maxBytes, maxWaiting int) {
 var seed = maphash.MakeSeed()
 
 // Count counts spans of one trace that have arrived for the first time. It does not retain
-// them.
+// them. If the resource has the attribute dendro.counted, their process has counted them, and Count
+// only learns which service answers at which address.
 func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 	if len(spans) == 0 {
 		return
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if service := r.Service(); service != sh.service {
+	sh.arrived = 0
+	service, counted := origin(r)
+	if service != sh.service {
 		sh.service = cut(service)
 		sh.hash = maphash.String(seed, sh.service)
+	}
+	if counted {
+		for _, s := range spans {
+			if s.Kind == dendro.KindClient || s.Kind == dendro.KindServer {
+				sh.call(s, 0, 0)
+			}
+		}
+		return
 	}
 	other := sh.table.operations.other
 	var c *cell[operation]
 	var state dendro.TraceState
 	weight := 1.0 // that of a span with state
-	checked := false
-	sh.arrived = 0
 	for _, s := range spans {
 		at := sh.minute(s.End)
-		if at < 0 && !checked { // or the clock of this machine was ahead
-			checked = true
-			if now := sh.table.now().UnixNano() / minute; now < sh.start/minute {
-				sh.begin(now)
-				at = sh.minute(s.End)
-			}
-		}
 		if at < 0 {
 			sh.table.late.Add(1)
 			continue
@@ -114,7 +118,23 @@ func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 		}
 		sh.fit()
 	}
-	sh.seal(sealPerCount + len(sh.sealing)/sealShare)
+	sh.sealSome()
+}
+
+// origin returns the service of a resource, and whether its process counts spans itself.
+func origin(r *dendro.Resource) (service string, counted bool) {
+	if r == nil {
+		return "", false
+	}
+	for i := range r.Attributes {
+		switch a := &r.Attributes[i]; a.Key {
+		case semconv.ServiceName:
+			service = a.Value.String()
+		case semconv.Counted:
+			counted = a.Value.Kind() == slog.KindBool && a.Value.Bool()
+		}
+	}
+	return service, counted
 }
 
 // minute returns the minute in which a span that ended at end is counted: the current one if
@@ -130,7 +150,14 @@ func (sh *Shard) minute(end int64) int64 {
 			sh.begin(now)
 		}
 	}
-	switch at := end / minute; {
+	at := end / minute
+	if at < current-keep { // or the clock of this machine was ahead
+		if now := sh.table.now().UnixNano() / minute; now < current {
+			current = now
+			sh.begin(now)
+		}
+	}
+	switch {
 	case at >= current:
 		return current
 	case at < current-keep:
@@ -183,7 +210,9 @@ func (sh *Shard) operation(s *dendro.SpanData, at int64) *cell[operation] {
 	}
 	key := operation{sh.service, shortened(s.Name), s.Kind}
 	c, isOther := sh.operations.at(sh, &sh.table.operations, key, at, operation.own)
-	if !isOther {
+	if isOther {
+		sh.table.other.Add(1)
+	} else {
 		*slot = c
 	}
 	return c
@@ -197,17 +226,20 @@ func (cs cells[K]) at(sh *Shard, of *set[K], key K, at int64, own func(K) (K, in
 	sh.fit()
 	s := of.of(sh.table, key, own)
 	isOther = s == of.other
-	if isOther {
-		sh.table.other.Add(1)
-		if c = cs[minuteOf[K]{s.key, isOther, at}]; c != nil {
-			s.cells.Add(-1)
-			return c, true
-		}
+	return cs.of(sh, s, isOther, at), isOther
+}
+
+// of returns the cell of a series in a minute. The series counts it already.
+func (cs cells[K]) of(sh *Shard, s *series[K], isOther bool, at int64) *cell[K] {
+	key := minuteOf[K]{s.key, isOther, at}
+	if c := cs[key]; c != nil {
+		s.cells.Add(-1)
+		return c
 	}
-	c = &cell[K]{series: s, minute: at}
+	c := &cell[K]{series: s, minute: at}
 	sh.grow(cellBytes)
-	cs[minuteOf[K]{s.key, isOther, at}] = c
-	return c, isOther
+	cs[key] = c
+	return c
 }
 
 // add adds a duration to c.

@@ -48,6 +48,8 @@ func Run(t *testing.T, open func(t *testing.T) collector.Store) {
 
 		{"operations are counted", operations},
 		{"edges are counted", edges},
+		{"counts of processes add up", countsOfProcesses},
+		{"damaged counts change nothing", damagedCounts},
 
 		{"canceled context", canceled},
 		{"stats add up", stats},

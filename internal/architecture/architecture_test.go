@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"collector/traceql":              {"", "collector"},
 	"collector/web":                  {"", "collector", "collector/auth", "collector/operations", "collector/otlp", "collector/traceql", "internal/semconv", "internal/tracefile"},
 	"collector/zipkin":               {"", "collector/internal/spanjson", "internal/semconv"},
-	"collector/storetest":            {"", "collector", "collector/traceql"},
+	"collector/storetest":            {"", "collector", "collector/operations", "collector/traceql", "internal/semconv"},
 	"internal/monotonic":             nil,
 	"internal/semconv":               nil,
 	"internal/testkit":               {""},

@@ -135,4 +135,7 @@ const (
 	Counted = "dendro.counted"
 	// EventDuration is the duration of an event in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
+	// Counted is an attribute of a resource. It is true if the process counts its spans itself and
+	// sends the counts.
+	Counted = "dendro.counted"
 )
