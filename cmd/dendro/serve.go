@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/server"
 )
@@ -43,6 +44,7 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 		return err
 	}
 	o.receive.Keep = hub
+	o.receive.Operations, _ = kept.Store.(collector.OperationWriter)
 	receiver := server.New(kept, o.receive)
 	h := &health{store: kept}
 	page := newServer(newPage(kept.Store, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), time.Minute)

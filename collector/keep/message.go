@@ -25,6 +25,8 @@ const (
 	MaxAnnouncements = 4096
 	// MaxNewsBytes bounds [News] in JSON.
 	MaxNewsBytes = 4 << 20
+	// MaxOperationsBytes bounds a snapshot of operations.
+	MaxOperationsBytes = 1 << 20
 	// MaxWait bounds how long a process waits for news.
 	MaxWait = time.Minute
 	// MaxRules bounds the rules of the collector, each of which every process evaluates for every trace.

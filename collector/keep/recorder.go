@@ -63,9 +63,10 @@ const (
 	maxAnnouncements = 1 << 16
 	// maxRecent bounds the announcements that are repeated for a new collector.
 	maxRecent = 1 << 12
-	// operationBytes is the size of the counts of operations of one interval.
-	operationBytes = 1 << 20
-	retryAfter     = 50 * time.Millisecond
+	// countBytes is the size of the counts of operations, and countShards the number of their shards.
+	countBytes  = 2 << 20
+	countShards = 4
+	retryAfter  = 50 * time.Millisecond
 )
 
 // Recorder is a [dendro.TailSampler] that records all spans in memory and passes on those of the traces that
@@ -85,7 +86,7 @@ type Recorder struct {
 	holdUntil  atomic.Int64 // in nanoseconds since the Unix epoch; 0 for no hold
 	known      *known
 	pending    pending
-	counts     atomic.Pointer[countsof.Table]
+	counts     *countsof.Table
 	counted    atomic.Pointer[countedResource]
 	shipping   sync.Mutex // held while a trace is read from the ring and sent
 
@@ -111,7 +112,7 @@ var (
 
 // New returns a Recorder in front of next.
 func New(next dendro.Collector, o Options) *Recorder {
-	r := &Recorder{
+	return &Recorder{
 		next:       next,
 		ring:       memory.New(memory.Options{MaxBytes: orDefault(o.RingBytes, defaultRingBytes)}),
 		slow:       max(orDefault(o.Slow, defaultSlow), 0),
@@ -122,9 +123,8 @@ func New(next dendro.Collector, o Options) *Recorder {
 		known:      newKnown(orDefault(o.Remember, defaultRemember)),
 		pending:    pending{most: maxPending, wake: make(chan struct{}, 1)},
 		wake:       make(chan struct{}, 1),
+		counts:     countsof.New(countsof.Options{MaxBytes: countBytes, Shards: countShards}),
 	}
-	r.counts.Store(newCounts())
-	return r
 }
 
 func orDefault[T int | int64 | float64](v, otherwise T) T {
@@ -132,13 +132,6 @@ func orDefault[T int | int64 | float64](v, otherwise T) T {
 		return otherwise
 	}
 	return v
-}
-
-// countShards is the number of shards of the counts, a power of two.
-const countShards = 4
-
-func newCounts() *countsof.Table {
-	return countsof.New(countsof.Options{MaxBytes: operationBytes, Shards: countShards})
 }
 
 // Sampler implements [dendro.TailSampler]. The sampler records everything. It samples what head does, traces
@@ -192,7 +185,7 @@ func (r *Recorder) Collect(b *dendro.Batch) error {
 func (r *Recorder) collect(b *dendro.Batch) error {
 	id := b.Spans[0].TraceID
 	p := priority(id)
-	r.counts.Load().Shard(int(id[15])%countShards).Count(b.Resource, b.Spans)
+	r.counts.Shard(int(id[15])%countShards).Count(b.Resource, b.Spans)
 	v := r.judge(b, p)
 	resource := b.Resource
 	b.Resource = r.markCounted(resource)
@@ -545,16 +538,9 @@ func (s *Stats) Report() *Report {
 	}
 }
 
-// TakeOperations returns the counts of operations since the last call, as a snapshot of package operations. They include
-// all spans that were recorded. The caller must call it from one goroutine. It waits for about wait, until calls of Collect that are under way have ended.
-func (r *Recorder) TakeOperations(ctx context.Context, wait time.Duration) []byte {
-	before := r.counts.Swap(newCounts())
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-	}
-	return before.AppendSnapshot(nil)
-}
+// TakeOperations returns the counts of operations since the last call, as a snapshot of package operations. They are those
+// of all spans that were recorded.
+func (r *Recorder) TakeOperations() []byte { return r.counts.TakeSnapshot(nil) }
 
 // Ring returns the store of the spans of the last minutes, which can be read like any other.
 func (r *Recorder) Ring() collector.Reader { return r.ring }

@@ -34,11 +34,9 @@ const (
 	// counts of operations.
 	reportInterval     = 10 * time.Second
 	operationsInterval = 15 * time.Second
-	// settle is how long after an interval calls of Collect may still count in it.
-	settle = time.Second
 	// askAgain is when a collector is asked again that does not know the protocol.
 	askAgain = 5 * time.Minute
-	// maxOperations bounds the snapshots of operations that wait for the collector, in bytes.
+	// maxOperationBytes bounds the snapshots of operations that wait for the collector.
 	maxOperationBytes = 4 << 20
 )
 
@@ -118,7 +116,7 @@ func (k *keeper) shutdown(ctx context.Context) {
 			return
 		}
 	}
-	_ = k.postOperations(ctx, k.TakeOperations(ctx, 0))
+	_ = k.postOperations(ctx, k.TakeOperations())
 }
 
 // Collect implements [dendro.Collector].
@@ -195,7 +193,7 @@ func (k *keeper) sendOperations(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		left = append(left, k.TakeOperations(ctx, settle))
+		left = append(left, k.TakeOperations())
 		size := 0
 		for i := len(left) - 1; i >= 0; i-- {
 			if size += len(left[i]); size > maxOperationBytes {

@@ -2,6 +2,7 @@ package remote_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -55,7 +56,7 @@ func (k *keeping) restart(t *testing.T) {
 	var err error
 	k.hub, err = keep.NewHub(keep.HubOptions{})
 	testkit.NoError(t, err)
-	k.handler.Store(server.New(k.store, server.Options{Keep: k.hub}))
+	k.handler.Store(server.New(k.store, server.Options{Keep: k.hub, Operations: k.store}))
 }
 
 // refuseIf answers the requests for which f returns a status.
@@ -285,4 +286,28 @@ func TestKeepBehindImpatientProxy(t *testing.T) {
 		}
 		testkit.NoError(t, client.Shutdown(t.Context()))
 	})
+}
+
+// The collector has the counts of all requests, though it has the spans of few.
+func TestKeepCounts(t *testing.T) {
+	k := newKeeping(t)
+	shop, client := k.process(t, "shop", keep.Options{Sample: -1})
+	for range 200 {
+		call(shop, shop, false)
+	}
+	call(shop, shop, true)
+	testkit.NoError(t, client.Shutdown(t.Context()))
+	got := map[string]string{}
+	err := k.store.Operations(t.Context(), collector.OperationScan{Start: time.Now().Add(-time.Hour), End: time.Now().Add(time.Hour)}, func(o *collector.Operation) bool {
+		got[o.Service+" "+o.Name] = fmt.Sprintf("%v spans, %v errors", o.Total.Spans, o.Total.Errors)
+		return true
+	})
+	testkit.NoError(t, err)
+	testkit.Equal(t, "operations", got, map[string]string{
+		"shop GET /cart": "201 spans, 0 errors", "shop GET": "201 spans, 0 errors", "shop GET /price": "201 spans, 1 errors"})
+	stats, err := k.store.Stats(t.Context())
+	testkit.NoError(t, err)
+	if stats.Spans > 20 {
+		t.Errorf("%d spans were sent", stats.Spans)
+	}
 }

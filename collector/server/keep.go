@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/keep"
 )
 
@@ -84,4 +85,30 @@ func (h *Handler) readSmall(w http.ResponseWriter, r *http.Request, mediaType st
 		http.Error(w, "reading the body: "+err.Error(), http.StatusBadRequest)
 	}
 	return body, err == nil
+}
+
+// serveOperations adds the counts of operations of a process.
+func (h *Handler) serveOperations(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case h.options.Operations == nil:
+		http.Error(w, "this collector takes no counts of operations", http.StatusNotFound)
+		return
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", "POST")
+		http.Error(w, "405 method not allowed: use POST", http.StatusMethodNotAllowed)
+		return
+	}
+	body, ok := h.readSmall(w, r, "application/octet-stream", keep.MaxOperationsBytes)
+	if !ok {
+		return
+	}
+	switch err := h.options.Operations.WriteOperations(r.Context(), body); {
+	case errors.Is(err, collector.ErrSnapshot):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case err != nil:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
 }

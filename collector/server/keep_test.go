@@ -10,6 +10,7 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/memory"
+	"github.com/dendrotrace/dendro/collector/operations"
 	"github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -41,6 +42,25 @@ func TestKeepRequests(t *testing.T) {
 		w := httptest.NewRecorder()
 		c.handler.ServeHTTP(w, r)
 		testkit.Equal(t, c.method+" "+c.path+" "+c.contentType, w.Code, c.status)
+	}
+	counting := server.New(store, server.Options{Operations: store})
+	snapshot := operations.New(operations.Options{}).TakeSnapshot(nil)
+	for _, c := range []struct {
+		handler                   http.Handler
+		method, contentType, body string
+		status                    int
+	}{
+		{counting, "POST", "application/octet-stream", string(snapshot), http.StatusNoContent},
+		{counting, "POST", "application/octet-stream", "damaged", http.StatusBadRequest},
+		{counting, "POST", "application/x-protobuf", string(snapshot), http.StatusUnsupportedMediaType},
+		{counting, "GET", "", "", http.StatusMethodNotAllowed},
+		{h, "POST", "application/octet-stream", string(snapshot), http.StatusNotFound},
+	} {
+		r := httptest.NewRequest(c.method, "/v1/dendro/operations", strings.NewReader(c.body))
+		r.Header.Set("Content-Type", c.contentType)
+		w := httptest.NewRecorder()
+		c.handler.ServeHTTP(w, r)
+		testkit.Equal(t, c.method+" operations, "+c.contentType, w.Code, c.status)
 	}
 	s := hub.Stats()
 	testkit.Equal(t, "announced", s.Announced, uint64(2))

@@ -78,6 +78,9 @@ type Options struct {
 	// Keep tells processes that decide themselves which traces to send what the others have decided, at
 	// /v1/dendro/keep. See package collector/keep. If it is nil, nobody is told.
 	Keep *keep.Hub
+	// Operations takes the counts of operations of these processes, at /v1/dendro/operations. If it is nil, they are
+	// refused.
+	Operations collector.OperationWriter
 }
 
 // requestBytes counts for a request besides its body.
@@ -169,6 +172,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveOTLP(w, r, mediaType)
 	case strings.HasSuffix(path, zipkinPath):
 		h.serveZipkin(w, r, mediaType)
+	case strings.HasSuffix(path, keep.OperationsPath):
+		h.serveOperations(w, r)
 	case strings.HasSuffix(path, keep.Path):
 		h.serveKeep(w, r)
 	default:

@@ -130,9 +130,6 @@ const (
 	DBRepeatedEvent = "repeated statement"
 	// PoolWaitEvent is the time in which a call waited for a connection.
 	PoolWaitEvent = "pool wait"
-	// Counted is true, on a resource, if its process sends counts of operations that include
-	// all its spans.
-	Counted = "dendro.counted"
 	// EventDuration is the duration of an event in nanoseconds.
 	EventDuration = "dendro.event.duration_ns"
 	// Counted is an attribute of a resource. It is true if the process counts its spans itself and
