@@ -36,9 +36,9 @@ func (t *Table) Merge(snapshot []byte) error {
 
 // merge adds an hour of a series to cells.
 func merge[K comparable](sh *Shard, cs cells[K], of *set[K], key K, isOther bool, h hour, own func(K) (K, int)) {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	points(h.data, func(m int, p *collector.Counts) {
+	points(h.data, func(m int, p *collector.Counts) { // of which there may be many
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
 		at := sh.minute((h.number*60 + int64(m)) * minute)
 		if at < 0 {
 			sh.table.late.Add(uint64(p.Spans))
@@ -59,8 +59,8 @@ func merge[K comparable](sh *Shard, cs cells[K], of *set[K], key K, isOther bool
 		c.Merge(p)
 		sh.grow(c.Durations.Bytes() - before)
 		sh.fit()
+		sh.sealSome()
 	})
-	sh.sealSome()
 }
 
 // server returns whom an edge calls: instead of a peer the service that has answered there, if one has and no other.

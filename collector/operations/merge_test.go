@@ -150,7 +150,12 @@ func TestMergeFindsServices(t *testing.T) {
 	c.Time = process.Add(maxWait + 1)
 	c.merge(t, calls(4))
 	equal(t, "a gateway", c.edgesIn(t, c.all()), []string{fmt.Sprintf(peer, 6), fmt.Sprintf(bank, 3)})
-	equal(t, "operations", c.operationsIn(t, c.all()), []string{"shop GET client: 9 spans, 0 errors"})
+	answered(1, "bank")
+	answered(2, "bank")
+	c.Time = process.Add(maxWait + 1)
+	c.merge(t, calls(5))
+	equal(t, "a gateway of some traces", c.edgesIn(t, c.all()), []string{fmt.Sprintf(peer, 11), fmt.Sprintf(bank, 3)})
+	equal(t, "operations", c.operationsIn(t, c.all()), []string{"shop GET client: 14 spans, 0 errors"})
 }
 
 // A client whose spans are all here counts here, also if the process of the server counts its own.
@@ -176,6 +181,7 @@ func TestCounted(t *testing.T) {
 	c.Time = c.Add(2 * maxWait)
 	equal(t, "operations", c.operationsIn(t, c.all()), []string(nil))
 	equal(t, "edges", c.edgesIn(t, c.all()), []string(nil))
+	equal(t, "names of edges", c.Stats().Edges, 0)
 	for _, v := range []slog.Value{slog.BoolValue(false), slog.StringValue("true"), slog.IntValue(1)} {
 		r := &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", "shop"), {Key: semconv.Counted, Value: v}}}
 		c.Shard(0).Count(r, []*dendro.SpanData{c.span("one", 0, 1)})
@@ -231,6 +237,32 @@ func TestMergeOverBounds(t *testing.T) {
 	if st.Bytes > st.MaxBytes {
 		t.Errorf("%d bytes, and %d at most", st.Bytes, st.MaxBytes)
 	}
+}
+
+// However many minutes a snapshot has of durations of all lengths, they take no more room than there is.
+func TestMergeManyMinutes(t *testing.T) {
+	c := newClocked(Options{MaxBytes: 1})
+	var hours []byte
+	for ago := range int64(23) {
+		var points []byte
+		for m := range byte(60) { // a span in the first bucket, and one in the last
+			points = append(points, m, 4, 0, 0)
+			points = append(binary.AppendUvarint(points, collector.MaxBucket+1), 1, 0)
+			points = append(binary.AppendUvarint(points, collector.MaxBucket-2), 1)
+		}
+		hours = appendText(binary.AppendUvarint(hours, uint64(noon.Unix()/3600-1-ago)), points)
+	}
+	b := append([]byte{snapshotVersion, 0, 0, 0, 0, 23}, hours...) // of the other operation
+	c.merge(t, append(b, 0, 0, 0))
+	if st := c.Stats(); st.Bytes > st.MaxBytes {
+		t.Errorf("%d bytes, and %d at most", st.Bytes, st.MaxBytes)
+	}
+	if sh := c.Shard(0); sh.bytes > sh.maxBytes {
+		t.Errorf("cells take %d bytes, and %d at most", sh.bytes, sh.maxBytes)
+	}
+	total := 23.0 * 60 * 2
+	equal(t, "operations", c.operationsIn(t, c.all()), []string{fmt.Sprintf("other: %v spans", total)})
+	equal(t, "other spans", c.Stats().OtherSpans, uint64(total))
 }
 
 // A damaged snapshot changes nothing.

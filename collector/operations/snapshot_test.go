@@ -296,6 +296,7 @@ func TestRestoreChecksPoints(t *testing.T) {
 		{"without durations", []byte{0, 2, 0, 0, 0}, true},
 		{"the largest bucket", []byte{0, 2, 0, 0xf8, 3, 1, 1}, true},
 		{"a gap", []byte{0, 4, 0, 8, 3, 1, 0, 0, 1}, true},
+		{"more errors than spans", []byte{0, 2, 2, 8, 1, 1}, false},
 		{"minute 60", []byte{60, 2, 0, 8, 1, 1}, false},
 		{"a bucket that is too large", []byte{0, 2, 0, 0xf9, 3, 1, 1}, false},
 		{"too many buckets", []byte{0, 2, 0, 0xf8, 3, 2, 1, 1}, false},

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,7 +14,7 @@ import (
 )
 
 // The counts of operations are saved whenever a run is complete. Chunks that were received after
-// that are counted again when the store is opened.
+// that are counted again when the store is opened, and counts that were received are added again.
 //
 //	value = number of the last received chunk that is counted (8), snapshot of package operations
 
@@ -58,7 +59,40 @@ func (s *Store) operationOptions() operations.Options {
 	return operations.Options{MaxBytes: operationBytes, Now: s.o.now}
 }
 
-// countBetween counts the spans of received chunks that are in a run already, but not in the counts.
+// WriteOperations implements [collector.OperationWriter]. When it returns, the counts are stored as
+// [Options.Sync] says. It returns [ErrDiskFull] while the disk is full.
+func (s *Store) WriteOperations(ctx context.Context, snapshot []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, err := s.putOperations(ctx, snapshot)
+	if err != nil {
+		return err
+	}
+	return s.await(ctx, c)
+}
+
+// putOperations adds counts to those of the store, and returns the commit that stores them.
+func (s *Store) putOperations(ctx context.Context, snapshot []byte) (*commit, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.admit(ctx, true); err != nil {
+		return nil, err
+	}
+	s.writing.Add(1)
+	defer s.writing.Done()
+	s.complete() // what came before has a lower number, and a head that is full is sealed without these counts
+	if err := s.operations.Merge(snapshot); err != nil {
+		return nil, err
+	}
+	s.ready = append(s.ready, received{s.next, ofOperations, segment{data: bytes.Clone(snapshot)}})
+	s.next++
+	s.head.bytes += len(snapshot)
+	poke(s.wake)
+	return s.pending, nil
+}
+
+// countBetween counts what was received and is in a run already, but not in the counts.
 func (s *Store) countBetween(counted, before uint64) error {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: receivedKey(counted + 1), UpperBound: receivedKey(before)})
 	if err != nil {
@@ -66,9 +100,16 @@ func (s *Store) countBetween(counted, before uint64) error {
 	}
 	defer it.Close() //nolint:errcheck // nothing is written
 	for ok := it.First(); ok; ok = it.Next() {
+		switch ofReceived(it.Key()) {
+		case ofKept:
+			continue
+		case ofOperations:
+			_ = s.operations.Merge(it.Value())
+			continue
+		}
 		c, err := block.ReadChunk(it.Value())
-		if err != nil || isKept(it.Key()) {
-			continue // the spans are in a run, or were
+		if err != nil {
+			continue // the spans are in a run
 		}
 		for b := range c.All() {
 			_ = s.count(b)

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/operations"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -93,4 +95,129 @@ func TestCountsWithoutRuns(t *testing.T) {
 		s = reopen(t, s, o)
 		testkit.Equal(t, "counted", counted(t, s), 2)
 	}
+}
+
+// snapshotOf returns the counts of a process that has handled some requests now.
+func snapshotOf(requests int) []byte {
+	table := operations.New(operations.Options{})
+	for range requests {
+		now := time.Now().UnixNano()
+		table.Shard(0).Count(&dendro.Resource{}, []*dendro.SpanData{{Name: "POST /", Start: now - 1000, End: now}})
+	}
+	return table.TakeSnapshot(nil)
+}
+
+// has reports whether the database has a key.
+func has(t *testing.T, s *Store, key []byte) bool {
+	t.Helper()
+	_, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false
+	}
+	testkit.NoError(t, err)
+	testkit.NoError(t, closer.Close())
+	return true
+}
+
+// Counts that were received are there after a restart, once: before and after the counts of all are saved, with
+// and without spans.
+func TestReceivedCounts(t *testing.T) {
+	o := Options{fs: vfs.NewMem()}
+	s := openMem(t, o)
+	want := 0
+	for n := 1; n < 5; n++ {
+		if n%2 == 0 {
+			writeNow(t, s, byte(n))
+			want++
+		}
+		testkit.NoError(t, s.WriteOperations(t.Context(), snapshotOf(n)))
+		want += n
+		for range 2 {
+			testkit.Equal(t, "counted", counted(t, s), want)
+			s = reopen(t, s, o)
+		}
+		testkit.Equal(t, "counted after a restart", counted(t, s), want)
+		if n < 3 {
+			number := s.next - 1
+			key := append(receivedKey(number), ofOperations)
+			testkit.Equal(t, "the record is there", has(t, s, key), true)
+			sealAll(s)
+			s = reopen(t, s, o)
+			testkit.Equal(t, "the record is there when it is in the counts", has(t, s, key), false)
+			testkit.Equal(t, "counted after the counts were saved", counted(t, s), want)
+		}
+	}
+	st, err := s.Stats(t.Context())
+	testkit.NoError(t, err)
+	testkit.Equal(t, "spans", st.Spans, 2)
+	testkit.Equal(t, "damaged", s.Metrics().Damaged, uint64(0))
+}
+
+// Counts with which a full head is sealed count once.
+func TestReceivedCountsOfAFullHead(t *testing.T) {
+	o := Options{fs: vfs.NewMem()}
+	s := openMem(t, o)
+	for range 2 {
+		testkit.NoError(t, s.WriteOperations(t.Context(), snapshotOf(1)))
+	}
+	s.mu.Lock()
+	s.o.headBytes = s.head.bytes
+	s.mu.Unlock()
+	testkit.NoError(t, s.WriteOperations(t.Context(), snapshotOf(1)))
+	s.mu.Lock()
+	room := s.room
+	s.mu.Unlock()
+	<-room
+	s = reopen(t, s, o)
+	testkit.Equal(t, "counted", counted(t, s), 3)
+}
+
+// A crash after the counts were saved may leave counts that are in them.
+func TestReceivedCountsWithoutRuns(t *testing.T) {
+	now := time.Now()
+	o := Options{fs: vfs.NewMem(), MaxAge: time.Hour, now: func() time.Time { return now }}
+	s := openMem(t, o)
+	snapshot := snapshotOf(3)
+	testkit.NoError(t, s.WriteOperations(t.Context(), snapshot))
+	key := append(receivedKey(s.next-1), ofOperations)
+	sealAll(s)
+	testkit.NoError(t, s.Close())
+	s = openMem(t, o)
+	testkit.NoError(t, s.db.Set(key, snapshot, pebble.Sync))
+	s = reopen(t, s, o)
+	testkit.Equal(t, "counted", counted(t, s), 3)
+}
+
+// A crash between a run and its counts leaves counts that were received before the run.
+func TestReceivedCountsAfterCrash(t *testing.T) {
+	o := Options{fs: vfs.NewMem()}
+	s := openMem(t, o)
+	snapshot := snapshotOf(3)
+	testkit.NoError(t, s.WriteOperations(t.Context(), snapshot))
+	key := append(receivedKey(s.next-1), ofOperations)
+	writeNow(t, s, 1)
+	sealAll(s)
+	testkit.NoError(t, s.Close()) // all goroutines have ended
+	s = openMem(t, o)
+	testkit.NoError(t, s.db.Set(key, snapshot, pebble.Sync))
+	s = reopen(t, s, o)
+	testkit.Equal(t, "counted, if the counts have them", counted(t, s), 4)
+	testkit.NoError(t, s.db.Set(key, snapshot, pebble.Sync))
+	testkit.NoError(t, s.db.Delete(operationsKey, pebble.Sync))
+	for range 2 { // the second time, they are saved
+		s = reopen(t, s, o)
+		testkit.Equal(t, "counted, if they have not", counted(t, s), 3) // the chunk is gone
+	}
+}
+
+// Damaged counts are reported, and what was received after them is read.
+func TestReceivedCountsDamaged(t *testing.T) {
+	o := Options{fs: vfs.NewMem()}
+	s := openMem(t, o)
+	testkit.NoError(t, s.WriteOperations(t.Context(), snapshotOf(3)))
+	testkit.NoError(t, s.db.Set(append(receivedKey(s.next-1), ofOperations), []byte("?"), pebble.Sync))
+	writeNow(t, s, 1)
+	s = reopen(t, s, o)
+	testkit.Equal(t, "counted", counted(t, s), 1)
+	testkit.Equal(t, "damaged", s.Metrics().Damaged, uint64(1))
 }

@@ -235,7 +235,7 @@ func (s *Store) receiveKept(k *keeper) (spans int) {
 	for _, c := range k.chunks {
 		s.head.segments = append(s.head.segments, c.segment)
 		s.head.bytes += len(c.data)
-		s.ready = append(s.ready, received{s.next, true, c.segment})
+		s.ready = append(s.ready, received{s.next, ofKept, c.segment})
 		s.next++
 		for n, b := range c.blocks {
 			t := s.head.find(b.id)

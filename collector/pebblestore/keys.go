@@ -15,6 +15,7 @@ import (
 //	0, "gone"                          the last run that is gone, see keep.go
 //	1, number (8)                      a chunk that was received
 //	1, number (8), 'k'                 one from a run that is gone
+//	1, number (8), 'o'                 counts of operations that were received, see counts.go
 //	2, run (8), 'c', number (4)        a chunk of a run
 //	2, run (8), 'f', number (4)        a page of the filter of a run
 //	2, run (8), 'm'                    what is known about a run
@@ -27,11 +28,12 @@ const (
 	kindReceived = 1
 	kindRun      = 2
 
-	ofKept   = 'k'
-	ofChunk  = 'c'
-	ofFilter = 'f'
-	ofMeta   = 'm'
-	ofTrace  = 't'
+	ofKept       = 'k'
+	ofOperations = 'o'
+	ofChunk      = 'c'
+	ofFilter     = 'f'
+	ofMeta       = 'm'
+	ofTrace      = 't'
 )
 
 var formatKey = append([]byte{kindFormat}, "format"...)
@@ -40,8 +42,13 @@ func receivedKey(number uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{kindReceived}, number)
 }
 
-// isKept reports whether a received chunk is from a run that is gone.
-func isKept(key []byte) bool { return len(key) > len(receivedKey(0)) }
+// ofReceived returns what a key of something that was received ends with: 0 if that is a chunk of new spans.
+func ofReceived(key []byte) byte {
+	if len(key) == len(receivedKey(0)) {
+		return 0
+	}
+	return key[len(key)-1]
+}
 
 // runKey returns the first key of a run.
 func runKey(run uint64) []byte {

@@ -201,12 +201,22 @@ func (s *Store) loadChunks() error {
 	for ok := it.First(); ok; ok = it.Next() {
 		number := binary.BigEndian.Uint64(it.Key()[1:])
 		s.next = number + 1
+		of := ofReceived(it.Key())
+		if of == ofOperations {
+			if number > s.counted {
+				s.head.bytes += len(it.Value())
+				if err := s.operations.Merge(it.Value()); err != nil {
+					s.damage("counts of operations that were received", number, 0, err)
+				}
+			}
+			continue
+		}
 		c, err := block.ReadChunk(bytes.Clone(it.Value()))
 		if err == nil {
 			s.head.segments = append(s.head.segments, segment{c.Blocks, c.Filter})
 			s.head.bytes += len(c.Blocks)
 			for b := range c.All() {
-				err = errors.Join(err, s.loadBlock(b, isKept(it.Key())))
+				err = errors.Join(err, s.loadBlock(b, of == ofKept))
 			}
 		}
 		if err != nil {

@@ -38,8 +38,8 @@ func (s *Store) seals() {
 	}
 }
 
-// writeSealed writes the sealed head as a run. It tries again until it succeeds or the store is
-// closed: the database still has what was received.
+// writeSealed writes the sealed head as a run, if it has spans, and saves the counts of operations. It tries
+// again until it succeeds or the store is closed: the database still has what was received.
 func (s *Store) writeSealed() {
 	s.mu.Lock()
 	h, upTo, number, snapshot := s.sealed, s.head.first-1, s.nextRun, s.snapshot
@@ -47,7 +47,10 @@ func (s *Store) writeSealed() {
 	s.snapshot = nil
 	s.mu.Unlock()
 	began := time.Now()
-	for {
+	if h.spans == 0 { // and only counts were received
+		s.publish(&runWriter{})
+	}
+	for h.spans > 0 {
 		w, err := s.writeRun(context.Background(), h, number, upTo)
 		if err == nil {
 			s.metrics.run(time.Since(began))
@@ -71,11 +74,13 @@ func (s *Store) writeSealed() {
 	}
 }
 
-// publish replaces the sealed head by a run.
+// publish replaces the sealed head by a run, if there is one.
 func (s *Store) publish(w *runWriter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.runs = append(slices.Clone(s.runs), w.run)
+	if w.run != nil {
+		s.runs = append(slices.Clone(s.runs), w.run)
+	}
 	for _, p := range w.split {
 		s.split.add(p)
 	}

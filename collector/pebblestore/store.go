@@ -167,7 +167,10 @@ type counts struct {
 	dropped    map[string]uint64
 }
 
-var _ collector.Store = (*Store)(nil)
+var (
+	_ collector.Store           = (*Store)(nil)
+	_ collector.OperationWriter = (*Store)(nil)
+)
 
 // Open opens the store in a directory, which it makes if there is none. It returns an error if
 // another process uses it, or a later version of dendro has written it.

@@ -70,7 +70,7 @@ func settle(s *Store) *Store {
 	}()
 	for {
 		s.mu.Lock()
-		room, done := s.room, s.sealed == nil && s.head.spans == 0
+		room, done := s.room, s.sealed == nil && s.head.bytes == 0
 		s.complete()
 		s.mu.Unlock()
 		if done {
@@ -124,6 +124,13 @@ func (b *beforeReads) Write(ctx context.Context, batches []*dendro.Batch) error 
 	defer b.mu.Unlock()
 	b.wrote = true
 	return b.Store.Write(ctx, batches)
+}
+
+func (b *beforeReads) WriteOperations(ctx context.Context, snapshot []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wrote = true
+	return b.Store.WriteOperations(ctx, snapshot)
 }
 
 func (b *beforeReads) read() (*Store, func()) {

@@ -38,10 +38,10 @@ type commit struct {
 
 func newCommit() *commit { return &commit{done: make(chan struct{})} }
 
-// received is a chunk that the database does not have yet.
+// received is a chunk that the database does not have yet, or counts of operations.
 type received struct {
 	number uint64
-	kept   bool // in keep.go
+	of     byte // 0, ofKept or ofOperations
 	segment
 }
 
@@ -73,25 +73,30 @@ func (s *Store) Write(ctx context.Context, batches []*dendro.Batch) error {
 		return err
 	}
 	c, rejected, err := s.put(ctx, batches, true)
-	if err != nil {
-		return err
-	}
-	if s.o.Sync == SyncAlways && c != nil {
-		select {
-		case <-c.done:
-			err = c.err
-		case <-s.disk.becameFull():
-			err = ErrDiskFull
-		case <-s.failing:
-			err = s.err()
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+	if err == nil {
+		err = s.await(ctx, c)
 	}
 	if err == nil && rejected > 0 {
 		return &collector.RejectedError{Spans: rejected, Reason: errTooLarge(rejected).Error()}
 	}
 	return err
+}
+
+// await waits for a commit, which may be nil, if [Options.Sync] says so.
+func (s *Store) await(ctx context.Context, c *commit) error {
+	if s.o.Sync != SyncAlways || c == nil {
+		return nil
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-s.disk.becameFull():
+		return ErrDiskFull
+	case <-s.failing:
+		return s.err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func errTooLarge(n int) error {
@@ -327,16 +332,16 @@ func (s *Store) complete() {
 		if n := len(last.data); cap(last.data) > n+n/4 { // a small request
 			last.data = bytes.Clone(last.data)
 		}
-		s.ready = append(s.ready, received{s.next, false, *last})
+		s.ready = append(s.ready, received{s.next, 0, *last})
 		s.next++
 		s.usual = max(len(s.encoder.Data), minSegmentBytes)
 		s.encoder.Data = nil
 	}
 	h := s.head
-	if h.spans == 0 {
+	if h.bytes == 0 {
 		h.since = s.o.now()
 	}
-	if s.sealed == nil && h.spans > 0 && (h.bytes >= s.o.headBytes || s.o.now().Sub(h.since) >= maxHeadAge) {
+	if s.sealed == nil && h.bytes > 0 && (h.bytes >= s.o.headBytes || s.o.now().Sub(h.since) >= maxHeadAge) {
 		s.sealHead()
 	}
 }
@@ -402,8 +407,14 @@ func (s *Store) commit() {
 	defer b.Close() //nolint:errcheck // it is applied before
 	for _, r := range ready {
 		key := receivedKey(r.number)
-		if r.kept {
-			key = append(key, ofKept)
+		if r.of != 0 {
+			key = append(key, r.of)
+		}
+		if r.of == ofOperations {
+			if c.err = b.Set(key, r.data, nil); c.err != nil {
+				return
+			}
+			continue
 		}
 		op := b.SetDeferred(len(key), block.ChunkSize(r.data, r.filter))
 		copy(op.Key, key)
