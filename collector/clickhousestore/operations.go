@@ -22,6 +22,8 @@ const (
 	// maxJoined bounds the number of calls and answers that a query joins, if they are of more than one
 	// minute. ClickHouse takes about 100 bytes for an answer.
 	maxJoined = 10_000_000
+	// otherKind is the kind of the operation that has those that a process did not keep apart.
+	otherKind = "Other"
 	// maxKept is the number of operations, and of edges, that are kept apart in an answer.
 	maxKept = 2000
 )
@@ -43,7 +45,7 @@ func (s *Store) Operations(ctx context.Context, w collector.OperationScan, visit
 	}
 	const name, columns = "(ServiceName, SpanName, SpanKind)", "Other, Service, Name, Kind, Point"
 	from := " FROM " + s.t.of(suffixOperations) + " WHERE " + where
-	text := "SELECT " + name + " NOT IN (SELECT " + name + from + " GROUP BY ALL ORDER BY sum(Spans) DESC LIMIT " + p.int(maxKept) + ") AS Other," +
+	text := "SELECT SpanKind = '" + otherKind + "' OR " + name + " NOT IN (SELECT " + name + from + " GROUP BY ALL ORDER BY sum(Spans) DESC LIMIT " + p.int(maxKept) + ") AS Other," +
 		" if(Other, '', ServiceName) AS Service, if(Other, '', SpanName) AS Name," +
 		" toUInt8(if(Other, 0, greatest(indexOf(" + p.texts(kindNames[:]) + ", SpanKind), 1) - 1)) AS Kind, " +
 		point(w, &p) + " AS Point, " + sums + from + " GROUP BY " + columns + " ORDER BY Service, Name, Kind, Other, Point"
@@ -119,7 +121,11 @@ type edge struct{ client, server collector.Node }
 // edges are what was counted of edges, by point.
 type edges map[edge]map[int64]*collector.Counts
 
+// add adds what was counted of an edge, if anything was.
 func (es edges) add(e edge, point int64, c *collector.Counts) {
+	if c.Spans == 0 {
+		return
+	}
 	if es[e] == nil {
 		if len(es) >= maxKept {
 			e = edge{}
@@ -144,7 +150,7 @@ func compareEdges(a, b edge) int {
 
 // edges returns all edges. It joins at most so many calls and answers at a time, if they are of more than one minute.
 func (s *Store) edges(ctx context.Context, w collector.OperationScan, maxJoined uint64) (edges, error) {
-	found := edges{}
+	found, unanswered := edges{}, edges{}
 	var p params
 	start, end := w.Minutes()
 	const nodes = "ClientKind, ClientName, ClientSystem, ServerKind, ServerName, ServerSystem"
@@ -153,15 +159,19 @@ func (s *Store) edges(ctx context.Context, w collector.OperationScan, maxJoined 
 	err := s.each(ctx, text, p, func(rows driver.Rows) error {
 		var client, server collector.Node
 		row, err := scanCounts(rows, (*string)(&client.Kind), &client.Name, &client.System, (*string)(&server.Kind), &server.Name, &server.System)
-		if err == nil {
-			found.add(edge{client, server}, row.point, &row.Counts)
+		if err != nil {
+			return err
 		}
-		return err
+		to := found
+		if server.Kind == collector.NodePeer { // a process says so
+			to = unanswered
+		}
+		to.add(edge{client, server}, row.point, &row.Counts)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	unanswered := edges{}
 	services := map[edge]string{} // that answered calls of peers; "" if several did
 	busy, err := s.busyMinutes(ctx, w)
 	for len(busy) > 0 && err == nil {

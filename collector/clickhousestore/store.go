@@ -86,12 +86,13 @@ type Store struct {
 	mu       sync.Mutex // guards the fields below
 	maker    rowMaker
 	pending  *insert // what is written next
+	counts   *counts // that processes have made, and are written next
 	inFlight map[*insert]struct{}
 	recent   recent
 	bytes    int64         // of pending and those in flight
 	room     chan struct{} // closed when bytes gets less
 	closing  bool
-	stats    counts
+	stats    totals
 
 	wake    chan struct{} // has an element when the flusher has to look at pending
 	writing sync.WaitGroup
@@ -104,8 +105,8 @@ type Store struct {
 	took     time.Duration
 }
 
-// counts are what a store has counted since it was opened.
-type counts struct {
+// totals are what a store has counted since it was opened.
+type totals struct {
 	inserts    collector.Histogram
 	spans      uint64 // that were added
 	failures   uint64
@@ -113,7 +114,10 @@ type counts struct {
 	dropped    map[string]uint64
 }
 
-var _ collector.Store = (*Store)(nil)
+var (
+	_ collector.Store           = (*Store)(nil)
+	_ collector.OperationWriter = (*Store)(nil)
+)
 
 // Open connects to the ClickHouse server of a DSN, such as
 // clickhouse://user:password@host:9000/otel or http://host:8123/otel, and makes the tables that are not there.
@@ -165,7 +169,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	life, end := context.WithCancel(context.Background())
 	s := &Store{
 		o: o, conn: conn, writer: writer, log: o.Logger, life: life, end: end, maker: rowMaker{encoder: newEncoder()}, pending: newInsert(), inFlight: map[*insert]struct{}{},
-		room: make(chan struct{}), wake: make(chan struct{}, 1), stats: counts{dropped: map[string]uint64{}},
+		room: make(chan struct{}), wake: make(chan struct{}, 1), stats: totals{dropped: map[string]uint64{}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()

@@ -26,6 +26,7 @@ type tables struct {
 	ours           bool // there are the columns of this package
 	hasItems       bool // there are columns with pairs of keys and values, which have indexes
 	counts         bool // there are the tables with counts
+	marks          bool // the views leave out spans that their process has counted
 	written        []writtenColumn
 }
 
@@ -119,7 +120,7 @@ func (s *Store) openTables(ctx context.Context, database string) error {
 	var p params
 	var columns []string
 	tablesWith := map[string]bool{}
-	names := []string{s.o.Table}
+	names := []string{s.o.Table, s.o.Table + suffixCounted}
 	for _, suffix := range otherSuffixes {
 		names = append(names, s.o.Table+suffix)
 	}
@@ -130,6 +131,7 @@ func (s *Store) openTables(ctx context.Context, database string) error {
 		if table == s.o.Table {
 			columns = append(columns, name)
 		}
+		s.t.marks = s.t.marks || table == s.o.Table+suffixCounted && name == "IsLate"
 		return err
 	})
 	if err != nil {

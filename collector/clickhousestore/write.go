@@ -358,14 +358,7 @@ func (s *Store) insertOnce(ctx context.Context, token string, rows []row) error 
 	if len(rows) == 0 {
 		return nil
 	}
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"async_insert": 0,
-		// A distributed table answers when the machines of the cluster have the spans.
-		"distributed_foreground_insert":                      1,
-		"insert_deduplication_token":                         token,
-		"deduplicate_blocks_in_dependent_materialized_views": 1,
-	}))
-	b, err := s.writer.PrepareBatch(ctx, s.t.insert())
+	b, err := s.writer.PrepareBatch(inserting(ctx, token), s.t.insert())
 	if err != nil {
 		return err
 	}
@@ -375,6 +368,17 @@ func (s *Store) insertOnce(ctx context.Context, token string, rows []row) error 
 		}
 	}
 	return b.Send()
+}
+
+// inserting returns ctx with the settings of an insert.
+func inserting(ctx context.Context, token string) context.Context {
+	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"async_insert": 0,
+		// A distributed table answers when the machines of the cluster have the rows.
+		"distributed_foreground_insert":                      1,
+		"insert_deduplication_token":                         token,
+		"deduplicate_blocks_in_dependent_materialized_views": 1,
+	}))
 }
 
 // had returns the numbers of the rows that the table has already. A client that has not seen an answer, because a

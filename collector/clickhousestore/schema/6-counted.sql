@@ -4,6 +4,7 @@ CREATE TABLE IF NOT EXISTS {{counted}} {{on_cluster}} (
     SpanName LowCardinality(String),
     SpanKind LowCardinality(String),
     Weight Float64,
+    IsLate UInt8,
     Failed UInt8,
     Bucket UInt16,
     PeerKind LowCardinality(String),

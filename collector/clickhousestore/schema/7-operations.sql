@@ -22,6 +22,7 @@ AS SELECT
     sum(Weight) AS Spans,
     sum(Weight * Failed) AS Errors,
     sumMap([Bucket], [Weight]) AS Buckets,
-    countIf(Weight = 0) AS Late
+    sum(IsLate) AS Late
 FROM {{counted}}
+WHERE Weight > 0 OR IsLate
 GROUP BY Minute, ServiceName, SpanName, SpanKind

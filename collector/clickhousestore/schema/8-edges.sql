@@ -47,7 +47,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS {{calls_mv}} {{on_cluster}}
 TO {{calls}}
 AS SELECT Minute, ServiceName, PeerName, Weight, Failed, Bucket, Call
 FROM {{counted}}
-WHERE PeerKind = 'peer' AND Weight > 0;
+WHERE PeerKind = 'peer' AND NOT IsLate;
 CREATE TABLE IF NOT EXISTS {{answers}} {{on_cluster}} (
     Minute DateTime CODEC(Delta, ZSTD(1)),
     ServiceName LowCardinality(String) CODEC(ZSTD(1)),
@@ -62,4 +62,4 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS {{answers_mv}} {{on_cluster}}
 TO {{answers}}
 AS SELECT Minute, ServiceName, Failed, Call
 FROM {{counted}}
-WHERE PeerKind = 'client' AND Weight > 0
+WHERE PeerKind = 'client' AND NOT IsLate

@@ -4,6 +4,7 @@ AS WITH
     intDiv(toInt128(toUnixTimestamp64Nano(Timestamp)) + Duration, 60000000000) AS ended,
     toInt64(intDiv(toUnixTimestamp(now()), 60)) AS current,
     ended < current - 1440 AS late,
+    ResourceAttributes['dendro.counted'] = 'true' AS counted,
     if(startsWith(SpanKind, 'SPAN_KIND_'), initcap(substring(SpanKind, 11)), SpanKind) AS kind,
     extract(extract(TraceState, '(?:^|,)[ \\t]*ot=([^,]*?)[ \\t]*(?:,|$)'), '(?:^|;)th:([^;]*)') AS digits,
     reinterpretAsUInt64(reverse(unhex(rightPad(digits, 14, '0')))) AS threshold,
@@ -19,7 +20,8 @@ SELECT
     ServiceName,
     SpanName,
     kind AS SpanKind,
-    multiIf(late, 0, match(digits, '^[0-9a-f]{1,14}$'), least(72057594037927936 / (72057594037927936 - threshold), 1048576), 1) AS Weight,
+    multiIf(late OR counted, 0, match(digits, '^[0-9a-f]{1,14}$'), least(72057594037927936 / (72057594037927936 - threshold), 1048576), 1) AS Weight,
+    late AND NOT counted AS IsLate,
     StatusCode IN ('Error', 'STATUS_CODE_ERROR') AS Failed,
     8 * octave + arrayCount(bound -> mantissa > bound, [
         9223372036854775808, 10058158527438641152, 10968499650544838656, 11961233684655323136,
