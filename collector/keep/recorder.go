@@ -123,7 +123,7 @@ func New(next dendro.Collector, o Options) *Recorder {
 		known:      newKnown(orDefault(o.Remember, defaultRemember)),
 		pending:    pending{most: maxPending, wake: make(chan struct{}, 1)},
 		wake:       make(chan struct{}, 1),
-		counts:     countsof.New(countsof.Options{MaxBytes: countBytes, Shards: countShards}),
+		counts:     countsof.New(countsof.Options{MaxBytes: countBytes, Shards: countShards, EachOnce: true}),
 	}
 }
 

@@ -26,6 +26,9 @@ type Options struct {
 	MaxBytes int64
 	// Shards is the number of shards. If it is zero, there is one.
 	Shards int
+	// EachOnce makes a span count once even if its sender has sampled it. It is for tables that also get the spans that
+	// were not sampled.
+	EachOnce bool
 	// Now returns the time. If it is nil, that is [time.Now]. A table of spans from long ago,
 	// such as those of a file, has a time that is near to theirs. It must be safe for
 	// concurrent use.
@@ -52,6 +55,7 @@ const keep = 24 * 60
 type Table struct {
 	maxBytes  int64
 	maxSeries int
+	eachOnce  bool
 	now       func() time.Time
 	shards    []Shard
 
@@ -102,7 +106,7 @@ func (e edge) own() (edge, int) {
 
 // New returns an empty table.
 func New(o Options) *Table {
-	t := &Table{maxBytes: max(o.MaxBytes, minMaxBytes), now: o.Now, shards: make([]Shard, max(o.Shards, 1))}
+	t := &Table{maxBytes: max(o.MaxBytes, minMaxBytes), eachOnce: o.EachOnce, now: o.Now, shards: make([]Shard, max(o.Shards, 1))}
 	if o.MaxBytes == 0 {
 		t.maxBytes = defaultMaxBytes
 	}

@@ -105,7 +105,7 @@ func (sh *Shard) Count(r *dendro.Resource, spans []*dendro.SpanData) {
 			c = sh.operation(s, at)
 			sh.rolled = false
 		}
-		if s.State != state {
+		if s.State != state && !sh.table.eachOnce {
 			state, weight = s.State, min(s.State.AdjustedCount(), maxWeight)
 		}
 		c.Spans += weight
