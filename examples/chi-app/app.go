@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/dendrotrace/dendro"
@@ -94,7 +96,7 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		addressB = a.service("serviceB", listeners[flagB], serviceB(a.client, b1))
 	}
 	if o.plays(roleFront) {
-		f := &front{client: a.client, a: addressA, b: addressB}
+		f := &front{client: a.client, a: addressA, b: addressB, next: o.next}
 		for i, delay := range endpointDelays {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -109,7 +111,7 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		}
 		a.started("database", db.DriverName(), func(context.Context) error { return closeDB() })
 		f.orders = orders{db}
-		a.serve("front", listeners[flagFront], f.routes(a.tracer("front")))
+		a.serve("front", listeners[flagFront], f.routes(a.tracer(cmp.Or(os.Getenv("OTEL_SERVICE_NAME"), "front"))))
 	}
 	if store != nil {
 		a.serve("page", listeners[flagPage], page(web.New(store, web.Options{Tracers: a.tracers}))) // dendro: the page

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,35 @@ func TestRolesInProcessesOfTheirOwn(t *testing.T) {
 	front := startApp(t, "-collector", otlp, "-role", "front",
 		"-a", hostPort(serviceA.address("serviceA")), "-b", hostPort(serviceB.address("serviceB")))
 	checkFront(t, front.address("front"), api)
+}
+
+// GET /tree calls the front services of other processes, one of which fails if asked to.
+func TestTree(t *testing.T) {
+	testkit.NoLeaks(t)
+	otlp, api := startCollector(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp)
+	process := func(service string, next ...string) string {
+		t.Setenv("OTEL_SERVICE_NAME", service)
+		return startApp(t, "-role=front", "-next", strings.Join(next, ",")).address("front")
+	}
+	one, two := process("one"), process("two")
+	root := process("root", process("middle", one), two)
+	res, err := user.Get(root + "/tree?ms=1&fail=" + hostPort(one))
+	testkit.NoError(t, err)
+	res.Body.Close()
+	testkit.Equal(t, "status", res.StatusCode, http.StatusOK)
+	tr := newestTrace(t, api, "GET /tree", 7)
+	testkit.Equal(t, "id", strings.Split(res.Header.Get("Traceresponse"), "-")[1], tr.spans[0].TraceID.String())
+	var failed []string
+	for _, s := range tr.spans {
+		if s.attr("error.type") != "" {
+			failed = append(failed, s.service+" "+s.Name)
+		}
+	}
+	slices.Sort(failed)
+	testkit.Equal(t, "failed", failed, []string{"middle GET", "one GET /tree"})
+	status, _ := do(t, "GET", root+"/tree?ms=soon", "", "")
+	testkit.Equal(t, "status of a wrong number", status, http.StatusBadRequest)
 }
 
 func hostPort(url string) string { return strings.TrimPrefix(url, "http://") }

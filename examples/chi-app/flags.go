@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -23,6 +24,7 @@ type options struct {
 	role        string
 	front, page string
 	a, b        string
+	next        []string
 	collector   string
 	data        string
 	db          string
@@ -43,12 +45,16 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("chi-app", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&o.role, "role", roleAll, "which services this process runs: all, front, a or b; the last three send\ntheir spans to -collector, by default "+defaultCollector)
+	flags.StringVar(&o.role, "role", roleAll, "which services this process runs: all, front, a or b; the last three send\ntheir spans to a collector, by default "+defaultCollector)
 	flags.StringVar(&o.front, "front", "127.0.0.1:8699", "`address` of the front service")
-	flags.StringVar(&o.page, "page", "127.0.0.1:8700", "`address` of the page with the traces; there is none with -collector")
+	flags.StringVar(&o.page, "page", "127.0.0.1:8700", "`address` of the page with the traces; there is none if they are sent to a collector")
 	flags.StringVar(&o.a, "a", "127.0.0.1:8691", "`address` of service A, where it listens and where front calls it")
 	flags.StringVar(&o.b, "b", "127.0.0.1:8692", "`address` of service B, where it listens and where front calls it")
-	flags.StringVar(&o.collector, "collector", "", "send the spans to this OTLP/HTTP `URL`, such as "+defaultCollector+",\ninstead of keeping them in this process")
+	flags.Func("next", "`URLs`, separated by commas, of the front services of other processes, which GET /tree calls", func(urls string) error {
+		o.next = strings.FieldsFunc(urls, func(c rune) bool { return c == ',' })
+		return nil
+	})
+	flags.StringVar(&o.collector, "collector", "", "send the spans to this OTLP/HTTP `URL`, such as "+defaultCollector+",\ninstead of keeping them in this process (default: OTEL_EXPORTER_OTLP_ENDPOINT)")
 	flags.StringVar(&o.data, "data", "", "keep the spans in this `directory`, where they survive a restart, instead of in memory")
 	flags.StringVar(&o.db, "db", "", "a postgres:// `URL`: use this database, with the tables shop_orders and\nshop_items (default: SQLite in a temporary file)")
 	flags.DurationVar(&o.load, "load", 0, "make traffic for that `time`, such as 30s, then serve on until Ctrl-C (at most "+maxLoad.String()+")")
@@ -60,6 +66,9 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	}
 	if err := o.check(); err != nil {
 		return o, badFlags(flags, err)
+	}
+	if o.data == "" {
+		o.collector = cmp.Or(o.collector, os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"))
 	}
 	if o.role != roleAll {
 		o.collector = cmp.Or(o.collector, defaultCollector)

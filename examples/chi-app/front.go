@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -20,18 +21,20 @@ type front struct {
 	client    *http.Client
 	endpoints []string // URLs that GET / calls
 	a, b      string   // URLs that GET /front calls
+	next      []string // URLs that GET /tree calls
 	orders    orders
 }
 
 func (f *front) routes(tracer *dendro.Tracer) http.Handler {
 	r := chi.NewRouter()
-	r.Use(middleware.New(middleware.Options{Tracer: tracer})) // dendro: a span for every request
-	r.Use(middleware.Recoverer(chimiddleware.Recoverer))      // dendro: chi's Recoverer, and panics on the span
+	r.Use(middleware.New(middleware.Options{Tracer: tracer, TraceResponse: true})) // dendro: a span for every request
+	r.Use(middleware.Recoverer(chimiddleware.Recoverer))                           // dendro: chi's Recoverer, and panics on the span
 	r.Get("/", f.home)
 	r.Get("/front", f.both)
 	r.Post("/orders", f.orders.place)
 	r.Get("/orders", f.orders.list)
 	r.Get("/orders/{id}", f.orders.show)
+	r.Get("/tree", f.tree)
 	r.Get("/slow", slow)
 	r.Get("/error", fail)
 	r.Get("/panic", panics)
@@ -62,23 +65,55 @@ func (f *front) both(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "access serviceA ok\naccess serviceB ok\n")
 }
 
-// maxSlow bounds how long GET /slow takes.
+// tree calls the front services of other processes at the same time, which do the same, and then takes as many milliseconds as
+// the parameter ms says. It fails if the parameter fail is its own address. A failure of one that it calls is none of its own.
+func (f *front) tree(w http.ResponseWriter, r *http.Request) {
+	takes, err := duration(r, 0)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var calls sync.WaitGroup
+	for _, url := range f.next {
+		calls.Go(func() { _ = get(r.Context(), f.client, url+"/tree?"+r.URL.RawQuery) })
+	}
+	calls.Wait()
+	if work(r.Context(), takes) != nil {
+		return
+	}
+	if r.FormValue("fail") == r.Host {
+		fail(w, r)
+		return
+	}
+	io.WriteString(w, "grown\n")
+}
+
+// maxSlow bounds how long GET /slow and each process of GET /tree take.
 const maxSlow = 10 * time.Second
 
 // slow takes as many milliseconds as the parameter ms says, 500 by default.
 func slow(w http.ResponseWriter, r *http.Request) {
-	takes := 500 * time.Millisecond
-	if text := r.URL.Query().Get("ms"); text != "" {
-		ms, err := strconv.Atoi(text)
-		if err != nil || ms < 0 || ms > int(maxSlow.Milliseconds()) {
-			http.Error(w, fmt.Sprintf("ms is not a number from 0 to %d", maxSlow.Milliseconds()), http.StatusBadRequest)
-			return
-		}
-		takes = time.Duration(ms) * time.Millisecond
+	takes, err := duration(r, 500*time.Millisecond)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
 	if work(r.Context(), takes) == nil {
 		fmt.Fprintf(w, "took %v\n", takes)
 	}
+}
+
+// duration returns the parameter ms of r.
+func duration(r *http.Request, otherwise time.Duration) (time.Duration, error) {
+	text := r.URL.Query().Get("ms")
+	if text == "" {
+		return otherwise, nil
+	}
+	ms, err := strconv.Atoi(text)
+	if err != nil || ms < 0 || ms > int(maxSlow.Milliseconds()) {
+		return 0, fmt.Errorf("ms is not a number from 0 to %d", maxSlow.Milliseconds())
+	}
+	return time.Duration(ms) * time.Millisecond, nil
 }
 
 var errOutOfTea = errors.New("out of tea")
