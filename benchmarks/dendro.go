@@ -10,6 +10,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/remote"
@@ -39,18 +40,44 @@ func openDendroStore(env environment) (library, error) {
 }
 
 func openDendroRemote(env environment) (library, error) {
-	sent := &acknowledged{}
-	c, err := remote.Dial(env.sink, remote.Options{
+	l, _, err := dialDendro(env, remote.Options{
 		Compression: "none", // the default of the peers
 		QueueBytes:  64 << 20,
-		HTTPClient:  &http.Client{Transport: sent},
 	})
+	return l, err
+}
+
+func dialDendro(env environment, o remote.Options) (*dendroLibrary, *remote.Client, error) {
+	sent := &acknowledged{}
+	o.HTTPClient = &http.Client{Transport: sent}
+	c, err := remote.Dial(env.sink, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l := newDendro(c, nil)
 	l.sent = sent
-	return l, nil
+	return l, c, nil
+}
+
+// openDendroRetroactive keeps all spans in the process, and sends those of traces that matter.
+func openDendroRetroactive(env environment) (library, error) {
+	l, c, err := dialDendro(env, remote.Options{Keep: &keep.Options{RingBytes: env.maxBytes}})
+	return retroactive{l, c}, err
+}
+
+// retroactive is dendro with a ring in the process.
+type retroactive struct {
+	*dendroLibrary
+	client *remote.Client
+}
+
+// fill fills the ring with the spans of requests.
+func (r retroactive) fill() {
+	make1 := r.spans(spanWork{request: true})
+	for held, before := 0, -1; held > before; {
+		make1(10_000)
+		held, before = r.client.Stats().Keep.RingSpans, held
+	}
 }
 
 func openDendroNever(environment) (library, error) {

@@ -46,6 +46,8 @@ type (
 	paced interface{ pace() int }
 	// stores grow with their spans until they are full.
 	store interface{ full() bool }
+	// fillers fill the memory that they take for spans.
+	filler interface{ fill() }
 	// holders know the number of spans that they hold.
 	holder interface{ held() uint64 }
 )
@@ -61,6 +63,7 @@ var libraries = map[string]func(environment) (library, error){
 	"bare":                                func(environment) (library, error) { return bare{}, nil },
 	"dendro":                              openDendroStore,
 	"dendro, remote":                      openDendroRemote,
+	"dendro, retroactive":                 openDendroRetroactive,
 	"dendro, never sampled":               openDendroNever,
 	"dendro, no tracer":                   openDendroNone,
 	"OpenTelemetry":                       openOTelExporting(otelhttpServer, otelsqlDefault),

@@ -23,7 +23,7 @@ import (
 
 // requestLibraries trace the server, the client and the database.
 var requestLibraries = []string{
-	"bare", "dendro", "dendro, remote", "dendro, never sampled", "OpenTelemetry", "OpenTelemetry, one span", "OpenTelemetry, NeverSample",
+	"bare", "dendro", "dendro, remote", "dendro, retroactive", "dendro, never sampled", "OpenTelemetry", "OpenTelemetry, one span", "OpenTelemetry, NeverSample",
 }
 
 const (
@@ -38,6 +38,7 @@ type usage struct {
 	Bytes, Allocs uint64
 	GCs           uint32
 	Delivered     uint64
+	Sent          uint64 // see sentBytes
 }
 
 // serveRequests is a server whose requests each make a query and a call. It writes its
@@ -49,7 +50,7 @@ func serveRequests(s settings) error {
 		return err
 	}
 	var ballast []byte
-	if l, ok := opened.(storing); ok {
+	if l, ok := opened.(filler); ok {
 		l.fill()
 	} else {
 		ballast = make([]byte, s.Heap<<20)
@@ -74,7 +75,7 @@ func serveRequests(s settings) error {
 		opened.flush(0)
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		if err := out.Encode(usage{cpuTime(), m.TotalAlloc, m.Mallocs, m.NumGC, opened.delivered()}); err != nil {
+		if err := out.Encode(usage{cpuTime(), m.TotalAlloc, m.Mallocs, m.NumGC, opened.delivered(), sentBytes.Load()}); err != nil {
 			return err
 		}
 	}
@@ -140,6 +141,7 @@ type window struct {
 	mean, p50, p99     float64 // microseconds
 	cpu, bytes, allocs float64 // of the server, CPU in microseconds
 	spans              float64 // delivered
+	sent               float64 // bytes
 	gcs                float64
 }
 
@@ -267,6 +269,7 @@ func load(server *child, url string, long time.Duration) (window, error) {
 		bytes:  float64(after.Bytes-before.Bytes) / n,
 		allocs: float64(after.Allocs-before.Allocs) / n,
 		spans:  float64(after.Delivered-before.Delivered) / n,
+		sent:   float64(after.Sent-before.Sent) / n,
 		gcs:    float64(after.GCs - before.GCs),
 	}, err
 }
@@ -314,14 +317,15 @@ func measureRequests(s settings, match *regexp.Regexp, r *results) (string, erro
 	r.requests = servers
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%d clients, windows of %v. CPU is that of the server, per request; its ratio is the median of the runs, with the least and the largest.\n\n", clients, s.Window)
-	fmt.Fprintf(&b, "| library | requests/s | p50 | p99 | CPU | ÷ %s | B | allocs | GCs | spans |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", servers[0].library)
+	fmt.Fprintf(&b, "| library | requests/s | p50 | p99 | CPU | ÷ %s | B | allocs | GCs | spans | sent B |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", servers[0].library)
 	for _, l := range servers {
 		m := func(f func(window) float64) float64 { return median(l.windows(), f) }
-		fmt.Fprintf(&b, "| %s | %.0f | %.0f µs | %.0f µs | %.0f µs | %s | %.0f | %.0f | %.1f | %.1f |\n", l.library,
+		fmt.Fprintf(&b, "| %s | %.0f | %.0f µs | %.0f µs | %.0f µs | %s | %.0f | %.0f | %.1f | %.2f | %.0f |\n", l.library,
 			m(rateOf), m(func(w window) float64 { return w.p50 }), m(func(w window) float64 { return w.p99 }), m(cpuOf),
 			withRange("%.3f", l.ratios(servers[0], cpuOf)),
 			m(func(w window) float64 { return w.bytes }), m(func(w window) float64 { return w.allocs }),
-			m(func(w window) float64 { return w.gcs }), m(func(w window) float64 { return w.spans }))
+			m(func(w window) float64 { return w.gcs }), m(func(w window) float64 { return w.spans }),
+			m(func(w window) float64 { return w.sent }))
 	}
 	return b.String(), nil
 }

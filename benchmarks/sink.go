@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,10 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/dendrotrace/dendro/collector/keep"
+	"github.com/dendrotrace/dendro/collector/memory"
+	receiver "github.com/dendrotrace/dendro/collector/server"
 )
 
 // spansHeader is the response header in which the sink reports the number of spans
@@ -25,6 +30,11 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // serveSink receives what any of the libraries sends, and counts the spans. It stops
 // at the end of its standard input.
 func serveSink() error {
+	hub, err := keep.NewHub(keep.HubOptions{})
+	if err != nil {
+		return err
+	}
+	collector := receiver.New(memory.New(memory.Options{}), receiver.Options{Keep: hub})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -35,10 +45,23 @@ func serveSink() error {
 		os.Exit(0)
 	}()
 	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/dendro/") {
+			collector.ServeHTTP(w, r)
+			return
+		}
 		body := bodies.Get().(*bytes.Buffer)
 		defer bodies.Put(body)
 		body.Reset()
-		if _, err := body.ReadFrom(r.Body); err != nil {
+		in := io.Reader(r.Body)
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			z, err := gzip.NewReader(in)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			in = z
+		}
+		if _, err := body.ReadFrom(in); err != nil {
 			return
 		}
 		spans, answer := 0, ""
@@ -91,8 +114,11 @@ func countOTLP(b []byte, path []protowire.Number) (n int) {
 	return n
 }
 
+// sentBytes is the size of the bodies that have arrived at the sink.
+var sentBytes atomic.Uint64
+
 // acknowledged is an http.RoundTripper that counts the spans that have arrived at the
-// sink.
+// sink, and sentBytes.
 type acknowledged struct{ spans atomic.Uint64 }
 
 var sinkTransport = &http.Transport{MaxIdleConnsPerHost: 8}
@@ -100,6 +126,7 @@ var sinkTransport = &http.Transport{MaxIdleConnsPerHost: 8}
 func (a *acknowledged) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := sinkTransport.RoundTrip(r)
 	if err == nil {
+		sentBytes.Add(uint64(max(r.ContentLength, 0)))
 		n, _ := strconv.ParseUint(resp.Header.Get(spansHeader), 10, 64) // 0 of another address
 		a.spans.Add(n)
 	}
