@@ -186,8 +186,9 @@ func parseCursor(text string) (c cursor) {
 	return c
 }
 
-// Wait waits for news after those that ended in next, or until ctx is done. With an empty next, it returns at once. The
-// process is told only of traces that are announced from then on.
+// Wait waits for news after those that ended in next, or until ctx is done. With an empty next, it returns at once, and the
+// process is told only of traces that are announced from then on. With a next of another hub, it returns at once, too, with what
+// was announced so far.
 func (h *Hub) Wait(ctx context.Context, next string) News {
 	began := time.Now()
 	for {
@@ -224,7 +225,9 @@ func (h *Hub) newsLocked(at cursor) (n News, ok bool) {
 	end := h.first + uint64(len(h.log))
 	if at.epoch != h.epoch || at.seq > end {
 		n.Restarted, n.Changed = true, true
-		at.seq = end
+		if at.seq = end; at.epoch != "" {
+			at.seq = h.first // others may have announced traces while the process was away
+		}
 	}
 	if at.seq < h.first {
 		n.Missed = h.first - at.seq

@@ -91,7 +91,11 @@ func TestHubMissed(t *testing.T) {
 	}
 	testkit.Equal(t, "listed", len(h.Kept()), 1000)
 	other := newHub(t)
-	testkit.Equal(t, "restarted", news(other, next).Restarted, true)
+	other.Announce("shop", []keep.Announcement{announcement(1, "error")}) // by a process that was faster
+	got := news(other, next)
+	testkit.Equal(t, "restarted", got.Restarted, true)
+	testkit.Equal(t, "announced to the other hub", got.Keep, []keep.Announcement{announcement(1, "error")})
+	testkit.Equal(t, "after that", len(news(other, got.Next).Keep), 0)
 	for _, wrong := range []string{"x", "a.b.c", "a.1.2.3", strings.Split(next, ".")[0] + ".99999999.0"} {
 		testkit.Equal(t, "restarted with "+wrong, news(h, wrong).Restarted, true)
 	}
