@@ -114,7 +114,7 @@ var (
 func New(next dendro.Collector, o Options) *Recorder {
 	return &Recorder{
 		next:       next,
-		ring:       memory.New(memory.Options{MaxBytes: orDefault(o.RingBytes, defaultRingBytes)}),
+		ring:       memory.New(memory.Options{MaxBytes: orDefault(o.RingBytes, defaultRingBytes), Uncounted: true}),
 		slow:       max(orDefault(o.Slow, defaultSlow), 0),
 		sample:     max(orDefault(o.Sample, defaultSample), 0),
 		limit:      float64(orDefault(o.Limit, defaultLimit)),

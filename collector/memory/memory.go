@@ -26,6 +26,9 @@ type Options struct {
 	// a program may need twice MaxBytes for a full store. To bound the process, set
 	// GOMEMLIMIT or call [runtime/debug.SetMemoryLimit].
 	MaxBytes int64
+	// Uncounted says that the spans are counted elsewhere, so that the store need not count its operations. It then has
+	// the memory for spans.
+	Uncounted bool
 }
 
 const (
@@ -100,11 +103,16 @@ func New(o Options) *Store {
 		n *= 2
 	}
 	counts := min(max(m.max/operationShare, minOperationBytes), maxOperationBytes)
+	if o.Uncounted {
+		counts = minOperationBytes
+	}
 	m.operations = operations.New(operations.Options{MaxBytes: counts, Shards: n})
 	m.partitions = make([]partition, n)
 	share := int(m.max-counts) / n
 	for i := range m.partitions {
-		m.partitions[i].operations = m.operations.Shard(i)
+		if !o.Uncounted {
+			m.partitions[i].operations = m.operations.Shard(i)
+		}
 		m.partitions[i].init(share, int(m.max)/traceShare, min(max(share/segmentShare, minSegmentBytes), maxSegmentBytes), &m.readers)
 	}
 	m.sorted.New = func() any { return new([]*dendro.SpanData) }

@@ -575,3 +575,20 @@ func statsOf(t testing.TB, m *memory.Store) collector.Stats {
 	testkit.NoError(t, err)
 	return s
 }
+
+// A store that does not count finds spans all the same.
+func TestUncounted(t *testing.T) {
+	for _, uncounted := range []bool{false, true} {
+		m := memory.New(memory.Options{MaxBytes: 1 << 20, Uncounted: uncounted})
+		now := time.Now()
+		span := &dendro.SpanData{
+			SpanContext: dendro.SpanContext{TraceID: dendro.TraceID{1}, SpanID: dendro.SpanID{1}}, Name: "GET /", Kind: dendro.KindServer,
+			Start: now.UnixNano(), End: now.Add(time.Millisecond).UnixNano(),
+		}
+		testkit.NoError(t, m.Collect(&dendro.Batch{Resource: &dendro.Resource{}, Spans: []*dendro.SpanData{span}}))
+		found, err := m.Trace(t.Context(), span.TraceID, collector.TimeRange{})
+		testkit.NoError(t, err)
+		testkit.Equal(t, "spans", len(found.Spans), 1)
+		testkit.Equal(t, "operations", statsOf(t, m).Operations.Operations > 0, !uncounted)
+	}
+}

@@ -24,8 +24,8 @@ import (
 // first block.
 type partition struct {
 	maxBytes, maxTraceBytes, segmentBytes int
-	readers                               *atomic.Int64 // Store.readers
-	operations                            *operations.Shard
+	readers                               *atomic.Int64     // Store.readers
+	operations                            *operations.Shard // nil if the store does not count
 
 	mu       sync.Mutex // guards the fields below
 	index    index
@@ -152,7 +152,7 @@ func (p *partition) addBlock(batch *dendro.Batch, hash uint64, spans []*dendro.S
 		spans = slices.Delete(slices.Clone(spans), i, i+1)
 		tooLarge++
 	}
-	if count {
+	if count && p.operations != nil {
 		p.operations.Count(batch.Resource, arrived)
 	}
 	p.stats.Duplicates += uint64(len(given) - len(arrived))
