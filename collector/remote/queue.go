@@ -50,6 +50,7 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 type group struct {
 	resource *dendro.Resource
 	scope    *dendro.Scope
+	head     []byte // both, encoded without spans
 	spans    []byte // encoded by otlp.AppendSpan
 }
 
@@ -282,21 +283,30 @@ func (b *batch) add(r *dendro.Resource, sc *dendro.Scope, spans []byte, n, room 
 	b.spans += n
 }
 
+// group returns the group of r and sc, or of others that are equal: those that come from the ring of
+// a recorder are not the ones that went into it.
 func (b *batch) group(r *dendro.Resource, sc *dendro.Scope) *group {
 	n := len(b.groups)
-	for i := n - 1; i >= max(0, n-recentGroups); i-- {
-		if g := &b.groups[i]; g.resource == r && g.scope == sc {
+	recent := b.groups[max(0, n-recentGroups):]
+	for i := range recent {
+		if g := &recent[i]; g.resource == r && g.scope == sc {
 			return g
 		}
 	}
-	b.bytes += len(otlp.AppendResourceSpans(nil, r, sc, 0))
+	head := otlp.AppendResourceSpans(nil, r, sc, 0)
+	for i := range recent {
+		if g := &recent[i]; bytes.Equal(g.head, head) {
+			return g
+		}
+	}
+	b.bytes += len(head)
 	if n < cap(b.groups) {
 		b.groups = b.groups[:n+1] // reuses the memory for spans
 	} else {
 		b.groups = append(b.groups, group{})
 	}
 	g := &b.groups[n]
-	g.resource, g.scope = r, sc
+	g.resource, g.scope, g.head = r, sc, head
 	return g
 }
 

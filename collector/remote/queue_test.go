@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"log/slog"
 	"runtime"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestPooledBatchesAreBounded(t *testing.T) {
 			if i == large {
 				e = encoding{bytes: make([]byte, 8000), chunks: []chunk{{nil, 8000, 1}}, groups: 1}
 			}
-			if err := q.add(&dendro.Resource{}, &e); err != nil {
+			if err := q.add(&dendro.Resource{SchemaURL: string(rune(i))}, &e); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -93,4 +94,19 @@ func TestMemoryOfABatch(t *testing.T) {
 		q.finish(b)
 	}
 	away()
+}
+
+// Spans of equal resources and scopes are sent together, whatever their addresses.
+func TestEqualResources(t *testing.T) {
+	q := queue{maxBytes: 1 << 20, batchBytes: 100_000, wake: make(chan struct{}, 1)}
+	for _, service := range []string{"shop", "shop", "prices", "shop"} {
+		r := &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service)}}
+		e := encoding{bytes: make([]byte, 100), chunks: []chunk{{&dendro.Scope{Name: "http"}, 50, 1}, {&dendro.Scope{Name: "sql"}, 100, 1}}, groups: 2}
+		if err := q.add(r, &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(q.open.groups); n != 4 {
+		t.Errorf("%d groups, want 4: two services with two scopes each", n)
+	}
 }
