@@ -1,15 +1,9 @@
 package integration
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -73,36 +67,13 @@ func (b *browser) follow(link string) {
 	b.wait(fmt.Sprintf("location.href !== %q", before))
 }
 
-// startShop builds examples/chi-app, runs it with load until the test ends, and returns the
-// URL of the page that it names.
+// startShop runs examples/chi-app with load until the test ends, and returns the URL of the page
+// that it names.
 func startShop(t *testing.T, args ...string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "chi-app")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, ".")
-	build.Dir = "../../examples/chi-app"
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	shop := exec.CommandContext(ctx, program, append(args, "-front=127.0.0.1:0", "-a=127.0.0.1:0", "-b=127.0.0.1:0", "-load=10m")...)
-	shop.Cancel = func() error { return shop.Process.Signal(os.Interrupt) }
-	shop.WaitDelay = 10 * time.Second
-	out, err := shop.StdoutPipe()
-	testkit.NoError(t, err)
-	testkit.NoError(t, shop.Start())
-	lines := bufio.NewScanner(out)
-	t.Cleanup(func() {
-		cancel()
-		io.Copy(io.Discard, out)
-		_ = shop.Wait() // it was interrupted
-	})
-	for lines.Scan() {
-		if m := regexp.MustCompile(`^Traces: .*(http://[^/]+)/`).FindStringSubmatch(lines.Text()); m != nil {
-			return m[1]
-		}
-	}
-	t.Fatalf("chi-app ended before it served the page: %v", lines.Err())
-	return ""
+	program := buildProgram(t, "../../examples/chi-app", "-trimpath")
+	shop := startProgram(t, nil, program, append(args, "-front=127.0.0.1:0", "-a=127.0.0.1:0", "-b=127.0.0.1:0", "-load=10m")...)
+	return shop.find(t, `^Traces: .*(http://[^/]+)/`)
 }
 
 // waitForText waits until the page at url has text.

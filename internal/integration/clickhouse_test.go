@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -9,11 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -27,59 +23,21 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// serving is a "dendro serve".
-type serving struct{ otlp, web string }
-
-// serveClickHouse starts "dendro serve -clickhouse", and ends it when the test ends.
-func serveClickHouse(t *testing.T, program, dsn string) serving {
-	t.Helper()
-	cmd := exec.Command(program, "serve", "-clickhouse", dsn, "-otlp", "127.0.0.1:0", "-otlp-grpc", "", "-web", "127.0.0.1:0")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	testkit.NoError(t, err)
-	testkit.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		testkit.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-		testkit.NoError(t, cmd.Wait())
-	})
-	var s serving
-	lines := bufio.NewScanner(out)
-	for (s.otlp == "" || s.web == "") && lines.Scan() {
-		for _, word := range strings.Fields(lines.Text()) {
-			switch {
-			case !strings.HasPrefix(word, "http://"):
-			case strings.HasSuffix(word, "/v1/traces"):
-				s.otlp = word
-			case s.otlp != "" && s.web == "":
-				s.web = word
-			}
-		}
-	}
-	if s.web == "" {
-		t.Fatalf("%v did not start", cmd)
-	}
-	go io.Copy(io.Discard, out) //nolint:errcheck // until the program ends
-	return s
-}
-
 // OpenTelemetry's exporter sends to two collectors in front of one ClickHouse. Both answer what a store in memory does: the
 // queries of the table by the API, and some by the page and the command line.
 func TestClickHouse(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the work is that of ClickHouse, which is another process")
 	}
-	program := filepath.Join(t.TempDir(), "dendro")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/dendro").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	program := buildProgram(t, "../../cmd/dendro")
 	dsn := testkit.ClickHouseDatabase(t)
-	collectors := []serving{serveClickHouse(t, program, dsn), serveClickHouse(t, program, dsn)}
+	collectors := []*serving{startServing(t, program, "-clickhouse", dsn), startServing(t, program, "-clickhouse", dsn)}
 	store := memory.New(memory.Options{})
 	for i, b := range storetest.Data() {
 		testkit.NoError(t, store.Collect(b))
 		var spans tracepb.TracesData
 		testkit.NoError(t, proto.Unmarshal(otlp.AppendTraces(nil, b), &spans))
-		client := otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(collectors[i%2].otlp))
+		client := otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(collectors[i%2].otlp + "/v1/traces"))
 		testkit.NoError(t, client.Start(t.Context()))
 		testkit.NoError(t, client.UploadTraces(t.Context(), spans.ResourceSpans))
 		testkit.NoError(t, client.Stop(t.Context()))
@@ -100,7 +58,7 @@ func TestClickHouse(t *testing.T) {
 		}
 		want := fmt.Sprint(answer(t, page.URL+"/"+path))
 		for n, c := range collectors {
-			if got := fmt.Sprint(answer(t, c.web+path)); got != want {
+			if got := fmt.Sprint(answer(t, c.web+"/"+path)); got != want {
 				t.Errorf("%s\ncollector %d: %.2000s\nmemory:      %.2000s", lines[i-1], n+1, got, want)
 			}
 		}
@@ -111,7 +69,7 @@ func TestClickHouse(t *testing.T) {
 
 	for _, query := range []string{`{ status = error }`, `{ span.items = "pen" }`, `{ resource.service.name = "shop" } >> { kind = client }`} {
 		var outs []string
-		for _, of := range []string{page.URL + "/", collectors[0].web, collectors[1].web} {
+		for _, of := range []string{page.URL + "/", collectors[0].web + "/", collectors[1].web + "/"} {
 			var stdout, stderr bytes.Buffer
 			cmd := exec.Command(program, "query", "-addr", of, "-since", "200000h", "-o", "json", query)
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
