@@ -87,7 +87,6 @@ type Recorder struct {
 	known      *known
 	pending    pending
 	counts     *countsof.Table
-	counted    atomic.Pointer[countedResource]
 	shipping   sync.Mutex // held while a trace is read from the ring and sent
 
 	mu            sync.Mutex
@@ -101,9 +100,6 @@ type recent struct {
 	Announcement
 	at time.Time
 }
-
-// countedResource is a resource, and the same with semconv.Counted.
-type countedResource struct{ of, with *dendro.Resource }
 
 var (
 	_ dendro.TailSampler = (*Recorder)(nil)
@@ -187,9 +183,6 @@ func (r *Recorder) collect(b *dendro.Batch) error {
 	p := priority(id)
 	r.counts.Shard(int(id[15])%countShards).Count(b.Resource, b.Spans)
 	v := r.judge(b, p)
-	resource := b.Resource
-	b.Resource = r.markCounted(resource)
-	defer func() { b.Resource = resource }()
 	err := r.ring.Collect(b) // before the state is looked at
 	switch r.known.get(id) {
 	case sent:
@@ -210,20 +203,18 @@ func (r *Recorder) collect(b *dendro.Batch) error {
 	return err
 }
 
-// markCounted returns res with an attribute that says that its spans are counted by operation already.
-func (r *Recorder) markCounted(res *dendro.Resource) *dendro.Resource {
-	if c := r.counted.Load(); c != nil && c.of == res {
-		return c.with
-	}
+// counted returns res with an attribute that says that its spans are counted by operation already.
+func counted(res *dendro.Resource) *dendro.Resource {
 	with := *res
 	with.Attributes = append(slices.Clip(res.Attributes), slog.Bool(semconv.Counted, true))
-	r.counted.Store(&countedResource{res, &with})
 	return &with
 }
 
 // forward passes on spans of a trace that is kept. If next has no room, they are sent from the ring later.
 func (r *Recorder) forward(b *dendro.Batch, id dendro.TraceID, p float64) error {
-	err := r.next.Collect(b)
+	marked := *b
+	marked.Resource = counted(b.Resource)
+	err := r.next.Collect(&marked)
 	if err == nil {
 		r.mu.Lock()
 		r.stats.Spans += uint64(len(b.Spans))
@@ -433,7 +424,7 @@ func (r *Recorder) ship(ctx context.Context, i item) bool {
 		s := &t.Spans[n]
 		b := byResource[s.Resource]
 		if b == nil {
-			b = &dendro.Batch{Resource: s.Resource}
+			b = &dendro.Batch{Resource: counted(s.Resource)}
 			byResource[s.Resource] = b
 		}
 		data := &s.SpanData
