@@ -21,7 +21,7 @@ const (
 	// leastLearned is the number of durations from which on an operation knows which are long.
 	leastLearned = 200
 	// learnTime is the time, and learnRequests the number of requests, after which those before them are
-	// forgotten.
+	// forgotten. A process that begins is often slow: the first 200 are forgotten after 600, and from then on the number doubles.
 	learnTime     = time.Minute
 	learnRequests = 5000
 )
@@ -75,6 +75,7 @@ type operation struct {
 	mu              sync.Mutex // guards the fields below
 	recent, earlier durations
 	began           time.Time // when recent began
+	most            int       // number of durations in recent after which it becomes earlier
 	next            int       // number of durations in recent at which long is determined again
 	limits          [maxLimits]limiter
 	errorKinds      map[string]struct{}
@@ -110,8 +111,9 @@ func (op *operation) learn(share float64) (ordinary bool, weight float64) {
 	if op.began.IsZero() {
 		op.began, op.ordinary = now, now
 	}
-	if now.Sub(op.began) >= learnTime && op.recent.n >= learnRequests {
-		op.began = now
+	most := max(op.most, leastLearned)
+	if op.recent.n >= most && (most < learnRequests || now.Sub(op.began) >= learnTime) {
+		op.began, op.most = now, min(2*most, learnRequests)
 		op.recent, op.earlier = durations{}, op.recent
 	}
 	n := op.recent.n + op.earlier.n

@@ -235,6 +235,22 @@ func TestSlow(t *testing.T) {
 	})
 }
 
+// A process that is slow at first forgets that soon.
+func TestSlowAtFirst(t *testing.T) {
+	bubble(t, keep.Options{}, func(t *testing.T, p *process) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for range 150 {
+			p.request("GET /", time.Second, nil)
+		}
+		for range 2000 {
+			p.request("GET /", time.Duration((1+r.ExpFloat64())*float64(time.Millisecond)), nil)
+		}
+		id := p.request("GET /", 20*time.Millisecond, nil)
+		synctest.Wait()
+		testkit.Equal(t, "reason of a slow request", p.client.reasons()[id], keep.ReasonSlow)
+	})
+}
+
 // One ordinary trace a minute of an operation is kept, and says for how many it stands.
 func TestOrdinary(t *testing.T) {
 	bubble(t, keep.Options{Slow: -1}, func(t *testing.T, p *process) {
