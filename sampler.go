@@ -31,13 +31,13 @@ type SamplingResult struct {
 	// Sampled is the sampled flag of the spans, which is propagated. Sampled spans are
 	// recorded.
 	Sampled bool
-	// Record records the spans even if they are not sampled (RECORD_ONLY in the
-	// OpenTelemetry specification, "Sampling"). It is for a [TailSampler].
-	Record bool
 	// State is the tracestate of the spans, which is also propagated. If it is empty,
 	// it is that of the parent without the sampling threshold, as OpenTelemetry asks of
 	// a sampler that knows no probability.
 	State TraceState
+	// Record records the spans even if they are not sampled (RECORD_ONLY in the
+	// OpenTelemetry specification, "Sampling"). It is for a [TailSampler].
+	Record bool
 }
 
 // AlwaysSample is a [Sampler] that records everything. It does not write the threshold
@@ -130,8 +130,10 @@ func samplerFromEnv(getenv func(string) string) (Sampler, error) {
 		return RatioSample(r), nil
 	}
 	switch name {
-	case "", "parentbased_always_on", "dendro_retroactive": // which package collector/keep reads
+	case "", "dendro_retroactive": // which package collector/remote reads
 		return nil, nil
+	case "parentbased_always_on":
+		return ParentSample(AlwaysSample), nil
 	case "parentbased_always_off":
 		return ParentSample(NeverSample), nil
 	case "parentbased_traceidratio":

@@ -67,6 +67,18 @@ func (s *slot) setAttributes(attrs []slog.Attr) {
 	s.data.DroppedAttributes += set.dropped
 }
 
+// keep sets the attribute KeepReason, even if there are as many attributes as a span may have.
+func (s *slot) keep(reason string) {
+	for i := range s.data.Attributes {
+		if a := &s.data.Attributes[i]; a.Key == KeepReason {
+			a.Value = slog.StringValue(reason)
+			return
+		}
+	}
+	s.data.Attributes = append(s.data.Attributes, slog.String(KeepReason, reason))
+	s.keys.add(KeepReason)
+}
+
 func (s *slot) countTruncated(n uint32) {
 	if n > 0 {
 		s.trace.counters().truncated.Add(uint64(n))

@@ -24,7 +24,7 @@ type Span struct {
 	id     SpanID
 }
 
-// common is what all spans of a local trace share. It is immutable.
+// common is what all spans of a local trace share. It is immutable but for the last two fields.
 type common struct {
 	tracer   *Tracer
 	use      uint64 // value of localTrace.use while it belongs to this local trace
@@ -34,7 +34,7 @@ type common struct {
 	flags    TraceFlags
 	deferred bool // the caller left the decision to us, and we have not decided either
 
-	// Not immutable. They also hold for spans started after the end of the local trace.
+	// These also hold for spans that are started after the end of the local trace.
 	discarded, kept atomic.Bool
 }
 
@@ -289,12 +289,19 @@ func (s *Span) Discard() {
 const KeepReason = "dendro.keep.reason"
 
 // Keep keeps the trace of s, for a reason that the page shows, such as "refund". A collector that
-// is a [TailSampler] keeps the spans that the trace has made already. Calls that are made from now on propagate that the
+// is a [TailSampler] keeps the spans that the trace has made already. An empty reason is "program". Calls that are made from now on propagate that the
 // trace is sampled. Keep has no effect if s is not recorded or has ended.
 func (s *Span) Keep(reason string) {
-	if s.IsRecording() {
+	if s == nil || s.slot == nil {
+		return
+	}
+	if reason == "" {
+		reason = "program"
+	}
+	if slot := s.edit(); slot != nil {
 		s.common.kept.Store(true)
-		s.SetAttributes(slog.String(KeepReason, reason))
+		slot.keep(slot.cut(reason))
+		s.unlock()
 	}
 }
 

@@ -83,14 +83,7 @@ func (h *Hub) Announce(service string, as []Announcement) {
 		}
 		news = true
 		h.log = append(h.log, a)
-		if h.stats.Kept == nil {
-			h.stats.Kept = map[string]uint64{}
-		}
-		reason := a.Reason
-		if _, ok := h.stats.Kept[reason]; !ok && len(h.stats.Kept) >= maxReasons {
-			reason = "other"
-		}
-		h.stats.Kept[reason]++
+		countReason(&h.stats.Kept, a.Reason, 1)
 		h.kept = append(h.kept, Kept{a, service, now})
 	}
 	before := len(h.log)

@@ -69,49 +69,56 @@ func (o *operations) of(root *dendro.SpanData) (op *operation, isNew bool) {
 
 // operation is what is known of one operation.
 type operation struct {
-	key  operationKey
-	long atomic.Int64 // durations from here on are among the slowest; 0 while that is not known
+	key operationKey
 
 	mu              sync.Mutex // guards the fields below
 	recent, earlier durations
 	began           time.Time // when recent began
 	most            int       // number of durations in recent after which it becomes earlier
-	next            int       // number of durations in recent at which long is determined again
+	next            int       // number of durations in recent at which slow is determined again
+	slow            threshold
 	limits          [maxLimits]limiter
 	errorKinds      map[string]struct{}
-	ordinary        time.Time // when an ordinary trace was kept
-	since           float64   // number of traces since then
+	ordinary        int64   // when an ordinary trace was kept, in nanoseconds since the Unix epoch
+	since           float64 // number of traces since then
 }
 
 // Limits of an operation, by reason.
 const (
 	limitError = iota
 	limitSlow
+	limitInner // slow, and called by another service
 	limitOther
 	maxLimits
 )
 
-// seen counts a trace that took d, and reports whether it is among the share of the slowest, whether it is the
-// ordinary one of this minute, and then for how many it stands.
-func (op *operation) seen(d time.Duration, share float64) (slow, ordinary bool, weight float64) {
+// seen counts a trace that took d and ended at end. It returns for how many it stands if it is one of the slowest, and if it is the ordinary one
+// of this minute, or 0 if it is not.
+func (op *operation) seen(d time.Duration, end int64, p, share float64) (slow, ordinary float64) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	op.since++
-	long := op.long.Load()
+	slow = op.slow.admit(d, p)
 	op.recent.add(d)
 	if op.recent.n >= op.next {
-		ordinary, weight = op.learn(share)
+		op.learn(share)
 	}
-	return long > 0 && int64(d) >= long, ordinary, weight
+	op.since++
+	switch {
+	case op.ordinary == 0:
+		op.ordinary = end
+	case end-op.ordinary >= int64(time.Minute):
+		ordinary, op.since, op.ordinary = op.since, 0, end
+	}
+	return slow, ordinary
 }
 
-// learn determines op.long, and whether it is time for an ordinary trace.
-func (op *operation) learn(share float64) (ordinary bool, weight float64) {
+// learn determines which durations are slow.
+func (op *operation) learn(share float64) {
 	now := time.Now()
-	if op.began.IsZero() {
-		op.began, op.ordinary = now, now
-	}
 	most := max(op.most, leastLearned)
+	if op.began.IsZero() {
+		op.began = now
+	}
 	if op.recent.n >= most && (most < learnRequests || now.Sub(op.began) >= learnTime) {
 		op.began, op.most = now, min(2*most, learnRequests)
 		op.recent, op.earlier = durations{}, op.recent
@@ -120,20 +127,15 @@ func (op *operation) learn(share float64) (ordinary bool, weight float64) {
 	op.next = op.recent.n + min(max(n/16, 1), 1024)
 	if share > 0 && n >= leastLearned {
 		expected := share * float64(n)
-		op.long.Store(longest(&op.recent, &op.earlier, expected+2*math.Sqrt(expected)))
+		op.slow = slowest(&op.recent, &op.earlier, expected+2*math.Sqrt(expected))
 	}
-	if now.Sub(op.ordinary) < time.Minute {
-		return false, 0
-	}
-	weight, op.since, op.ordinary = op.since, 0, now
-	return true, weight
 }
 
 // admit applies the limit of a reason, a number of traces a second.
 func (op *operation) admit(reason int, p, limit float64) (weight float64, ok bool) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
-	return op.limits[reason].admit(time.Now().Unix(), p, limit)
+	return op.limits[reason].admit(time.Now(), p, limit)
 }
 
 // newError reports whether this kind of error is new.
@@ -170,9 +172,28 @@ func (c *durations) add(d time.Duration) {
 	c.n++
 }
 
-// longest returns the lower bound of a bucket: about n of the durations in a and b are in it or above it, and not
-// less.
-func longest(a, b *durations, n float64) int64 {
+// threshold separates the slowest: durations of more than above, and of those of more than from a share.
+type threshold struct {
+	from, above time.Duration
+	share       float64 // 0 if nothing is known
+}
+
+// admit returns for how many traces one stands that takes d, or 0 if it is not one of the slowest. Of traces that take about as
+// long, it takes those with the highest priority.
+func (t *threshold) admit(d time.Duration, p float64) (weight float64) {
+	switch {
+	case t.share == 0 || d < t.from:
+		return 0
+	case d >= t.above:
+		return 1
+	case p >= 1-t.share:
+		return 1 / t.share
+	}
+	return 0
+}
+
+// slowest returns the threshold that n of the durations in a and b exceed.
+func slowest(a, b *durations, n float64) threshold {
 	above := 0.0
 	for octave := len(a.octaves) - 1; octave >= 0; octave-- {
 		x, y := a.octaves[octave], b.octaves[octave]
@@ -180,16 +201,23 @@ func longest(a, b *durations, n float64) int64 {
 			continue
 		}
 		for i := bucketsPerOctave - 1; i >= 0; i-- {
+			in := 0.0
 			if x != nil {
-				above += float64(x[i])
+				in += float64(x[i])
 			}
 			if y != nil {
-				above += float64(y[i])
+				in += float64(y[i])
 			}
-			if above >= n {
-				return int64(1)<<octave + int64(uint64(i)<<octave>>bucketBits)
+			if in > 0 && above+in >= n {
+				return threshold{bucketStart(octave, i), bucketStart(octave, i+1), (n - above) / in}
 			}
+			above += in
 		}
 	}
-	return 1
+	return threshold{}
+}
+
+// bucketStart returns the shortest duration in a bucket.
+func bucketStart(octave, i int) time.Duration {
+	return time.Duration(min(uint64(1)<<octave+uint64(i)<<octave>>bucketBits, math.MaxInt64))
 }

@@ -2,6 +2,8 @@ package keep
 
 import (
 	"container/heap"
+	"slices"
+	"sort"
 	"sync"
 
 	"github.com/dendrotrace/dendro"
@@ -19,26 +21,26 @@ type pending struct {
 // item is a trace that waits.
 type item struct {
 	id     dendro.TraceID
-	rank   float64 // its priority
+	rank   float64 // its priority, or more if somebody has asked for it
 	reason string  // if this process is where the trace was found to matter
 	weight float64
 	root   dendro.SpanID // the span that gets both
 }
 
-// push adds an item. If there are too many, it returns one that is given up.
-func (p *pending) push(i item) (out item, over bool) {
+// push adds an item. If there are too many, it gives up a quarter of them, those with the lowest priority, and returns
+// these.
+func (p *pending) push(i item) (out []item) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.items) >= p.most { // the last one of a heap is among the lower half
-		last := len(p.items) - 1
-		if p.items[last].rank >= i.rank {
-			return i, true
-		}
-		out, over = heap.Remove(&p.items, last).(item), true
+	if len(p.items) >= p.most {
+		sort.Sort(p.items) // a sorted heap is a heap
+		keep := p.most * 3 / 4
+		out = slices.Clone(p.items[keep:])
+		p.items = p.items[:keep]
 	}
 	heap.Push(&p.items, i)
 	poke(p.wake)
-	return out, over
+	return out
 }
 
 func (p *pending) pop() (i item, ok bool) {

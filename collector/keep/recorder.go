@@ -45,7 +45,7 @@ type Options struct {
 	// Baggage is like Attributes for members of W3C baggage. These traces are sampled when they begin.
 	Baggage []string
 	// Limit is how many traces a second are kept, of each operation and for each reason. Above that, a share of them
-	// is kept that depends on the trace ids only, so that all processes keep the same ones. The default is 100.
+	// is kept that depends on the trace ids only, so that all processes keep the same ones. The default is 200. It should be more than a fiftieth of the requests a second of the busiest operation of a process.
 	Limit int
 	// Remember is the number of kept traces whose later spans are kept, too. The default is 262,144, which takes
 	// up to 10 MB.
@@ -56,17 +56,19 @@ const (
 	defaultRingBytes = 64 << 20
 	defaultSlow      = 0.01
 	defaultSample    = 0.001
-	defaultLimit     = 100
+	defaultLimit     = 200
 	defaultRemember  = 1 << 18
 	// maxPending bounds the traces that wait to be sent, and maxAnnouncements those that wait to be announced.
-	maxPending       = 1 << 16
+	maxPending       = 1 << 14
 	maxAnnouncements = 1 << 16
 	// maxRecent bounds the announcements that are repeated for a new collector.
 	maxRecent = 1 << 12
 	// countBytes is the size of the counts of operations, and countShards the number of their shards.
 	countBytes  = 2 << 20
 	countShards = 4
-	retryAfter  = 50 * time.Millisecond
+	// chunkSpans bounds the spans of a trace that are passed on together.
+	chunkSpans = 256
+	retryAfter = 50 * time.Millisecond
 )
 
 // Recorder is a [dendro.TailSampler] that records all spans in memory and passes on those of the traces that
@@ -83,11 +85,12 @@ type Recorder struct {
 	baggage    []attribute
 	operations operations
 	rules      atomic.Pointer[rules]
-	holdUntil  atomic.Int64 // in nanoseconds since the Unix epoch; 0 for no hold
+	holdUntil  atomic.Pointer[time.Time] // nil for no hold
 	known      *known
 	pending    pending
 	counts     *countsof.Table
-	shipping   sync.Mutex // held while a trace is read from the ring and sent
+	shipping   chan struct{} // holds a token while a trace is read from the ring and sent
+	closed     atomic.Bool
 
 	mu            sync.Mutex
 	announcements []Announcement // guarded by mu, like the fields below
@@ -118,6 +121,7 @@ func New(next dendro.Collector, o Options) *Recorder {
 		baggage:    parseAttributes(o.Baggage),
 		known:      newKnown(orDefault(o.Remember, defaultRemember)),
 		pending:    pending{most: maxPending, wake: make(chan struct{}, 1)},
+		shipping:   make(chan struct{}, 1),
 		wake:       make(chan struct{}, 1),
 		counts:     countsof.New(countsof.Options{MaxBytes: countBytes, Shards: countShards, EachOnce: true}),
 	}
@@ -158,8 +162,11 @@ func (r *Recorder) inBaggage(ctx context.Context) bool {
 	return false
 }
 
-// Collect implements [dendro.Collector].
-func (r *Recorder) Collect(b *dendro.Batch) error {
+// Collect implements [dendro.Collector]. After Close, it refuses spans with the reason "shutdown".
+func (r *Recorder) Collect(b *dendro.Batch) (err error) {
+	if r.closed.Load() {
+		return &dendro.DropError{Reason: "shutdown"}
+	}
 	for rest := b.Spans; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].TraceID == rest[0].TraceID {
@@ -170,11 +177,9 @@ func (r *Recorder) Collect(b *dendro.Batch) error {
 		}
 		part := *b
 		part.Spans, rest = rest[:n], rest[n:]
-		if err := r.collect(&part); err != nil {
-			return err
-		}
+		err = errors.Join(err, r.collect(&part))
 	}
-	return nil
+	return err
 }
 
 // collect is Collect for spans of one trace.
@@ -186,13 +191,17 @@ func (r *Recorder) collect(b *dendro.Batch) error {
 	err := r.ring.Collect(b) // before the state is looked at
 	switch r.known.get(id) {
 	case sent:
-		return r.forward(b, id, p)
+		return r.forward(b, id, p, verdict{})
 	case waiting:
 		return err
 	}
 	switch {
-	case b.Spans[0].Flags.Sampled() && v.reason == "":
-		return r.forward(b, id, p)
+	case sampled(b.Spans): // and so are the spans before and after
+		if v.reason != "" {
+			r.countKept(v.reason)
+		}
+		return r.forward(b, id, p, v)
+	case !id.IsValid():
 	case v.reason != "":
 		if r.trigger(id, p, v) {
 			r.announce(Announcement{id, short(v.reason, maxReason)})
@@ -203,17 +212,36 @@ func (r *Recorder) collect(b *dendro.Batch) error {
 	return err
 }
 
+func sampled(spans []*dendro.SpanData) bool {
+	for _, s := range spans {
+		if !s.Flags.Sampled() {
+			return false
+		}
+	}
+	return true
+}
+
 // counted returns res with an attribute that says that its spans are counted by operation already.
 func counted(res *dendro.Resource) *dendro.Resource {
+	if res == nil {
+		res = new(dendro.Resource)
+	}
 	with := *res
 	with.Attributes = append(slices.Clip(res.Attributes), slog.Bool(semconv.Counted, true))
 	return &with
 }
 
 // forward passes on spans of a trace that is kept. If next has no room, they are sent from the ring later.
-func (r *Recorder) forward(b *dendro.Batch, id dendro.TraceID, p float64) error {
-	marked := *b
-	marked.Resource = counted(b.Resource)
+func (r *Recorder) forward(b *dendro.Batch, id dendro.TraceID, p float64, v verdict) error {
+	marked := dendro.Batch{Resource: counted(b.Resource), Spans: b.Spans}
+	if v.reason != "" {
+		marked.Spans = slices.Clone(b.Spans)
+		for i, s := range marked.Spans {
+			if s == v.span {
+				marked.Spans[i] = withReason(s, v.reason, v.weight)
+			}
+		}
+	}
 	err := r.next.Collect(&marked)
 	if err == nil {
 		r.mu.Lock()
@@ -221,17 +249,21 @@ func (r *Recorder) forward(b *dendro.Batch, id dendro.TraceID, p float64) error 
 		r.mu.Unlock()
 		return nil
 	}
-	if !isFull(err) {
+	if !isDropped(err, "queue_full") {
 		return err
 	}
 	r.known.set(id, waiting)
-	r.wait(item{id: id, rank: p})
+	i := item{id: id, rank: p}
+	if v.reason != "" {
+		i.reason, i.weight, i.root = v.reason, v.weight, v.span.SpanID
+	}
+	r.wait(i)
 	return nil
 }
 
-func isFull(err error) bool {
+func isDropped(err error, reason string) bool {
 	var drop *dendro.DropError
-	return errors.As(err, &drop) && drop.Reason == "queue_full"
+	return errors.As(err, &drop) && drop.Reason == reason
 }
 
 // trigger has what the ring has of a trace sent. It reports false if that is under way already.
@@ -239,37 +271,46 @@ func (r *Recorder) trigger(id dendro.TraceID, p float64, v verdict) bool {
 	if !r.known.add(id) {
 		return false
 	}
-	r.mu.Lock()
-	if r.stats.Kept == nil {
-		r.stats.Kept = map[string]uint64{}
+	r.countKept(v.reason)
+	if v.span.SpanID.IsValid() && hasKey(v.span.Attributes, dendro.KeepReason) {
+		p++ // the program has asked for it
 	}
-	reason := v.reason
-	if _, ok := r.stats.Kept[reason]; !ok && len(r.stats.Kept) >= maxReasons {
-		reason = "other"
-	}
-	r.stats.Kept[reason]++
-	r.mu.Unlock()
 	r.wait(item{id, p, v.reason, v.weight, v.span.SpanID})
 	return true
+}
+
+func (r *Recorder) countKept(reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	countReason(&r.stats.Kept, short(reason, maxReason), 1)
+}
+
+// countReason adds n to the count of a reason, or of "other" if there are many.
+func countReason(counts *map[string]uint64, reason string, n uint64) {
+	if *counts == nil {
+		*counts = map[string]uint64{}
+	}
+	if _, ok := (*counts)[reason]; !ok && len(*counts) >= maxReasons {
+		reason = "other"
+	}
+	(*counts)[reason] += n
 }
 
 // maxReasons bounds the reasons that are counted apart.
 const maxReasons = 64
 
 func (r *Recorder) wait(i item) {
-	if out, over := r.pending.push(i); over {
+	for _, out := range r.pending.push(i) {
 		r.known.set(out.id, sent) // later spans may still be of use
-		r.lose(LostPending, 1)
+		r.Lose(LostPending, 1)
 	}
 }
 
-func (r *Recorder) lose(why string, n uint64) {
+// Lose counts what is lost of kept traces, for a reason such as LostAnnouncements.
+func (r *Recorder) Lose(reason string, n uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stats.Lost == nil {
-		r.stats.Lost = map[string]uint64{}
-	}
-	r.stats.Lost[why] += n
+	countReason(&r.stats.Lost, reason, n)
 }
 
 func (r *Recorder) announce(a Announcement) {
@@ -277,10 +318,7 @@ func (r *Recorder) announce(a Announcement) {
 	defer r.mu.Unlock()
 	if len(r.announcements) >= maxAnnouncements {
 		r.announcements = r.announcements[1:]
-		if r.stats.Lost == nil {
-			r.stats.Lost = map[string]uint64{}
-		}
-		r.stats.Lost[LostAnnouncements]++
+		countReason(&r.stats.Lost, LostAnnouncements, 1)
 	}
 	r.announcements = append(r.announcements, a)
 	poke(r.wake)
@@ -316,17 +354,20 @@ func (r *Recorder) Announcements(ctx context.Context, most int) []Announcement {
 	}
 }
 
-// Unannounced takes announcements back that could not be delivered.
+// Unannounced takes back what the last call of Announcements returned, because it could not be delivered.
 func (r *Recorder) Unannounced(as []Announcement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.announced = r.announced[:max(0, len(r.announced)-len(as))]
+	r.unannounced(as)
+}
+
+// unannounced puts announcements before those that wait. r.mu is held.
+func (r *Recorder) unannounced(as []Announcement) {
 	r.announcements = append(slices.Clone(as), r.announcements...)
 	if over := len(r.announcements) - maxAnnouncements; over > 0 {
 		r.announcements = r.announcements[over:]
-		if r.stats.Lost == nil {
-			r.stats.Lost = map[string]uint64{}
-		}
-		r.stats.Lost[LostAnnouncements] += uint64(over)
+		countReason(&r.stats.Lost, LostAnnouncements, uint64(over))
 	}
 	poke(r.wake)
 }
@@ -335,6 +376,7 @@ func (r *Recorder) Unannounced(as []Announcement) {
 // again and may not have passed them on.
 func (r *Recorder) Reannounce() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	var again []Announcement
 	for _, a := range r.announced[max(0, len(r.announced)-maxRecent):] {
 		if time.Since(a.at) < time.Minute {
@@ -342,10 +384,7 @@ func (r *Recorder) Reannounce() {
 		}
 	}
 	r.announced = nil
-	r.mu.Unlock()
-	if len(again) > 0 {
-		r.Unannounced(again)
-	}
+	r.unannounced(again)
 }
 
 // Keep has the spans of traces sent that other processes or the collector have decided to keep: those in the
@@ -355,7 +394,11 @@ func (r *Recorder) Keep(as []Announcement) {
 	for _, a := range as {
 		if r.known.add(a.TraceID) {
 			asked++
-			r.wait(item{id: a.TraceID, rank: priority(a.TraceID)})
+			i := item{id: a.TraceID, rank: priority(a.TraceID)}
+			if a.Reason == ReasonRequest {
+				i.rank++
+			}
+			r.wait(i)
 		}
 	}
 	r.mu.Lock()
@@ -366,15 +409,16 @@ func (r *Recorder) Keep(as []Announcement) {
 // Hold keeps every trace of which spans end in the next d. Zero ends that.
 func (r *Recorder) Hold(d time.Duration) {
 	if d <= 0 {
-		r.holdUntil.Store(0)
+		r.holdUntil.Store(nil)
 		return
 	}
-	r.holdUntil.Store(time.Now().Add(d).UnixNano())
+	until := time.Now().Add(d)
+	r.holdUntil.Store(&until)
 }
 
 func (r *Recorder) holds() bool {
 	until := r.holdUntil.Load()
-	return until != 0 && time.Now().UnixNano() < until
+	return until != nil && time.Now().Before(*until)
 }
 
 // SetRules replaces the rules of the collector. If one of them is not valid, it returns a [*RuleError] and the
@@ -390,58 +434,70 @@ func (r *Recorder) SetRules(in []Rule) error {
 // Run sends what the ring has of kept traces, until ctx is done.
 func (r *Recorder) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		i, ok := r.pending.pop()
-		if !ok {
-			select {
-			case <-r.pending.wake:
-			case <-ctx.Done():
-			}
+		if r.shipNext(ctx) {
 			continue
 		}
-		if !r.ship(ctx, i) {
-			select {
-			case <-time.After(retryAfter):
-			case <-ctx.Done():
-			}
+		select {
+		case <-r.pending.wake:
+		case <-ctx.Done():
 		}
 	}
 }
 
-// ship sends what the ring has of a trace. It reports false if next has no room now.
-func (r *Recorder) ship(ctx context.Context, i item) bool {
-	r.shipping.Lock()
-	defer r.shipping.Unlock()
+// shipNext sends what the ring has of the next trace that waits. It reports false if none does.
+func (r *Recorder) shipNext(ctx context.Context) bool {
+	r.shipping <- struct{}{}
+	defer func() { <-r.shipping }()
+	i, ok := r.pending.pop()
+	if ok {
+		r.ship(ctx, i)
+	}
+	return ok
+}
+
+// ship sends what the ring has of a trace. While next has no room, it waits until ctx is done.
+func (r *Recorder) ship(ctx context.Context, i item) {
 	r.known.set(i.id, sent) // before the ring is read: see collect
 	t, err := r.ring.Trace(context.WithoutCancel(ctx), i.id, collector.TimeRange{})
 	if err != nil || t == nil {
 		if i.reason != "" {
-			r.lose(LostOverwritten, 1)
+			r.Lose(LostOverwritten, 1)
 		}
-		return true
+		return
 	}
-	byResource := map[*dendro.Resource]*dendro.Batch{}
+	byResource := map[*dendro.Resource][]*dendro.SpanData{}
 	for n := range t.Spans {
 		s := &t.Spans[n]
-		b := byResource[s.Resource]
-		if b == nil {
-			b = &dendro.Batch{Resource: counted(s.Resource)}
-			byResource[s.Resource] = b
-		}
 		data := &s.SpanData
 		if i.reason != "" && s.SpanID == i.root {
 			data = withReason(data, i.reason, i.weight)
 		}
-		b.Spans = append(b.Spans, data)
+		byResource[s.Resource] = append(byResource[s.Resource], data)
 	}
-	for _, b := range byResource {
-		if err := r.next.Collect(b); err != nil {
-			if isFull(err) {
+	for resource, spans := range byResource {
+		b := dendro.Batch{Resource: counted(resource)}
+		for n := chunkSpans; len(spans) > 0; {
+			n = min(n, len(spans))
+			b.Spans = spans[:n]
+			switch err := r.next.Collect(&b); {
+			case err == nil:
+			case isDropped(err, "queue_full"):
+				select {
+				case <-time.After(retryAfter):
+					n = max(n/2, 1) // it may be too much at once
+					continue
+				case <-ctx.Done():
+				}
 				r.known.set(i.id, waiting)
-				r.wait(i)
-				return false
+				r.wait(i) // what was sent already is sent again, and recognized
+				return
+			case n > 1 && isDropped(err, collector.DropTooLarge):
+				n /= 2
+				continue
+			default:
+				r.Lose(LostRefused, 1)
 			}
-			r.lose(LostRefused, 1)
-			return true
+			spans = spans[n:]
 		}
 	}
 	r.mu.Lock()
@@ -450,37 +506,67 @@ func (r *Recorder) ship(ctx context.Context, i item) bool {
 	if i.reason == "" {
 		r.stats.Found++
 	}
-	return true
 }
 
-// Flush sends what the ring has of traces that are kept so far, unless ctx is done before, and then flushes the collector behind r.
+// Flush sends what the ring has of traces that are kept so far, and then flushes the collector behind r. It returns the error of ctx if
+// that is done before.
 func (r *Recorder) Flush(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for {
+		select {
+		case r.shipping <- struct{}{}: // when Run has sent what it had begun
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		i, ok := r.pending.pop()
+		if ok {
+			r.ship(ctx, i)
+		}
+		<-r.shipping
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if !ok {
 			break
 		}
-		if !r.ship(ctx, i) {
-			select {
-			case <-time.After(retryAfter):
-			case <-ctx.Done():
-			}
-		}
 	}
-	r.shipping.Lock() // waits for Run
-	defer r.shipping.Unlock()
 	if f, ok := r.next.(dendro.Flusher); ok {
 		return f.Flush(ctx)
 	}
-	return ctx.Err()
+	return nil
+}
+
+// Close makes Collect refuse spans, and sends as much of the traces that are kept as next has room for now. The others are lost, and counted
+// as LostShutdown. Run must have ended.
+func (r *Recorder) Close() {
+	r.closed.Store(true)
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	for {
+		i, ok := r.pending.pop()
+		if !ok {
+			return
+		}
+		r.ship(now, i)
+		if r.known.get(i.id) == waiting { // there was no room, and so there is none for the others
+			for {
+				if _, ok := r.pending.pop(); !ok {
+					return
+				}
+				r.Lose(LostShutdown, 1)
+			}
+		}
+	}
 }
 
 // Reasons for which spans of kept traces were not sent.
 const (
 	LostOverwritten   = "overwritten"   // the ring had dropped the trace already
 	LostPending       = "pending"       // too many traces waited
-	LostRefused       = "refused"       // the client is closed
-	LostAnnouncements = "announcements" // too many traces waited to be announced: other processes do not hear of them
+	LostRefused       = "refused"       // the client has refused spans: one was too large, or the client was closed
+	LostShutdown      = "shutdown"      // the client had no room at the end
+	LostAnnouncements = "announcements" // too many traces waited to be announced, or the collector has refused them: other processes do not hear of them
+	LostMissed        = "missed"        // others have announced more traces than the collector holds for a process that is slow
+	LostOperations    = "operations"    // the collector has refused counts of operations; counts snapshots, not traces
 )
 
 // Stats counts what a [Recorder] has done.
@@ -488,7 +574,8 @@ type Stats struct {
 	// Kept counts the traces that this process has decided to keep, by reason. Traces that were sampled are not among
 	// them. Of reasons of the program there are at most 64, and "other".
 	Kept map[string]uint64
-	// Asked counts the traces that others have decided to keep. Found counts those of them of which the ring had spans.
+	// Asked counts the traces that others have decided to keep. Found counts how often the ring had spans of one of them. Most processes have
+	// no part in most traces.
 	Asked, Found uint64
 	// Spans counts the spans that were passed on.
 	Spans uint64
@@ -532,6 +619,9 @@ func (s *Stats) Report() *Report {
 // TakeOperations returns the counts of operations since the last call, as a snapshot of package operations. They are those
 // of all spans that were recorded.
 func (r *Recorder) TakeOperations() []byte { return r.counts.TakeSnapshot(nil) }
+
+// UntakeOperations takes a snapshot back that could not be delivered.
+func (r *Recorder) UntakeOperations(snapshot []byte) { _ = r.counts.Merge(snapshot) }
 
 // Ring returns the store of the spans of the last minutes, which can be read like any other.
 func (r *Recorder) Ring() collector.Reader { return r.ring }

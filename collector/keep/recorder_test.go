@@ -20,21 +20,27 @@ import (
 
 // client is what is behind a recorder: the queue of a client.
 type client struct {
-	mu   sync.Mutex
-	full bool
-	got  []dendro.SpanData
-	res  []*dendro.Resource
+	mu    sync.Mutex
+	full  bool
+	most  int // spans that it takes at once, if not zero
+	after int // batches after which it is full, if not zero
+	got   []dendro.SpanData
+	res   []*dendro.Resource
 }
 
 func (c *client) Collect(b *dendro.Batch) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.full {
+	if c.full || c.most > 0 && len(b.Spans) > c.most {
 		return &dendro.DropError{Reason: "queue_full"}
 	}
 	for _, s := range b.Spans {
 		c.got = append(c.got, *s.Clone())
 		c.res = append(c.res, b.Resource)
+	}
+	if c.after > 0 {
+		c.after--
+		c.full = c.after == 0
 	}
 	return nil
 }
@@ -504,4 +510,75 @@ func BenchmarkCollect(b *testing.B) {
 		next()
 		_ = r.Collect(batch)
 	}
+}
+
+// A trace that is larger than what the client takes at once does not keep the others waiting.
+func TestLargeTrace(t *testing.T) {
+	bubble(t, keep.Options{}, func(t *testing.T, p *process) {
+		p.client.most = 7
+		p.request("GET /", 0, nil)
+		ctx, root := p.Start(context.Background(), "GET /")
+		for range 3000 {
+			_, child := dendro.Start(ctx, "child")
+			child.End()
+		}
+		root.SetStatus(dendro.StatusError, "")
+		root.End()
+		small := p.request("GET /", 0, func(_ context.Context, root, _ *dendro.Span) { root.SetStatus(dendro.StatusError, "") })
+		testkit.NoError(t, p.Tracer.Flush(t.Context()))
+		testkit.Equal(t, "the large one", len(p.client.spans(root.Context().TraceID)), 3001)
+		testkit.Equal(t, "a small one", len(p.client.spans(small)), 2)
+	})
+}
+
+// A program keeps a trace whatever else it is.
+func TestKeepByHand(t *testing.T) {
+	bubble(t, keep.Options{}, func(t *testing.T, p *process) {
+		p.request("GET /", 0, nil)
+		noReason := p.request("GET /", 0, func(_ context.Context, root, _ *dendro.Span) { root.Keep("") })
+		full := p.request("GET /", 0, func(_ context.Context, root, _ *dendro.Span) {
+			for i := range 200 {
+				root.SetAttributes(slog.Int(fmt.Sprint("key ", i), i))
+			}
+			root.Keep("refund")
+			root.Keep("refund of gold")
+		})
+		synctest.Wait()
+		testkit.Equal(t, "without a reason", p.client.reasons()[noReason], "program")
+		testkit.Equal(t, "with many attributes", p.client.reasons()[full], "refund of gold")
+	})
+}
+
+// Traces that are sampled are sent as they end, with a reason if there is one, and are not announced.
+func TestSampledTraces(t *testing.T) {
+	bubble(t, keep.Options{Sample: 1}, func(t *testing.T, p *process) {
+		id := p.request("GET /", 0, func(_ context.Context, root, _ *dendro.Span) { root.SetStatus(dendro.StatusError, "") })
+		testkit.Equal(t, "sent", p.client.spans(id), []string{"GET /", "child"})
+		testkit.Equal(t, "reason", p.client.reasons()[id], keep.ReasonError)
+		testkit.Equal(t, "announced", len(p.announced()), 0)
+	})
+}
+
+// At the end, what there is room for is sent, the rest is counted, and nothing more is taken.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := new(client)
+		r := keep.New(c, keep.Options{Sample: -1})
+		p := &process{dendro.New(dendro.Options{Collector: r}), r, c}
+		first := p.request("GET /", 0, nil)
+		c.setFull(true)
+		second := p.request("GET /new", 0, nil)
+		third := p.request("GET /newer", 0, nil)
+		c.setFull(false)
+		c.after = 1
+		r.Close()
+		sent := 0
+		for _, id := range []dendro.TraceID{first, second, third} {
+			sent += len(c.spans(id)) / 2
+		}
+		testkit.Equal(t, "sent", sent, 1)
+		testkit.Equal(t, "lost", r.Stats().Lost, map[string]uint64{keep.LostShutdown: 2})
+		p.request("GET /", 0, nil)
+		testkit.Equal(t, "dropped", p.Tracer.Stats().Dropped, map[string]uint64{"shutdown": 2})
+	})
 }

@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -89,10 +90,10 @@ func parseAttributes(texts []string) (out []attribute) {
 // judge counts a batch, which has spans of one trace, and says whether to keep the trace.
 func (r *Recorder) judge(b *dendro.Batch, p float64) verdict {
 	f := r.find(b.Spans)
-	op, isNew, slow, ordinary, weight := &r.operations.other, false, false, false, 0.0
+	op, isNew, slow, ordinary := &r.operations.other, false, 0.0, 0.0
 	if f.root != nil {
 		op, isNew = r.operations.of(f.root)
-		slow, ordinary, weight = op.seen(f.root.Duration(), r.slow)
+		slow, ordinary = op.seen(f.root.Duration(), f.root.End, p, r.slow)
 	}
 	begins := f.root != nil && !f.root.ParentID.IsValid() // the trace begins here
 	at := func(s *dendro.SpanData) *dendro.SpanData {
@@ -117,7 +118,7 @@ func (r *Recorder) judge(b *dendro.Batch, p float64) verdict {
 		}
 		v = limited(ReasonError, f.failed, limitError, r.limit)
 	}
-	if rules := r.rules.Load(); v.reason == "" && rules != nil && b.Last {
+	if rules := r.rules.Load(); v.reason == "" && rules != nil {
 		if name, weight := rules.match(b, p); name != "" {
 			v = verdict{name, weight, at(b.Spans[0])}
 		}
@@ -134,17 +135,19 @@ func (r *Recorder) judge(b *dendro.Batch, p float64) verdict {
 	case v.reason != "":
 	case isNew:
 		v = verdict{ReasonNew, 1, f.root}
-	case slow && begins:
+	case slow > 0 && begins:
 		v = limited(ReasonSlow, f.root, limitSlow, r.limit)
-	case slow:
-		v = limited(ReasonSlow, f.root, limitSlow, innerLimit)
-	case ordinary && begins:
-		v = verdict{ReasonOrdinary, weight, f.root}
+		v.weight *= slow
+	case slow > 0:
+		v = limited(ReasonSlow, f.root, limitInner, innerLimit)
+		v.weight *= slow
+	case ordinary > 0 && begins:
+		v = verdict{ReasonOrdinary, ordinary, f.root}
 	}
 	return v
 }
 
-// errorKind returns what distinguishes the error of s from others: its type, or else its message.
+// errorKind returns the type of the error of s, or "" if it has none.
 func errorKind(s *dendro.SpanData) string {
 	for i := range s.Attributes {
 		if s.Attributes[i].Key == semconv.ErrorType {
@@ -161,8 +164,8 @@ func errorKind(s *dendro.SpanData) string {
 	return ""
 }
 
-// Rule is a TraceQL query of the collector. Processes evaluate it for each local trace that has ended, with the
-// spans that they have of the trace.
+// Rule is a TraceQL query of the collector. Processes evaluate it for the spans of each request when that has ended. The
+// spans of one that takes longer than two seconds or has more than 512 spans are looked at in parts.
 type Rule struct {
 	Name  string `json:"name"`  // the reason of traces that it keeps, at most 64 bytes
 	Query string `json:"query"` // such as { span.http.route = "/pay" && duration > 2s }
@@ -189,8 +192,12 @@ func parseRules(in []Rule) (*rules, error) {
 	var out rules
 	for _, r := range in {
 		q, err := traceql.Parse(r.Query)
-		if err == nil && q.IsMetrics() {
+		switch {
+		case err != nil:
+		case q.IsMetrics():
 			err = traceql.ErrMetrics
+		case r.Name == "":
+			err = errors.New("it has no name")
 		}
 		if err != nil {
 			return nil, &RuleError{r.Name, err}

@@ -34,10 +34,12 @@ const (
 	// counts of operations.
 	reportInterval     = 10 * time.Second
 	operationsInterval = 15 * time.Second
+	// leastInterval is the least time between two requests for news.
+	leastInterval = 20 * time.Millisecond
+	// manyAnswers is the number of answers after which a longer request for news is tried again, if one was cut.
+	manyAnswers = 10
 	// askAgain is when a collector is asked again that does not know the protocol.
 	askAgain = 5 * time.Minute
-	// maxOperationBytes bounds the snapshots of operations that wait for the collector.
-	maxOperationBytes = 4 << 20
 )
 
 // keeper connects a [keep.Recorder] to the collector.
@@ -47,6 +49,8 @@ type keeper struct {
 	base     string // the address of the collector
 	instance string
 	service  atomic.Pointer[string] // of the last spans
+	answered atomic.Bool            // the collector has understood a request
+	warnOnce sync.Once
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -102,21 +106,34 @@ func (k *keeper) start() {
 	}
 }
 
-// shutdown announces what is left, unless ctx is done before, and ends the goroutines.
-func (k *keeper) shutdown(ctx context.Context) {
+// end ends the goroutines of k.
+func (k *keeper) end() {
 	k.stop()
 	k.running.Wait()
-	if ctx.Err() != nil {
-		return
-	}
-	ended, cancel := context.WithCancel(ctx)
-	cancel()
-	for as := k.Announcements(ended, keep.MaxAnnouncements); len(as) > 0; as = k.Announcements(ended, keep.MaxAnnouncements) {
+}
+
+// sayLast announces what is left, and sends the last counts, until ctx is done.
+func (k *keeper) sayLast(ctx context.Context) {
+	for {
+		as := k.take(keep.MaxAnnouncements)
+		if len(as) == 0 {
+			break
+		}
 		if k.tell(ctx, keep.Message{Keep: as}) != nil {
-			return
+			k.Lose(keep.LostAnnouncements, uint64(len(as)))
+			break
 		}
 	}
-	_ = k.postOperations(ctx, k.TakeOperations())
+	if k.postOperations(ctx, k.TakeOperations()) != nil {
+		k.Lose(keep.LostOperations, 1)
+	}
+}
+
+// take returns the announcements that wait, at most most of them.
+func (k *keeper) take(most int) []keep.Announcement {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return k.Announcements(now, most)
 }
 
 // Collect implements [dendro.Collector].
@@ -129,22 +146,34 @@ func (k *keeper) Collect(b *dendro.Batch) error {
 
 // announce tells the collector which traces this process keeps.
 func (k *keeper) announce(ctx context.Context) {
+	most := keep.MaxAnnouncements
 	for failures := 0; ctx.Err() == nil; {
-		as := k.Announcements(ctx, 1)
-		if len(as) == 0 {
-			return
-		}
+		k.waitForAnnouncements(ctx)
 		sleep(ctx, gather)
-		ended, cancel := context.WithCancel(ctx)
-		cancel()
-		as = append(as, k.Announcements(ended, keep.MaxAnnouncements-1)...)
-		if err := k.tell(ctx, keep.Message{Keep: as}); err != nil {
+		as := k.take(most)
+		if len(as) == 0 {
+			continue
+		}
+		switch err := k.tell(ctx, keep.Message{Keep: as}); {
+		case err == nil:
+			failures, most = 0, keep.MaxAnnouncements
+		case isRefused(err) && len(as) > 1: // some of them are
+			k.Unannounced(as)
+			most = len(as) / 2
+		case isRefused(err):
+			k.Lose(keep.LostAnnouncements, 1)
+		default:
 			k.Unannounced(as)
 			k.pause(ctx, failures, err)
 			failures++
-			continue
 		}
-		failures = 0
+	}
+}
+
+// waitForAnnouncements waits until there are any, or ctx is done.
+func (k *keeper) waitForAnnouncements(ctx context.Context) {
+	if as := k.Announcements(ctx, 1); len(as) > 0 {
+		k.Unannounced(as)
 	}
 }
 
@@ -152,7 +181,7 @@ func (k *keeper) announce(ctx context.Context) {
 // asked by all processes at once.
 func (k *keeper) pause(ctx context.Context, failures int, err error) {
 	wait := spool.Backoff(failures)
-	if errors.Is(err, errUnknownProtocol) {
+	if errors.Is(err, errUnknownProtocol) && !k.answered.Load() {
 		wait = askAgain
 	}
 	sleep(ctx, wait/2+time.Duration(rand.Int64N(int64(wait))))
@@ -187,22 +216,18 @@ func (k *keeper) tell(ctx context.Context, m keep.Message) error {
 
 // sendOperations sends the counts of operations.
 func (k *keeper) sendOperations(ctx context.Context) {
-	var left [][]byte // that the collector has not got
 	for {
 		sleep(ctx, operationsInterval)
 		if ctx.Err() != nil {
 			return
 		}
-		left = append(left, k.TakeOperations())
-		size := 0
-		for i := len(left) - 1; i >= 0; i-- {
-			if size += len(left[i]); size > maxOperationBytes {
-				left = left[i+1:]
-				break
-			}
-		}
-		for len(left) > 0 && k.postOperations(ctx, left[0]) == nil {
-			left = left[1:]
+		snapshot := k.TakeOperations()
+		switch err := k.postOperations(ctx, snapshot); {
+		case err == nil:
+		case isRefused(err) || errors.Is(err, errUnknownProtocol):
+			k.Lose(keep.LostOperations, 1)
+		default:
+			k.UntakeOperations(snapshot)
 		}
 	}
 }
@@ -214,30 +239,46 @@ func (k *keeper) postOperations(ctx context.Context, snapshot []byte) error {
 
 // listen hears what other processes and the collector keep.
 func (k *keeper) listen(ctx context.Context) {
-	next, failures, wait := "", 0, newsWait
+	next, failures := "", 0
+	wait, longest, answers := newsWait, newsWait, 0
 	for ctx.Err() == nil {
 		began := time.Now()
 		news, err := k.ask(ctx, next, wait)
 		if err != nil {
 			if time.Since(began) > time.Second { // something in between may end requests that take long
+				longest, answers = wait, 0
 				wait = max(wait/2, time.Second)
+			}
+			if errors.Is(err, errUnknownProtocol) && !k.answered.Load() {
+				k.warnOnce.Do(func() { slog.Warn("dendro: " + k.base + ": " + err.Error() + "; each process sends only its own part") })
 			}
 			k.pause(ctx, failures, err)
 			failures++
 			continue
 		}
 		failures = 0
+		k.answered.Store(true)
+		if answers++; answers >= manyAnswers {
+			longest, answers = newsWait, 0
+		}
+		if 2*wait < longest || longest == newsWait {
+			wait = min(2*wait, newsWait)
+		}
 		if news.Restarted && next != "" {
 			k.Reannounce()
 		}
 		next = news.Next
 		k.Keep(news.Keep)
+		if news.Missed > 0 {
+			k.Lose(keep.LostMissed, news.Missed)
+		}
 		if news.Changed {
 			k.Hold(news.Hold)
 			if err := k.SetRules(news.Rules); err != nil {
 				slog.Warn("dendro: the collector has a rule that this program does not understand: " + err.Error())
 			}
 		}
+		sleep(ctx, leastInterval-time.Since(began))
 	}
 }
 
@@ -248,7 +289,11 @@ func (k *keeper) ask(ctx context.Context, next string, wait time.Duration) (keep
 	if err != nil {
 		return keep.News{}, err
 	}
-	return keep.DecodeNews(body)
+	news, err := keep.DecodeNews(body)
+	if err == nil && news.Next == "" { // something else has answered
+		err = errUnknownProtocol
+	}
+	return news, err
 }
 
 // errUnknownProtocol says that the collector is not one of dendro, or an older one.
@@ -276,8 +321,15 @@ func (k *keeper) request(ctx context.Context, method, path, contentType string, 
 	switch {
 	case res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed:
 		return nil, errUnknownProtocol
+	case res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusRequestEntityTooLarge || res.StatusCode == http.StatusUnsupportedMediaType:
+		return nil, fmt.Errorf("%w: %w", errRefused, statusError(res, "", text))
 	case res.StatusCode/100 != 2:
 		return nil, statusError(res, "", text)
 	}
 	return text, err
 }
+
+// errRefused says that the collector never takes what was sent.
+var errRefused = errors.New("refused")
+
+func isRefused(err error) bool { return errors.Is(err, errRefused) }

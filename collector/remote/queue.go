@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/otlp"
 )
 
 // Reasons for which Collect refuses spans.
 var (
 	errQueueFull error = &dendro.DropError{Reason: "queue_full"}
+	errTooLarge  error = &dendro.DropError{Reason: collector.DropTooLarge}
 	errShutdown  error = &dendro.DropError{Reason: "shutdown"}
 )
 
@@ -124,6 +126,8 @@ func (q *queue) refusesLocked(bytes int) error {
 	switch {
 	case q.closed:
 		return errShutdown
+	case bytes > q.maxBytes:
+		return errTooLarge
 	case q.bytes+bytes > q.maxBytes:
 		return errQueueFull
 	}

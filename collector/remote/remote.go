@@ -233,8 +233,8 @@ func (c *Client) Sampler(head dendro.Sampler) dendro.Sampler {
 }
 
 // Collect implements [dendro.Collector]. It encodes the spans of b and adds them to
-// the queue, all or none. If it refuses them, the reason is "queue_full" or
-// "shutdown". With [Options.Keep], it copies them to memory, and adds to the queue only those of traces that are kept.
+// the queue, all or none. If it refuses them, the reason is "queue_full", "too_large"
+// if the queue can never hold them, or "shutdown". With [Options.Keep], it copies them to memory, and adds to the queue only those of traces that are kept.
 func (c *Client) Collect(b *dendro.Batch) error {
 	if c.keeper != nil {
 		return c.keeper.Collect(b)
@@ -253,7 +253,7 @@ func (c *Client) enqueue(b *dendro.Batch) error {
 		start := len(e.bytes)
 		e.bytes = otlp.AppendSpan(e.bytes, s)
 		if len(e.bytes) > c.queue.maxBytes {
-			return errQueueFull
+			return errTooLarge
 		}
 		e.ended(s.Scope, start, c.queue.batchBytes)
 	}
@@ -310,12 +310,19 @@ func (c *Client) flush(ctx context.Context) error {
 func (c *Client) Shutdown(ctx context.Context) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
+	announced := make(chan struct{})
 	if c.keeper != nil {
-		c.keeper.shutdown(ctx)
-		_ = c.Flush(ctx) // what is in the ring, before the queue is closed
+		c.keeper.end()
+		go func() {
+			defer close(announced)
+			c.keeper.sayLast(ctx)
+		}()
+		_ = c.Flush(ctx) // waits for room in the queue
+		c.keeper.Close() // whatever the time
+		defer func() { <-announced }()
 	}
 	c.queue.close()
-	err := c.Flush(ctx)
+	err := c.flush(ctx)
 	c.stop()
 	<-c.stopped
 	c.sender.closeIdle()
