@@ -179,9 +179,9 @@ func parseCursor(text string) (c cursor) {
 	return c
 }
 
-// Wait waits for news after those that ended in next, or until ctx is done. With an empty next, it returns at once, and the
-// process is told only of traces that are announced from then on. With a next of another hub, it returns at once, too, with what
-// was announced so far.
+// Wait waits for news after those that ended in next, or until ctx is done. With an empty next, it returns at once, with
+// what was announced last, at most 4,096 traces: the process may have part in them. With a next of another hub, it returns at
+// once, too, and begins with what was announced first.
 func (h *Hub) Wait(ctx context.Context, next string) News {
 	began := time.Now()
 	for {
@@ -218,8 +218,9 @@ func (h *Hub) newsLocked(at cursor) (n News, ok bool) {
 	end := h.first + uint64(len(h.log))
 	if at.epoch != h.epoch || at.seq > end {
 		n.Restarted, n.Changed = true, true
-		if at.seq = end; at.epoch != "" {
-			at.seq = h.first // others may have announced traces while the process was away
+		at.seq = h.first // others may have announced traces while the process was away
+		if at.epoch == "" {
+			at.seq = end - uint64(min(maxNews, len(h.log))) // or before its first request arrived
 		}
 	}
 	if at.seq < h.first {

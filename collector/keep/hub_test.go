@@ -35,7 +35,7 @@ func TestHubPassesOn(t *testing.T) {
 		h := newHub(t)
 		h.Announce("shop", []keep.Announcement{announcement(1, "error")})
 		first := h.Wait(t.Context(), "")
-		testkit.Equal(t, "a new process is told of what comes", len(first.Keep), 0)
+		testkit.Equal(t, "a new process is told of", first.Keep, []keep.Announcement{announcement(1, "error")})
 		testkit.Equal(t, "restarted", first.Restarted, true)
 
 		heard := make(chan keep.News, 1)
@@ -99,6 +99,20 @@ func TestHubMissed(t *testing.T) {
 	for _, wrong := range []string{"x", "a.b.c", "a.1.2.3", strings.Split(next, ".")[0] + ".99999999.0"} {
 		testkit.Equal(t, "restarted with "+wrong, news(h, wrong).Restarted, true)
 	}
+}
+
+// A new process hears of what others have announced last: its first requests may have failed, or taken longer than theirs.
+func TestHubTellsNewProcess(t *testing.T) {
+	h := newHub(t)
+	const n = 5000
+	for i := range n {
+		h.Announce("shop", []keep.Announcement{{TraceID: dendro.TraceID{1, byte(i), byte(i >> 8)}}})
+	}
+	got := news(h, "")
+	testkit.Equal(t, "announcements", len(got.Keep), 4096)
+	testkit.Equal(t, "the last one", got.Keep[4095].TraceID, dendro.TraceID{1, byte((n - 1) % 256), byte((n - 1) >> 8)})
+	testkit.Equal(t, "missed", got.Missed, uint64(0))
+	testkit.Equal(t, "afterwards", len(news(h, got.Next).Keep), 0)
 }
 
 func TestHubOrders(t *testing.T) {
