@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"collector/storetest":            {"", "collector", "collector/operations", "collector/traceql", "internal/semconv"},
 	"internal/monotonic":             nil,
 	"internal/semconv":               nil,
+	"internal/simulation":            {"", "collector", "collector/keep", "collector/otlp", "collector/remote", "collector/server"},
 	"internal/testkit":               {""},
 	"internal/tracefile":             {"", "collector", "collector/jaeger", "collector/otlp", "collector/traceql", "collector/zipkin"},
 	"internal/transparency":          {"github.com/go-chi/chi/v5", "github.com/go-chi/chi/v5/middleware"},
