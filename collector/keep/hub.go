@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/dendrotrace/dendro"
 )
 
 // HubOptions configures a [Hub]. The zero value is ready to use.
@@ -66,6 +68,7 @@ func NewHub(o HubOptions) (*Hub, error) {
 		known:     newKnown(orDefault(o.Remember, defaultRemember)),
 		changed:   make(chan struct{}),
 		processes: map[string]*Process{},
+		stats:     HubStats{Kept: map[string]uint64{}, Lost: map[string]uint64{}},
 	}
 	return h, h.SetRules(o.Rules)
 }
@@ -239,8 +242,9 @@ func (h *Hub) newsLocked(at cursor) (n News, ok bool) {
 
 // Process is a process that keeps spans, as it has described itself.
 type Process struct {
-	Service, Instance string
-	Seen              time.Time // when it has reported last
+	Service  string    `json:"service"`
+	Instance string    `json:"instance"`
+	Seen     time.Time `json:"seen"` // when it has reported last
 	Report
 }
 
@@ -265,15 +269,30 @@ func (h *Hub) Report(service, instance string, r Report) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.forget()
+	r.Kept, r.Lost = bounded(r.Kept), bounded(r.Lost)
 	p := h.processes[instance]
 	if p == nil {
 		if len(h.processes) >= maxProcesses {
 			return
 		}
-		p = &Process{Instance: instance}
+		p = &Process{Instance: instance, Report: r} // what it has lost before, another hub may have counted
 		h.processes[instance] = p
 	}
+	for reason, n := range r.Lost {
+		if before := p.Lost[reason]; n > before {
+			countReason(&h.stats.Lost, reason, n-before)
+		}
+	}
 	p.Service, p.Seen, p.Report = service, time.Now(), r
+}
+
+// bounded returns counts by reason that are not too many.
+func bounded(counts map[string]uint64) map[string]uint64 {
+	out := map[string]uint64{}
+	for reason, n := range counts {
+		countReason(&out, reason, n)
+	}
+	return out
 }
 
 // forget removes processes that do not report. h.mu is held.
@@ -284,21 +303,36 @@ func (h *Hub) forget() {
 // Kept is a trace that is kept.
 type Kept struct {
 	Announcement
-	Service string // which has decided it
-	Time    time.Time
+	Service string    `json:"service,omitempty"` // which has decided it, or "" for somebody who has asked
+	Time    time.Time `json:"time"`              // when it was announced
 }
 
 // HubStats says what a [Hub] has passed on.
 type HubStats struct {
 	// Announced counts what processes have announced, and Repeated those of them that were known already.
-	Announced, Repeated uint64
+	Announced uint64 `json:"announced"`
+	Repeated  uint64 `json:"repeated"`
 	// Kept counts the traces that are kept, by reason.
-	Kept map[string]uint64
-	// Hold is how long everything is kept from now on.
-	Hold  time.Duration
-	Rules []Rule
+	Kept map[string]uint64 `json:"kept"`
+	// Lost counts kept traces whose spans a process has not sent, by reason: see LostOverwritten and the others. What a
+	// process had lost when it reported first is not counted.
+	Lost map[string]uint64 `json:"lost"`
+	// Hold is how long everything is kept from now on, in nanoseconds.
+	Hold  time.Duration `json:"hold"`
+	Rules []Rule        `json:"rules"`
 	// Processes are those that have reported in the last five minutes, by service and instance.
-	Processes []Process
+	Processes []Process `json:"processes"`
+}
+
+// RingAge returns the least Report.RingAge of a process: all processes still have what began since then. Without
+// processes it is 0.
+func (s HubStats) RingAge() (least time.Duration) {
+	for i := range s.Processes {
+		if age := s.Processes[i].RingAge; i == 0 || age < least {
+			least = age
+		}
+	}
+	return least
 }
 
 // Stats returns the current counts. The caller owns them.
@@ -307,9 +341,10 @@ func (h *Hub) Stats() HubStats {
 	defer h.mu.Unlock()
 	h.forget()
 	s := h.stats
-	s.Kept = maps.Clone(s.Kept)
+	s.Kept, s.Lost = maps.Clone(s.Kept), maps.Clone(s.Lost)
 	s.Hold = max(0, time.Until(h.hold))
-	s.Rules = slices.Clone(h.rules)
+	s.Rules = append([]Rule{}, h.rules...)
+	s.Processes = []Process{}
 	for _, p := range h.processes {
 		s.Processes = append(s.Processes, *p)
 	}
@@ -326,4 +361,16 @@ func (h *Hub) Kept() []Kept {
 	out := slices.Clone(h.kept[max(0, len(h.kept)-maxKept):])
 	slices.Reverse(out)
 	return out
+}
+
+// Find returns the announcement of a trace, and whether there was one. If it was long ago, only the trace id is known.
+func (h *Hub) Find(id dendro.TraceID) (k Kept, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, k := range slices.Backward(h.kept) {
+		if k.TraceID == id {
+			return k, true
+		}
+	}
+	return Kept{Announcement: Announcement{TraceID: id}}, h.known.get(id) != unknown
 }

@@ -3,6 +3,7 @@ package keep_test
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -193,4 +194,56 @@ func FuzzNews(f *testing.F) {
 		_ = r.SetRules(n.Rules)
 		news(h, n.Next)
 	})
+}
+
+// The hub counts what processes lose after their first report, also of those that have gone. What a process says is bounded.
+func TestHubReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t)
+		lost := func(n uint64) keep.Report {
+			return keep.Report{RingAge: time.Duration(n) * time.Second, Lost: map[string]uint64{keep.LostPending: n}}
+		}
+		h.Report("shop", "a", lost(7))
+		h.Report("shop", "a", lost(9))
+		h.Report("prices", "b", lost(0))
+		h.Report("prices", "b", lost(3))
+		testkit.Equal(t, "lost", h.Stats().Lost, map[string]uint64{keep.LostPending: 5})
+		testkit.Equal(t, "age of the rings", h.Stats().RingAge(), 3*time.Second)
+		time.Sleep(5*time.Minute + time.Second)
+		testkit.Equal(t, "processes", len(h.Stats().Processes), 0)
+		h.Report("shop", "a", lost(9))
+		h.Report("shop", "a", lost(1))
+		testkit.Equal(t, "lost by those that have gone", h.Stats().Lost, map[string]uint64{keep.LostPending: 5})
+
+		many := keep.Report{Kept: map[string]uint64{}}
+		for i := range 1000 {
+			many.Kept[strings.Repeat("x", 100+i)+"\n"] = 1
+			many.Kept[strconv.Itoa(i)] = 1
+		}
+		h.Report("hostile", "c", many)
+		sum := uint64(0)
+		for reason, n := range h.Stats().Processes[0].Kept {
+			if len(reason) > 64 {
+				t.Errorf("a reason of %d bytes", len(reason))
+			}
+			sum += n
+		}
+		testkit.Equal(t, "reasons and traces", []uint64{uint64(len(h.Stats().Processes[0].Kept)), sum}, []uint64{65, 2000})
+	})
+}
+
+// Find knows traces that are no longer listed.
+func TestHubFind(t *testing.T) {
+	h := newHub(t)
+	id := func(n int) dendro.TraceID { return dendro.TraceID{14: byte(n >> 8), 15: byte(n)} }
+	const forgotten = 3000
+	for n := range forgotten {
+		h.Announce("shop", []keep.Announcement{{id(n + 1), keep.ReasonError}})
+	}
+	k, ok := h.Find(id(forgotten))
+	testkit.Equal(t, "newest", []any{ok, k.Reason, k.Service}, []any{true, keep.ReasonError, "shop"})
+	k, ok = h.Find(id(1))
+	testkit.Equal(t, "oldest", []any{ok, k.TraceID, k.Reason}, []any{true, id(1), ""})
+	_, ok = h.Find(id(forgotten + 1))
+	testkit.Equal(t, "unknown", ok, false)
 }

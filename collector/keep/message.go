@@ -59,9 +59,6 @@ func DecodeMessage(data []byte) (m Message, err error) {
 	if r := m.Report; r != nil && len(r.Kept)+len(r.Lost) > 2*maxReasons+2 {
 		return Message{}, fmt.Errorf("keep: the report has more than %d reasons", 2*maxReasons)
 	}
-	if r := m.Report; r != nil {
-		r.Kept, r.Lost = shortKeys(r.Kept), shortKeys(r.Lost)
-	}
 	m.Service, m.Instance = short(m.Service, maxName), short(m.Instance, maxName)
 	if m.Instance == "" {
 		return Message{}, fmt.Errorf("keep: the message has no instance")
@@ -88,15 +85,6 @@ func checkAnnouncements(as []Announcement) error {
 		as[i].Reason = short(as[i].Reason, maxReason)
 	}
 	return nil
-}
-
-// shortKeys returns m with keys of at most maxReason bytes.
-func shortKeys(m map[string]uint64) map[string]uint64 {
-	out := make(map[string]uint64, len(m))
-	for key, n := range m {
-		out[strings.Clone(short(key, maxReason))] += n
-	}
-	return out
 }
 
 // short returns at most n bytes of s, and no part of a character.

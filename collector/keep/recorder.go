@@ -282,11 +282,12 @@ func (r *Recorder) trigger(id dendro.TraceID, p float64, v verdict) bool {
 func (r *Recorder) countKept(reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	countReason(&r.stats.Kept, short(reason, maxReason), 1)
+	countReason(&r.stats.Kept, reason, 1)
 }
 
 // countReason adds n to the count of a reason, or of "other" if there are many.
 func countReason(counts *map[string]uint64, reason string, n uint64) {
+	reason = short(reason, maxReason)
 	if *counts == nil {
 		*counts = map[string]uint64{}
 	}
