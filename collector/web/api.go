@@ -38,12 +38,21 @@ func (h *handler) find(w http.ResponseWriter, r *http.Request, text string) *col
 	return t
 }
 
-// lookUp is find without a response.
-func (h *handler) lookUp(r *http.Request, text string) (*collector.Trace, int, error) {
+// parseTraceID parses a trace id, which may lack leading zeros.
+func parseTraceID(text string) (dendro.TraceID, error) {
 	padded := strings.Repeat("0", max(0, 32-len(text))) + strings.ToLower(text)
 	id, err := dendro.ParseTraceID(padded)
 	if err != nil {
-		return nil, http.StatusBadRequest, fmt.Errorf("%q is not a trace id: up to 32 hexadecimal digits, not all zero", text)
+		return id, fmt.Errorf("%q is not a trace id: up to 32 hexadecimal digits, not all zero", text)
+	}
+	return id, nil
+}
+
+// lookUp is find without a response.
+func (h *handler) lookUp(r *http.Request, text string) (*collector.Trace, int, error) {
+	id, err := parseTraceID(text)
+	if err != nil {
+		return nil, http.StatusBadRequest, err
 	}
 	start, end, err := window(r)
 	if err != nil {

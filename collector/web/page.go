@@ -32,6 +32,7 @@ type frame struct {
 	StoreProblem string // why Store is not known
 	Tracers      []tracer
 	LogOut       bool // there are sessions to end
+	Keeps        bool // there is a page of kept traces
 }
 
 // tracer is what the footer of a page shows about one tracer or about all of them.
@@ -41,7 +42,7 @@ type tracer struct {
 }
 
 func (h *handler) frame(ctx context.Context, root, title string) frame {
-	f := frame{Root: root, Live: root, File: h.file, Page: title, Title: title, LogOut: h.sessions != nil}
+	f := frame{Root: root, Live: root, File: h.file, Page: title, Title: title, LogOut: h.sessions != nil, Keeps: h.keep != nil}
 	if h.file != "" {
 		f.Live += "../../"
 	}
@@ -188,6 +189,7 @@ type tracePage struct {
 	Service string
 	Query   string // of the request, with its "?"
 	Clocks  string // address of the page with the other choice of clocks, or "" for a file
+	Keeping keeping
 }
 
 // tracePage returns the page of t. root is the relative path to the mount point, or "" if the page
@@ -198,7 +200,9 @@ func (h *handler) tracePage(r *http.Request, root string, t *collector.Trace, st
 	first := p.Trace.root()
 	p.Name, p.Service = strings.ToValidUTF8(first.Name, "\uFFFD"), first.Resource.Service()
 	p.Title = short(p.Name)
+	p.Keeping = h.keepingOf(t, first)
 	if root == "" {
+		p.Keeping.Hub = nil // a file cannot ask
 		return p
 	}
 	p.Query = query(r)
@@ -219,7 +223,13 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 		status, err = http.StatusBadRequest, bad
 	}
 	if err != nil {
-		render(w, status, "trace.html", tracePage{frame: h.frame(r.Context(), root, "Trace"), Problem: err.Error()})
+		p := tracePage{frame: h.frame(r.Context(), root, "Trace"), Problem: err.Error()}
+		if status == http.StatusNotFound {
+			if id, err := parseTraceID(args[0]); err == nil {
+				p.Keeping.Hub, _ = h.hear(id)
+			}
+		}
+		render(w, status, "trace.html", p)
 		return
 	}
 	p := h.tracePage(r, root, t, straight)

@@ -36,6 +36,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "export"}, (*handler).export},
 	{[]string{"api", "dendro", "operations"}, (*handler).operations},
 	{[]string{"api", "dendro", "graph"}, (*handler).graph},
+	{strings.Split(keepPath, "/"), (*handler).keepAPI},
 	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},
 	{[]string{"api", "dendro", "traces", "{}", "size"}, (*handler).size},
 	{[]string{"api", "dendro", "traces", "{}", "match"}, (*handler).match},

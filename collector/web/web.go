@@ -10,6 +10,7 @@
 //	/?view=sql                                statements of databases
 //	/?view=compare&q={A}&against={B}          two groups of spans, by their attributes
 //	/?view=compare&a={id}&b={id}              two traces as one tree
+//	/?view=kept                               traces that are kept, and why, with [Options.Keep]
 //	/?view=import                             form for a file of traces, which POST receives
 //	/?view=login, /?view=logout               POST, with [Options.Sessions]
 //	/import/{token}/…                         all of these for the traces of a file
@@ -24,6 +25,7 @@
 //	/api/status/buildinfo                     version
 //	/api/dendro/tail                          new traces as they come
 //	/api/dendro/export                        all traces as OTLP JSON, a request a line
+//	/api/dendro/keep                          which traces are kept; POST asks for more
 //	/api/dendro/operations, …/graph           counts of operations and who calls whom
 //	/api/dendro/traces/{id}                   rows of the page of a trace
 //	/api/dendro/traces/{id}/size              how many spans a trace has
@@ -46,6 +48,7 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/auth"
+	"github.com/dendrotrace/dendro/collector/keep"
 )
 
 // Options configures [New]. The zero value is ready to use.
@@ -63,6 +66,9 @@ type Options struct {
 	// Tracers are the tracers whose [dendro.Stats] the page shows: delivered,
 	// unfinished and dropped spans. If it is empty, the page shows none.
 	Tracers []*dendro.Tracer
+	// Keep, if it is not nil, is what processes that keep their spans hear of the traces that matter, as package
+	// collector/server has it. The page says which traces were kept and why, and whoever may see it can ask for others.
+	Keep *keep.Hub
 }
 
 // Store is the part of a [collector.Store] that the page needs: it only reads.
@@ -77,6 +83,7 @@ type handler struct {
 	authorize func(*http.Request) bool
 	sessions  *auth.Sessions
 	tracers   []*dendro.Tracer
+	keep      *keep.Hub        // nil for a file
 	imports   *imports         // nil for a file
 	file      string           // the name of the file
 	now       func() time.Time // when windows end
@@ -92,7 +99,7 @@ func New(store Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")
 	}
-	h := &handler{store: store, authorize: o.Authorize, sessions: o.Sessions, tracers: o.Tracers, imports: &imports{}, now: time.Now, since: "15m"}
+	h := &handler{store: store, authorize: o.Authorize, sessions: o.Sessions, tracers: o.Tracers, keep: o.Keep, imports: &imports{}, now: time.Now, since: "15m"}
 	switch {
 	case h.authorize != nil:
 	case h.sessions != nil:
@@ -136,11 +143,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve responds to a request that is authorized.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
-	serve, args, _ := match(r.URL.EscapedPath())
+	serve, args, end := match(r.URL.EscapedPath())
 	forImport := serve == nil && h.imports != nil && r.URL.Query().Get("view") == "import"
+	takesPost := forImport || end == keepPath
 	switch {
-	case r.Method == http.MethodGet || r.Method == http.MethodHead || forImport && r.Method == http.MethodPost:
-	case forImport:
+	case r.Method == http.MethodGet || r.Method == http.MethodHead || takesPost && r.Method == http.MethodPost:
+	case takesPost:
 		head.Set("Allow", "GET, HEAD, POST")
 		http.Error(w, "405 method not allowed: use GET or POST", http.StatusMethodNotAllowed)
 		return
@@ -164,6 +172,8 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		h.sql(w, r)
 	case last == "" && r.URL.Query().Get("view") == "compare":
 		h.compare(w, r)
+	case last == "" && h.keep != nil && r.URL.Query().Get("view") == "kept":
+		h.kept(w, r)
 	case last == "":
 		h.list(w, r)
 	case strings.Contains(asked, "/api/") && !strings.Contains(r.Header.Get("Accept"), "text/html"):

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/web"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -22,9 +23,11 @@ const maxWeight = 150_000
 // TestWeight weighs full pages.
 func TestWeight(t *testing.T) {
 	store := memory.New(memory.Options{})
-	server := serve(t, store, web.Options{})
+	hub := newHub(t)
+	server := serve(t, store, web.Options{Keep: hub})
 	now := time.Now().UnixNano()
 	for n := range 60 {
+		hub.Announce(fmt.Sprint("service-", n%15), []keep.Announcement{{TraceID: dendro.TraceID{byte(n), 1}, Reason: []string{"error", "slow"}[n%2]}})
 		spans := 20
 		for i := range spans {
 			service := fmt.Sprint("service-", (n+i)%15)
@@ -43,7 +46,7 @@ func TestWeight(t *testing.T) {
 			testkit.NoError(t, store.Collect(&dendro.Batch{Resource: &dendro.Resource{Attributes: []slog.Attr{slog.String("service.name", service)}}, Spans: []*dendro.SpanData{s}}))
 		}
 	}
-	for _, path := range []string{"/", "/?limit=50", "/?view=sql", "/?view=compare&a=01010000000000000000000000000000", "/trace/01010000000000000000000000000000"} {
+	for _, path := range []string{"/", "/?limit=50", "/?view=sql", "/?view=compare&a=01010000000000000000000000000000", "/?view=kept", "/trace/01010000000000000000000000000000"} {
 		got := weigh(t, server.URL+path, map[string]bool{})
 		t.Logf("%s: %.1f kB", path, float64(got)/1e3)
 		if got > maxWeight {

@@ -36,6 +36,7 @@ func TestBrowserAxe(t *testing.T) {
 	}{
 		{"full", everyPage, openBrowser(t, storeOfAll(t), refused)},
 		{"empty", []struct{ path, condition string }{{"/", `document.querySelector(".empty")`}}, openBrowser(t, memory.New(memory.Options{}), "")},
+		{"kept", []struct{ path, condition string }{{"/?view=kept", `document.body.dataset.ready`}, {"/trace/1", ready}}, openBrowserThatKeeps(t, storeOfAll(t))},
 		{"log in", []struct{ path, condition string }{{"/", `document.querySelector("#login")`}}, openBrowserToLogIn(t, memory.New(memory.Options{}))},
 	} {
 		for _, page := range test.pages {

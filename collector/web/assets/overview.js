@@ -50,10 +50,12 @@ function replace(have, want) {
   const left = have.querySelector(".map")?.scrollLeft ?? 0;
   const active = have.contains(document.activeElement) ? document.activeElement : null;
   const href = active?.getAttribute("href");
+  const id = active?.id;
   have.replaceChildren(...want.childNodes);
   const map = /** @type {HTMLElement | null} */ (have.querySelector(".map"));
   if (map) map.scrollLeft = left;
   if (href) /** @type {HTMLElement | null} */ (have.querySelector(`a[href="${CSS.escape(href)}"]`))?.focus();
+  else if (id) document.getElementById(id)?.focus();
   else if (active) map?.focus();
 }
 

@@ -209,27 +209,32 @@ async function start() {
     ["t", "next view", () => view((viewed + 1) % views.length)],
     ["Esc", "close the details", () => close() && waterfall.focus()],
   ]);
+  document.addEventListener("submit", (e) => {
+    const form = /** @type {HTMLFormElement} */ (e.target);
+    if (form.id === "fetch") form.action = form.action.replace(/#.*|$/, location.hash); // which the page then has again
+  });
   addEventListener("hashchange", follow);
   follow();
-  if (!isFile) watch(() => skeleton, source.size, grow);
+  if (!isFile) watch(() => skeleton, source.size, grow, "waiting" in main.dataset ? Date.now() : 0);
   main.dataset.ready = "true";
 }
 
 const young = 60_000; // milliseconds in which late spans are looked for
 
 /**
- * Shows spans that arrive after the page was loaded, while the trace is new. It looks less and
- * less often, because a large trace is expensive to load.
+ * Shows spans that arrive after the page was loaded, while the trace is new or was asked for just now. It looks less
+ * and less often, because a large trace is expensive to load.
  * @param {() => Skeleton} shown
  * @param {() => Promise<number>} size
  * @param {() => Promise<void>} grow
+ * @param {number} asked when processes were asked for it, in milliseconds since the Unix epoch
  * @param {number} [wait] milliseconds
  */
-function watch(shown, size, grow, wait = 1000) {
+function watch(shown, size, grow, asked, wait = 1000) {
   setTimeout(async () => {
     const s = shown();
     const end = Number(BigInt(s.start) / 1_000_000n) + s.duration / 1e6;
-    if (Date.now() - end > young) return;
+    if (Date.now() - Math.max(end, asked) > young) return;
     try {
       if (!document.hidden && (await size()) > s.spans) {
         await grow();
@@ -238,7 +243,7 @@ function watch(shown, size, grow, wait = 1000) {
     } catch {
       // it looks again
     }
-    watch(shown, size, grow, 2 * wait);
+    watch(shown, size, grow, asked, 2 * wait);
   }, wait);
 }
 
