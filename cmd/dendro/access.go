@@ -86,7 +86,7 @@ func (a *access) reloadOnHangUp(ctx context.Context, log *slog.Logger) {
 
 func (a *access) reload(log *slog.Logger) {
 	if len(a.files) == 0 {
-		log.Info("there are no files with tokens or certificates to read again")
+		log.Info("there are no files with tokens, certificates or rules to read again")
 	}
 	for _, f := range a.files {
 		if err := f.reload(); err != nil {

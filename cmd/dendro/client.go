@@ -121,17 +121,41 @@ func (c *client) get(ctx context.Context, path string, v url.Values, accept stri
 // open asks the API and returns the body of the response, which must be closed. The error of a
 // response is what it says.
 func (c *client) open(ctx context.Context, path string, v url.Values, accept string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.addr, "/")+path+"?"+v.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path)+"?"+v.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = c.header.Clone()
 	req.Header.Set("Accept", accept)
+	return c.do(req)
+}
+
+// post sends a form to the API.
+func (c *client) post(ctx context.Context, path string, form url.Values) error {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url(path), strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	req.Header = c.header.Clone()
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	body, err := c.do(req)
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+func (c *client) url(path string) string { return strings.TrimSuffix(c.addr, "/") + path }
+
+// do makes a request and returns the body of the response, which must be closed.
+func (c *client) do(req *http.Request) (io.ReadCloser, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode == http.StatusOK {
+	if res.StatusCode/100 == 2 {
 		return res.Body, nil
 	}
 	defer res.Body.Close()

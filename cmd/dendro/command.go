@@ -28,6 +28,7 @@ Usage:
   dendro metrics [flags] QUERY   time series of a TraceQL metrics query
   dendro tail [flags] QUERY      print traces that match as they arrive
   dendro trace [flags] ID        print a trace as a tree
+  dendro keep [flags] ID…        have processes send traces that they still have
   dendro send [flags] FILE…      send the traces of files to a collector
   dendro export [flags] [FILE]   write the traces of a page to a file
   dendro import [flags] FILE…    write the traces of files into the directory of a store
@@ -47,6 +48,7 @@ var commands = map[string]func(ctx context.Context, args []string, stdout, stder
 	"metrics":    runMetrics,
 	"tail":       runTail,
 	"trace":      runTrace,
+	"keep":       runKeep,
 	"send":       runSend,
 	"export":     runExport,
 	"import":     runImport,

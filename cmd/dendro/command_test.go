@@ -54,6 +54,7 @@ func TestCommands(t *testing.T) {
 		{"serve -log-format xml", exitUsage, "", "want text or json"},
 		{"serve -log-level loud", exitUsage, "", "unknown name"},
 		{"serve -token-file nowhere", exitError, "", "nowhere"},
+		{"serve -keep-rules nowhere", exitError, "", "nowhere"},
 		{"serve -tls-cert nowhere -tls-key nowhere", exitError, "", "nowhere"},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -12,11 +12,12 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/auth"
+	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/server"
 )
 
 // newRegistry returns what /metrics exposes.
-func newRegistry(receiver *server.Handler, s *store, a *access, endpoints ...*endpoint) *prometheus.Registry {
+func newRegistry(receiver *server.Handler, s *store, hub *keep.Hub, a *access, endpoints ...*endpoint) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
@@ -27,6 +28,7 @@ func newRegistry(receiver *server.Handler, s *store, a *access, endpoints ...*en
 		}, func() float64 { return 1 }),
 		receiverMetrics{receiver},
 		storeMetrics{s},
+		keepMetrics{hub},
 	)
 	if s.metrics != nil {
 		r.MustRegister(s.metrics)

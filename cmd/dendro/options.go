@@ -28,6 +28,7 @@ type serveOptions struct {
 	sync                    syncFlag
 	clickHouse              clickHouseOptions
 	spool                   spoolOptions
+	keepRules               string // file
 	shutdownTimeout         time.Duration
 	logFormat               string
 	logLevel                slog.Level
@@ -52,7 +53,7 @@ variable, -tls-cert by DENDRO_TLS_CERT, and by a line of the file that -config n
   token-file = /etc/dendro/writers
 
 A flag on the command line counts before the variable, and that before the file.
-SIGHUP reads the files with tokens and certificates again.
+SIGHUP reads the files with tokens, certificates and rules again.
 
 Flags:
 
@@ -85,6 +86,7 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.Var(&o.sync, "sync", "`when` spans in -data are safe: always, before they are acknowledged; interval, a second later; none, when the database likes")
 	o.clickHouse.flags(flags)
 	o.spool.flags(flags)
+	flags.StringVar(&o.keepRules, "keep-rules", "", "`file` with rules by which processes that keep their spans send traces, a line for each: NAME [LIMIT/min]: TraceQL")
 	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` that is logged: debug, info, warn or error")

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/web"
 )
 
@@ -47,8 +48,8 @@ var timedPaths = []string{
 }
 
 // newPage returns the handler of -web: the page with its API, and what operators need.
-func newPage(s collector.Store, a *access, h *health, metrics *prometheus.Registry) http.Handler {
-	page := web.New(s, web.Options{Authorize: a.authorize, Sessions: a.sessions})
+func newPage(s collector.Store, hub *keep.Hub, a *access, h *health, metrics *prometheus.Registry) http.Handler {
+	page := web.New(s, web.Options{Authorize: a.authorize, Sessions: a.sessions, Keep: hub})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "dendro_http_request_duration_seconds", Help: "Time of requests to the page and the query API, by the beginning of the path.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},

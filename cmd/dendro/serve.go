@@ -10,13 +10,16 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro/collector"
-	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/collector/server"
 )
 
 // serve receives and shows spans until ctx is done or a server fails.
 func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logger) (err error) {
 	a, err := openAccess(o, log)
+	if err != nil {
+		return err
+	}
+	hub, err := openHub(o, a)
 	if err != nil {
 		return err
 	}
@@ -39,15 +42,11 @@ func serve(ctx context.Context, o serveOptions, stdout io.Writer, log *slog.Logg
 	}
 	defer func() { err = errors.Join(err, kept.close()) }()
 
-	hub, err := keep.NewHub(keep.HubOptions{})
-	if err != nil {
-		return err
-	}
 	o.receive.Keep = hub
 	o.receive.Operations, _ = kept.Store.(collector.OperationWriter)
 	receiver := server.New(kept, o.receive)
 	h := &health{store: kept}
-	page := newServer(newPage(kept.Store, a, h, newRegistry(receiver, kept, a, otlp, grpc, web)), time.Minute)
+	page := newServer(newPage(kept.Store, hub, a, h, newRegistry(receiver, kept, hub, a, otlp, grpc, web)), time.Minute)
 	reading, endReading := context.WithCancel(context.WithoutCancel(ctx))
 	page.BaseContext = func(net.Listener) context.Context { return reading }
 	page.RegisterOnShutdown(endReading) // ends queries and live tails; spans are received to the end
