@@ -23,7 +23,7 @@ const (
 
 // openHub returns the hub of the processes that keep their spans, with the rules of -keep-rules.
 func openHub(o serveOptions, a *access) (*keep.Hub, error) {
-	hub, err := keep.NewHub(keep.HubOptions{})
+	hub, err := keep.NewHub(keep.HubOptions{Limit: o.keepLimit})
 	if err != nil || o.keepRules == "" {
 		return hub, err
 	}

@@ -29,6 +29,7 @@ type serveOptions struct {
 	clickHouse              clickHouseOptions
 	spool                   spoolOptions
 	keepRules               string // file
+	keepLimit               int
 	shutdownTimeout         time.Duration
 	logFormat               string
 	logLevel                slog.Level
@@ -61,7 +62,7 @@ Flags:
 
 // newServeFlags returns the flags of "dendro serve" and where their values are.
 func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
-	o := &serveOptions{maxConnections: 1000, dataSize: defaultDataSize}
+	o := &serveOptions{maxConnections: 1000, dataSize: defaultDataSize, keepLimit: 5000}
 	flags := flag.NewFlagSet("dendro serve", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -86,6 +87,7 @@ func newServeFlags(stderr io.Writer) (*flag.FlagSet, *serveOptions) {
 	flags.Var(&o.sync, "sync", "`when` spans in -data are safe: always, before they are acknowledged; interval, a second later; none, when the database likes")
 	o.clickHouse.flags(flags)
 	o.spool.flags(flags)
+	flags.Var((*positive)(&o.keepLimit), "keep-limit", "`number` of traces a second that all processes which keep their spans together send because of errors and the like; above it, they send a share")
 	flags.StringVar(&o.keepRules, "keep-rules", "", "`file` with rules by which processes that keep their spans send traces, a line for each: NAME [LIMIT/min]: TraceQL")
 	flags.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "`time` for which open requests may go on after SIGTERM or Ctrl-C")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error, text or json")

@@ -20,9 +20,14 @@ type HubOptions struct {
 	// Remember is the number of announcements that are remembered, so that each is passed on once. The default is
 	// 262,144.
 	Remember int
+	// Limit is how many traces a second all processes together keep because of an error and for other reasons of which there may be
+	// many. If they announce more, the hub tells them to keep only those with the highest priority. The default is 5,000.
+	Limit int
 	// Rules are evaluated by all processes.
 	Rules []Rule
 }
+
+const defaultHubLimit = 5000
 
 const (
 	// maxLog is the number of announcements that a process may be behind, at least.
@@ -47,6 +52,7 @@ const (
 type Hub struct {
 	epoch string // a new one for each hub, so that processes learn that the collector has started again
 	known *known
+	limit float64
 
 	mu        sync.Mutex
 	closed    bool
@@ -55,7 +61,10 @@ type Hub struct {
 	changed   chan struct{}  // closed when there is news
 	hold      time.Time      // everything is kept until then
 	rules     []Rule
-	version   uint64 // of hold and rules
+	version   uint64  // of hold, rules and share
+	second    int64   // since the Unix epoch
+	news      float64 // traces that were announced in it
+	share     float64 // of the traces that processes keep, those with the highest priority
 	processes map[string]*Process
 	kept      []Kept // newest last
 	stats     HubStats
@@ -66,6 +75,8 @@ func NewHub(o HubOptions) (*Hub, error) {
 	h := &Hub{
 		epoch:     rand.Text()[:8],
 		known:     newKnown(orDefault(o.Remember, defaultRemember)),
+		limit:     float64(orDefault(o.Limit, defaultHubLimit)),
+		share:     1,
 		changed:   make(chan struct{}),
 		processes: map[string]*Process{},
 		stats:     HubStats{Kept: map[string]uint64{}, Lost: map[string]uint64{}},
@@ -85,10 +96,12 @@ func (h *Hub) Announce(service string, as []Announcement) {
 			continue
 		}
 		news = true
+		h.news++
 		h.log = append(h.log, a)
 		countReason(&h.stats.Kept, a.Reason, 1)
 		h.kept = append(h.kept, Kept{a, service, now})
 	}
+	h.adjust(now.Unix())
 	before := len(h.log)
 	h.log = last(h.log, maxLog)
 	h.first += uint64(before - len(h.log))
@@ -96,6 +109,29 @@ func (h *Hub) Announce(service string, as []Announcement) {
 	if news {
 		h.change()
 	}
+}
+
+// adjust changes h.share, at most once a second, so that about h.limit traces a second are announced. h.mu is held.
+func (h *Hub) adjust(second int64) {
+	if second == h.second {
+		return
+	}
+	rate := h.news
+	if second > h.second+1 {
+		rate = 0
+	}
+	before := h.share
+	switch {
+	case rate > h.limit:
+		h.share *= h.limit / rate
+	case rate < h.limit/2:
+		h.share = min(1, 2*h.share)
+	}
+	if h.share != before {
+		h.version++
+		h.change()
+	}
+	h.second, h.news = second, 0
 }
 
 // last returns at least the last n elements of s, and at most twice as many. It moves them seldom.
@@ -154,8 +190,10 @@ type News struct {
 	Restarted bool           `json:"restarted,omitempty"`
 	Missed    uint64         `json:"missed,omitempty"`
 	Keep      []Announcement `json:"keep,omitempty"`
-	// Changed says that Hold and Rules have changed, or may have.
+	// Changed says that Hold, Rules and Share have changed, or may have.
 	Changed bool `json:"changed,omitempty"`
+	// Share is that of [Recorder.SetShare].
+	Share float64 `json:"share,omitempty"`
 	// Hold is how long everything is kept from now on, in nanoseconds.
 	Hold  time.Duration `json:"hold,omitempty"`
 	Rules []Rule        `json:"rules,omitempty"`
@@ -234,6 +272,7 @@ func (h *Hub) newsLocked(at cursor) (n News, ok bool) {
 	n.Changed = n.Changed || at.version != h.version
 	if n.Changed {
 		n.Hold = max(0, time.Until(h.hold))
+		n.Share = h.share
 		n.Rules = slices.Clone(h.rules)
 	}
 	n.Next = cursor{h.epoch, at.seq + uint64(len(n.Keep)), h.version}.String()
@@ -320,6 +359,8 @@ type HubStats struct {
 	// Hold is how long everything is kept from now on, in nanoseconds.
 	Hold  time.Duration `json:"hold"`
 	Rules []Rule        `json:"rules"`
+	// Share is less than 1 while more traces are announced than HubOptions.Limit: see [Recorder.SetShare].
+	Share float64 `json:"share"`
 	// Processes are those that have reported in the last five minutes, by service and instance.
 	Processes []Process `json:"processes"`
 }
@@ -343,6 +384,7 @@ func (h *Hub) Stats() HubStats {
 	s := h.stats
 	s.Kept, s.Lost = maps.Clone(s.Kept), maps.Clone(s.Lost)
 	s.Hold = max(0, time.Until(h.hold))
+	s.Share = h.share
 	s.Rules = append([]Rule{}, h.rules...)
 	s.Processes = []Process{}
 	for _, p := range h.processes {

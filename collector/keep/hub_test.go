@@ -147,6 +147,46 @@ func TestHubOrders(t *testing.T) {
 	})
 }
 
+// When all processes together announce too much, they are told to keep less, and more again afterwards.
+func TestHubLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := keep.NewHub(keep.HubOptions{Limit: 100})
+		testkit.NoError(t, err)
+		p := &process{client: new(client)}
+		p.Recorder = keep.New(p.client, keep.Options{Sample: -1, Limit: 10_000})
+		p.Tracer = dendro.New(dendro.Options{Service: "shop", Collector: p.Recorder})
+		next := news(h, "").Next
+		fail := func(_ context.Context, root, _ *dendro.Span) { root.SetStatus(dendro.StatusError, "") }
+		second := func(requests int) (announced int) {
+			for range requests {
+				p.request("GET /", time.Second/time.Duration(requests), fail)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			as := p.Announcements(ctx, 10_000)
+			h.Announce("shop", as)
+			if n := news(h, next); n.Changed {
+				next = n.Next
+				p.SetShare(n.Share)
+			}
+			return len(as)
+		}
+		for range 10 {
+			second(5000)
+		}
+		for range 10 {
+			if n := second(5000); n < 50 || n > 200 {
+				t.Errorf("%d were announced in a second", n)
+			}
+		}
+		for range 10 {
+			second(20)
+		}
+		testkit.Equal(t, "afterwards", second(20), 20)
+		testkit.Equal(t, "share", h.Stats().Share, 1.0)
+	})
+}
+
 func FuzzMessage(f *testing.F) {
 	for _, m := range []keep.Message{
 		{Service: "shop", Instance: "i", Keep: []keep.Announcement{announcement(1, "error")}},
@@ -191,6 +231,7 @@ func FuzzNews(f *testing.F) {
 		}
 		r.Keep(n.Keep)
 		r.Hold(n.Hold)
+		r.SetShare(n.Share)
 		_ = r.SetRules(n.Rules)
 		news(h, n.Next)
 	})

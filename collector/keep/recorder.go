@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -85,6 +86,7 @@ type Recorder struct {
 	baggage    []attribute
 	operations operations
 	rules      atomic.Pointer[rules]
+	share      atomic.Uint64             // bits of a float64; 0 means 1
 	holdUntil  atomic.Pointer[time.Time] // nil for no hold
 	known      *known
 	pending    pending
@@ -405,6 +407,24 @@ func (r *Recorder) Keep(as []Announcement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stats.Asked += asked
+}
+
+// SetShare makes r keep only the share of traces with the highest priority, from 0 to 1, for reasons of which there may be many: of
+// those with an error, the slow ones, and so on, besides Options.Limit. The collector sets it when all processes together keep too much.
+func (r *Recorder) SetShare(share float64) {
+	if share > 0 && share <= 1 {
+		r.share.Store(math.Float64bits(share))
+	}
+}
+
+// among reports whether a trace is among the share that is kept, and for how many it then stands.
+func (r *Recorder) among(p float64) (weight float64, ok bool) {
+	bits := r.share.Load()
+	if bits == 0 {
+		return 1, true
+	}
+	share := math.Float64frombits(bits)
+	return 1 / share, p >= 1-share
 }
 
 // Hold keeps every trace of which spans end in the next d. Zero ends that.

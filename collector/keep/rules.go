@@ -103,10 +103,12 @@ func (r *Recorder) judge(b *dendro.Batch, p float64) verdict {
 		return s
 	}
 	limited := func(reason string, s *dendro.SpanData, limit int, most float64) verdict {
-		if weight, ok := op.admit(limit, p, most); ok {
-			return verdict{reason, weight, at(s)}
+		weight, ok := op.admit(limit, p, most)
+		all, among := r.among(p)
+		if !ok || !among {
+			return verdict{}
 		}
-		return verdict{}
+		return verdict{reason, max(weight, all), at(s)}
 	}
 	var v verdict
 	if f.kept != nil {

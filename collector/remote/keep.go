@@ -274,6 +274,7 @@ func (k *keeper) listen(ctx context.Context) {
 		}
 		if news.Changed {
 			k.Hold(news.Hold)
+			k.SetShare(news.Share)
 			if err := k.SetRules(news.Rules); err != nil {
 				slog.Warn("dendro: the collector has a rule that this program does not understand: " + err.Error())
 			}
