@@ -166,7 +166,7 @@ const defaultSlow = 100 * time.Millisecond
 // statement took long.
 func (e *execution) slow(took time.Duration) {
 	if threshold := e.db.options.Slow; !e.noted && threshold >= 0 && took >= cmp.Or(threshold, defaultSlow) {
-		e.span.SetAttributes(caller(nil)...)
+		e.span.SetAttributes(callerAttributes(nil)...)
 		e.noted = true
 	}
 }

@@ -85,7 +85,7 @@ func (r *repeats) note(parent *dendro.Span, s *statement) {
 	}
 	if n-added < repeated {
 		parent.SetAttributes(slog.Bool(repeatedKey, true))
-		parent.AddEvent(semconv.DBRepeatedEvent, caller(s.shape())...)
+		parent.AddEvent(semconv.DBRepeatedEvent, callerAttributes(s.shape())...)
 	}
 	// Statements and places with the same summary share the attribute. It is the
 	// highest of their counts, whoever sets it last.
