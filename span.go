@@ -51,6 +51,16 @@ func (s *Span) edit() *slot {
 	return nil
 }
 
+// read returns a copy of what s has recorded so far, or nil if s has ended.
+func (s *Span) read() *SpanData {
+	s.slot.trace.mu.Lock()
+	defer s.unlock()
+	if s.slot.use.Load() != s.use {
+		return nil
+	}
+	return s.slot.data.Clone()
+}
+
 func (s *Span) unlock() { s.slot.trace.mu.Unlock() }
 
 // Context returns the part of s that is propagated. For a nil span it is the zero

@@ -43,6 +43,7 @@ type Tracer struct {
 	sampler     Sampler // if nil, ParentSample(AlwaysSample)
 	propagator  Propagator
 	errorStacks bool
+	observer    observer    // nil, except in tests
 	off         atomic.Bool // OTEL_SDK_DISABLED is set, or Shutdown was called
 
 	traces sync.Pool // of *localTrace
@@ -58,6 +59,7 @@ type Tracer struct {
 // [slog.Default] and replaced by the default.
 func New(o Options) *Tracer {
 	t := &Tracer{collector: o.Collector, sampler: o.Sampler, propagator: o.Propagator, errorStacks: o.ErrorStacks}
+	t.observer, _ = o.Collector.(observer)
 	t.traces.New = func() any { return newLocalTrace(t, &t.shards[t.made.Add(1)%shardCount]) }
 	var err error
 	if t.resource, err = newResource(o.Service, o.Resource, os.Getenv); err != nil {
@@ -78,6 +80,14 @@ func New(o Options) *Tracer {
 	}
 	t.off.Store(strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true"))
 	return t
+}
+
+// observer is a Collector that learns of each recorded span when it starts. Package
+// dendrotest has one.
+type observer interface {
+	// SpanStarted is called by the goroutine that starts s. The function read returns a
+	// copy of what s has recorded so far, or nil if s has ended.
+	SpanStarted(s *Span, read func() *SpanData)
 }
 
 var defaultTracer atomic.Pointer[Tracer]
@@ -275,6 +285,9 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 	}
 	for _, l := range o.Links {
 		s.AddLink(l.SpanContext, l.Attributes...)
+	}
+	if observer := s.common.tracer.observer; observer != nil {
+		observer.SpanStarted(s, s.read)
 	}
 }
 
