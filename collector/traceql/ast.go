@@ -238,6 +238,9 @@ func (q *Query) Conjuncts() (out []*Query) {
 	return []*Query{q}
 }
 
+// First returns the first stage of q as a query: what comes before the first |.
+func (q *Query) First() *Query { return &Query{stages: q.stages[:1]} }
+
 // operand returns q as an operand of span sets.
 func (q *Query) operand() spansets {
 	if s, ok := q.stages[0].(spansetStage); ok && len(q.stages) == 1 {
