@@ -20,7 +20,13 @@ import (
 var user = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
 
 // do sends a request and returns status and body.
-func do(t *testing.T, method, url, contentType, body string) (int, string) {
+func do(t testing.TB, method, url, contentType, body string) (int, string) {
+	t.Helper()
+	return send(t, user, method, url, contentType, body)
+}
+
+// send is do with another client.
+func send(t testing.TB, client *http.Client, method, url, contentType, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -29,7 +35,7 @@ func do(t *testing.T, method, url, contentType, body string) (int, string) {
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	res, err := user.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,19 +64,6 @@ func (s span) attr(key string) string {
 		return ""
 	}
 	return s.Attributes[i].Value.String()
-}
-
-// event returns the attributes of an event.
-func (s span) event(name string) map[string]string {
-	attrs := map[string]string{}
-	for _, e := range s.Events {
-		if e.Name == name {
-			for _, a := range e.Attributes {
-				attrs[a.Key] = a.Value.String()
-			}
-		}
-	}
-	return attrs
 }
 
 // newestTrace waits until the newest trace in the API has this root name and number of

@@ -61,6 +61,8 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 
 	var store collector.Store
 	switch {
+	case o.spans != nil:
+		a.spans = o.spans
 	case o.collector != "":
 		a.remote, err = remote.Dial(o.collector, remote.Options{}) // dendro: send the spans to another process
 		if err != nil {
@@ -238,7 +240,7 @@ func listen(o options) (listeners, error) {
 	if o.plays(roleFront) {
 		open(flagFront, o.front)
 	}
-	if o.collector == "" {
+	if o.keepsSpans() {
 		open(flagPage, o.page)
 	}
 	if o.plays(roleA) {

@@ -7,17 +7,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector/memory"
 	"github.com/dendrotrace/dendro/collector/server"
 	"github.com/dendrotrace/dendro/collector/web"
+	"github.com/dendrotrace/dendro/dendrotest"
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
@@ -36,6 +35,19 @@ func startApp(t *testing.T, args ...string) *app {
 		}
 	})
 	return a
+}
+
+// startTraced runs the app with the spans of a test until that ends. It returns the URL of the
+// front service, and a client.
+func startTraced(t testing.TB, tr *dendrotest.Recorder) (front string, client *http.Client) {
+	t.Helper()
+	o, err := parseFlags(anyPort, io.Discard)
+	testkit.NoError(t, err)
+	o.spans = tr.Collector()
+	a, err := start(t.Context(), o)
+	testkit.NoError(t, err)
+	t.Cleanup(func() { testkit.NoError(t, a.stop(context.Background())) })
+	return a.address("front"), tr.Client(user)
 }
 
 // startCollector runs what "dendro serve" runs, and returns the URLs of the receiver
@@ -66,12 +78,6 @@ const frontTree = `front server GET /front
     serviceB server GET /service2
       serviceB client GET
         serviceB1 server GET /service3
-`
-
-const ordersTree = `front server POST /orders
-  front client transaction
-    front client INSERT shop_orders
-    front client INSERT shop_items
 `
 
 // checkHome requests GET / and checks its trace.
@@ -180,35 +186,24 @@ func hostPort(url string) string { return strings.TrimPrefix(url, "http://") }
 
 func TestOrders(t *testing.T) {
 	testkit.NoLeaks(t)
-	a := startApp(t)
-	front, api := a.address("front"), a.address("page")
+	tr := dendrotest.New(t)
+	front, client := startTraced(t, tr)
 
-	status, body := do(t, "POST", front+"/orders", "application/json",
+	status, body := send(t, client, "POST", front+"/orders", "application/json",
 		`{"customer":"ada","items":[{"product":"tea","quantity":2},{"product":"milk","quantity":1}]}`)
 	testkit.Equal(t, "status", status, http.StatusCreated)
 	want := fmt.Sprintf(`{"id":%d,"customer":"ada","state":"new","items":[{"product":"tea","quantity":2},{"product":"milk","quantity":1}]}`+"\n", seedOrders+1)
 	testkit.Equal(t, "order", body, want)
-
-	tr := newestTrace(t, api, "POST /orders", 4)
-	testkit.Equal(t, "tree", tr.tree(), ordersTree)
-	testkit.Equal(t, "first statement", tr.spans[2].attr("db.query.text"),
-		"INSERT INTO shop_orders (customer, state) VALUES (?, ?) RETURNING id, customer, state")
-	testkit.Equal(t, "second statement", tr.spans[3].attr("db.query.text"),
-		"INSERT INTO shop_items (order_id, product, quantity) VALUES (?, ?, ?),(?, ?, ?)")
-
-	_, shown := do(t, "GET", fmt.Sprintf("%s/orders/%d", front, seedOrders+1), "", "")
+	_, shown := send(t, client, "GET", fmt.Sprintf("%s/orders/%d", front, seedOrders+1), "", "")
 	testkit.Equal(t, "order as shown", shown, want)
-	status, _ = do(t, "GET", front+"/orders/1000", "", "")
+	status, _ = send(t, client, "GET", front+"/orders/1000", "", "")
 	testkit.Equal(t, "status of an order that is not there", status, http.StatusNotFound)
-
-	status, _ = do(t, "POST", front+"/orders", "application/x-www-form-urlencoded", "customer=ada&product=tea&quantity=2")
+	status, _ = send(t, client, "POST", front+"/orders", "application/x-www-form-urlencoded", "customer=ada&product=tea&quantity=2")
 	testkit.Equal(t, "status of a form", status, http.StatusCreated)
 
-	status, _ = do(t, "GET", front+"/orders", "", "")
-	testkit.Equal(t, "status", status, http.StatusOK)
-	list := newestTrace(t, api, "GET /orders", 1+1+20) // the request, the list, and N more
-	testkit.Equal(t, "N+1", list.spans[0].attr("dendro.db.repeated.SELECT shop_items"), "20")
-	testkit.Equal(t, "where from", path.Base(list.spans[0].event("repeated statement")["code.function.name"]), "chi-app.selectItems")
+	tr.NoErrors()
+	tr.NoRepeats()
+	tr.Golden("testdata/orders.tree", "dendro.db.transaction.outcome")
 }
 
 func TestOrdersThatAreRefused(t *testing.T) {
@@ -235,22 +230,21 @@ func TestOrdersThatAreRefused(t *testing.T) {
 
 func TestSlowErrorPanic(t *testing.T) {
 	testkit.NoLeaks(t)
-	a := startApp(t)
+	tr := dendrotest.New(t)
+	front, client := startTraced(t, tr)
 	for _, test := range []struct {
-		path, root string
-		status     int
-		failed     bool
+		path   string
+		status int
 	}{
-		{"/slow?ms=1", "GET /slow", http.StatusOK, false},
-		{"/slow?ms=10001", "GET /slow", http.StatusBadRequest, false},
-		{"/error", "GET /error", http.StatusInternalServerError, true},
-		{"/panic", "GET /panic", http.StatusInternalServerError, true},
+		{"/slow?ms=1", http.StatusOK},
+		{"/slow?ms=10001", http.StatusBadRequest},
+		{"/error", http.StatusInternalServerError},
+		{"/panic", http.StatusInternalServerError},
 	} {
-		status, _ := do(t, "GET", a.address("front")+test.path, "", "")
+		status, _ := send(t, client, "GET", front+test.path, "", "")
 		testkit.Equal(t, "status of "+test.path, status, test.status)
-		tr := newestTrace(t, a.address("page"), test.root, 1)
-		testkit.Equal(t, "error of "+test.path, tr.spans[0].Status.Code == dendro.StatusError, test.failed)
 	}
+	tr.Golden("testdata/slow-error-panic.tree")
 }
 
 // Users do not notice that the collector is unreachable.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/dendrotrace/dendro"
 )
 
 // Roles of a process.
@@ -19,7 +21,7 @@ const (
 	roleB     = "b"
 )
 
-// options are the flags.
+// options are the flags, and what a test sets.
 type options struct {
 	role        string
 	front, page string
@@ -29,7 +31,11 @@ type options struct {
 	data        string
 	db          string
 	load        time.Duration
+	spans       dendro.Collector // of a test, instead of those that the flags name
 }
+
+// keepsSpans reports whether the process has a store, and so the page.
+func (o options) keepsSpans() bool { return o.collector == "" && o.spans == nil }
 
 // maxLoad bounds the duration of the load, and so the memory of the load generator.
 const maxLoad = time.Hour
