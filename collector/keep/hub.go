@@ -365,11 +365,11 @@ type HubStats struct {
 	Processes []Process `json:"processes"`
 }
 
-// RingAge returns the least Report.RingAge of a process: all processes still have what began since then. Without
-// processes it is 0.
+// RingAge returns the least Report.RingAge of a process that has spans: all processes still have what began since then. If
+// none has spans, it is 0.
 func (s HubStats) RingAge() (least time.Duration) {
 	for i := range s.Processes {
-		if age := s.Processes[i].RingAge; i == 0 || age < least {
+		if age := s.Processes[i].RingAge; age > 0 && (least == 0 || age < least) {
 			least = age
 		}
 	}

@@ -249,6 +249,7 @@ func TestHubReports(t *testing.T) {
 		h.Report("prices", "b", lost(0))
 		h.Report("prices", "b", lost(3))
 		testkit.Equal(t, "lost", h.Stats().Lost, map[string]uint64{keep.LostPending: 5})
+		h.Report("search", "empty", keep.Report{}) // which has recorded nothing yet
 		testkit.Equal(t, "age of the rings", h.Stats().RingAge(), 3*time.Second)
 		time.Sleep(5*time.Minute + time.Second)
 		testkit.Equal(t, "processes", len(h.Stats().Processes), 0)

