@@ -73,6 +73,7 @@ CREATE TABLE IF NOT EXISTS `otel`.`otel_traces_counted` ON CLUSTER `main` (
     SpanName LowCardinality(String),
     SpanKind LowCardinality(String),
     Weight Float64,
+    IsLate UInt8,
     Failed UInt8,
     Bucket UInt16,
     PeerKind LowCardinality(String),
@@ -105,8 +106,9 @@ AS SELECT
     sum(Weight) AS Spans,
     sum(Weight * Failed) AS Errors,
     sumMap([Bucket], [Weight]) AS Buckets,
-    countIf(Weight = 0) AS Late
+    sum(IsLate) AS Late
 FROM `otel`.`otel_traces_counted`
+WHERE Weight > 0 OR IsLate
 GROUP BY Minute, ServiceName, SpanName, SpanKind;
 
 CREATE TABLE IF NOT EXISTS `otel`.`otel_traces_edges_local` ON CLUSTER `main` (
@@ -159,7 +161,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS `otel`.`otel_traces_calls_mv` ON CLUSTER 
 TO `otel`.`otel_traces_calls_local`
 AS SELECT Minute, ServiceName, PeerName, Weight, Failed, Bucket, Call
 FROM `otel`.`otel_traces_counted`
-WHERE PeerKind = 'peer' AND Weight > 0;
+WHERE PeerKind = 'peer' AND NOT IsLate;
 
 CREATE TABLE IF NOT EXISTS `otel`.`otel_traces_answers_local` ON CLUSTER `main` (
     Minute DateTime CODEC(Delta, ZSTD(1)),
@@ -175,7 +177,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS `otel`.`otel_traces_answers_mv` ON CLUSTE
 TO `otel`.`otel_traces_answers_local`
 AS SELECT Minute, ServiceName, Failed, Call
 FROM `otel`.`otel_traces_counted`
-WHERE PeerKind = 'client' AND Weight > 0;
+WHERE PeerKind = 'client' AND NOT IsLate;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS `otel`.`otel_traces_counted_mv` ON CLUSTER `main`
 TO `otel`.`otel_traces_counted`
@@ -183,6 +185,7 @@ AS WITH
     intDiv(toInt128(toUnixTimestamp64Nano(Timestamp)) + Duration, 60000000000) AS ended,
     toInt64(intDiv(toUnixTimestamp(now()), 60)) AS current,
     ended < current - 1440 AS late,
+    ResourceAttributes['dendro.counted'] = 'true' AS counted,
     if(startsWith(SpanKind, 'SPAN_KIND_'), initcap(substring(SpanKind, 11)), SpanKind) AS kind,
     extract(extract(TraceState, '(?:^|,)[ \\t]*ot=([^,]*?)[ \\t]*(?:,|$)'), '(?:^|;)th:([^;]*)') AS digits,
     reinterpretAsUInt64(reverse(unhex(rightPad(digits, 14, '0')))) AS threshold,
@@ -198,7 +201,8 @@ SELECT
     ServiceName,
     SpanName,
     kind AS SpanKind,
-    multiIf(late, 0, match(digits, '^[0-9a-f]{1,14}$'), least(72057594037927936 / (72057594037927936 - threshold), 1048576), 1) AS Weight,
+    multiIf(late OR counted, 0, match(digits, '^[0-9a-f]{1,14}$'), least(72057594037927936 / (72057594037927936 - threshold), 1048576), 1) AS Weight,
+    late AND NOT counted AS IsLate,
     StatusCode IN ('Error', 'STATUS_CODE_ERROR') AS Failed,
     8 * octave + arrayCount(bound -> mantissa > bound, [
         9223372036854775808, 10058158527438641152, 10968499650544838656, 11961233684655323136,
