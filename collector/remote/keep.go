@@ -48,8 +48,8 @@ type keeper struct {
 	sender   *sender
 	base     string // the address of the collector
 	instance string
-	service  atomic.Pointer[string] // of the last spans
-	answered atomic.Bool            // the collector has understood a request
+	resource atomic.Pointer[dendro.Resource] // of the last spans
+	answered atomic.Bool                     // the collector has understood a request
 	warnOnce sync.Once
 
 	stop    context.CancelFunc
@@ -91,10 +91,7 @@ func newKeeper(c *Client, o keep.Options) (*keeper, error) {
 	if !ok {
 		return nil, fmt.Errorf("Options.Keep: the path of the endpoint must end in %s", tracesPath)
 	}
-	k := &keeper{Recorder: keep.New(queued{c}, o), sender: c.sender, base: base, instance: cryptorand.Text()}
-	none := ""
-	k.service.Store(&none)
-	return k, nil
+	return &keeper{Recorder: keep.New(queued{c}, o), sender: c.sender, base: base, instance: cryptorand.Text()}, nil
 }
 
 // start runs the goroutines of k.
@@ -138,8 +135,8 @@ func (k *keeper) take(most int) []keep.Announcement {
 
 // Collect implements [dendro.Collector].
 func (k *keeper) Collect(b *dendro.Batch) error {
-	if service := b.Resource.Service(); service != *k.service.Load() {
-		k.service.Store(&service)
+	if k.resource.Load() != b.Resource {
+		k.resource.Store(b.Resource)
 	}
 	return k.Recorder.Collect(b)
 }
@@ -205,7 +202,7 @@ func (k *keeper) report(ctx context.Context) {
 
 // tell makes a request with a message.
 func (k *keeper) tell(ctx context.Context, m keep.Message) error {
-	m.Service, m.Instance = *k.service.Load(), k.instance
+	m.Service, m.Instance = k.resource.Load().Service(), k.instance
 	body, err := json.Marshal(m)
 	if err != nil {
 		return err

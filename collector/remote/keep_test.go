@@ -311,3 +311,28 @@ func TestKeepCounts(t *testing.T) {
 		t.Errorf("%d spans were sent", stats.Spans)
 	}
 }
+
+// A request that is not kept allocates what a span does, and nothing to keep it.
+func TestKeepAllocations(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector allocates")
+	}
+	client, err := remote.Dial("http://127.0.0.1:1", remote.Options{Keep: &keep.Options{RingBytes: 4 << 20, Slow: -1, Sample: -1}})
+	testkit.NoError(t, err)
+	defer func() {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = client.Shutdown(now)
+	}()
+	tracer := dendro.New(dendro.Options{Service: "shop", Collector: client})
+	request := func() {
+		_, span := tracer.Start(background, "GET /")
+		span.End()
+	}
+	for range 20_000 {
+		request()
+	}
+	if n := testing.AllocsPerRun(5000, request); n > 1.1 {
+		t.Errorf("%v allocations", n)
+	}
+}
