@@ -505,7 +505,6 @@ func (r *Recorder) ship(ctx context.Context, i item) {
 			case isDropped(err, "queue_full"):
 				select {
 				case <-time.After(retryAfter):
-					n = max(n/2, 1) // it may be too much at once
 					continue
 				case <-ctx.Done():
 				}

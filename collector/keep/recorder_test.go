@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/keep"
 	"github.com/dendrotrace/dendro/internal/semconv"
 	"github.com/dendrotrace/dendro/internal/testkit"
@@ -31,8 +32,11 @@ type client struct {
 func (c *client) Collect(b *dendro.Batch) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.full || c.most > 0 && len(b.Spans) > c.most {
+	if c.full {
 		return &dendro.DropError{Reason: "queue_full"}
+	}
+	if c.most > 0 && len(b.Spans) > c.most {
+		return &dendro.DropError{Reason: collector.DropTooLarge}
 	}
 	for _, s := range b.Spans {
 		c.got = append(c.got, *s.Clone())
