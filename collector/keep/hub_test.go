@@ -161,9 +161,7 @@ func TestHubLimit(t *testing.T) {
 			for range requests {
 				p.request("GET /", time.Second/time.Duration(requests), fail)
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			as := p.Announcements(ctx, 10_000)
+			as := p.Announcements(10_000)
 			h.Announce("shop", as)
 			if n := news(h, next); n.Changed {
 				next = n.Next

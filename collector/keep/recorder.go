@@ -327,34 +327,36 @@ func (r *Recorder) announce(a Announcement) {
 	poke(r.wake)
 }
 
-// Announcements waits for traces that this process has decided to keep, and returns at most most of them, which the
-// other processes must hear of. It returns nil if ctx is done. If the caller cannot announce them, it must
-// call Unannounced.
-func (r *Recorder) Announcements(ctx context.Context, most int) []Announcement {
-	for {
-		r.mu.Lock()
-		n := min(most, len(r.announcements))
-		out := slices.Clone(r.announcements[:n])
-		if r.announcements = r.announcements[n:]; len(r.announcements) == 0 {
-			r.announcements = nil
-		} else {
-			poke(r.wake)
-		}
-		now := time.Now()
-		for _, a := range out {
-			r.announced = append(r.announced, recent{a, now})
-		}
-		r.announced = last(r.announced, maxRecent)
-		r.mu.Unlock()
-		if n > 0 {
-			return out
-		}
-		select {
-		case <-r.wake:
-		case <-ctx.Done():
-			return nil
-		}
+// WaitAnnouncements waits until Announcements has something to return, or ctx is done. One goroutine may wait.
+func (r *Recorder) WaitAnnouncements(ctx context.Context) {
+	r.mu.Lock()
+	waiting := len(r.announcements)
+	r.mu.Unlock()
+	if waiting > 0 {
+		return
 	}
+	select {
+	case <-r.wake:
+	case <-ctx.Done():
+	}
+}
+
+// Announcements returns at most most of the traces that this process has decided to keep, of which the other processes
+// must hear. If the caller cannot announce them, it must call Unannounced.
+func (r *Recorder) Announcements(most int) []Announcement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(most, len(r.announcements))
+	out := slices.Clone(r.announcements[:n])
+	if r.announcements = r.announcements[n:]; len(r.announcements) == 0 {
+		r.announcements = nil
+	}
+	now := time.Now()
+	for _, a := range out {
+		r.announced = append(r.announced, recent{a, now})
+	}
+	r.announced = last(r.announced, maxRecent)
+	return out
 }
 
 // Unannounced takes back what the last call of Announcements returned, because it could not be delivered.

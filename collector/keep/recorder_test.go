@@ -138,10 +138,8 @@ func (p *process) request(name string, d time.Duration, with func(ctx context.Co
 }
 
 func (p *process) announced() map[dendro.TraceID]string {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
 	out := map[dendro.TraceID]string{}
-	for as := p.Announcements(ctx, 10); len(as) > 0; as = p.Announcements(ctx, 10) {
+	for as := p.Announcements(10); len(as) > 0; as = p.Announcements(10) {
 		for _, a := range as {
 			out[a.TraceID] = a.Reason
 		}
@@ -465,10 +463,11 @@ func TestAnnouncements(t *testing.T) {
 	bubble(t, keep.Options{}, func(t *testing.T, p *process) {
 		fail := func(_ context.Context, root, _ *dendro.Span) { root.SetStatus(dendro.StatusError, "") }
 		first, second := p.request("GET /", 0, fail), p.request("GET /", 0, fail)
-		as := p.Announcements(t.Context(), 1)
+		p.WaitAnnouncements(t.Context())
+		as := p.Announcements(1)
 		testkit.Equal(t, "first", as, []keep.Announcement{{TraceID: first, Reason: keep.ReasonError}})
 		p.Unannounced(as)
-		as = p.Announcements(t.Context(), 10)
+		as = p.Announcements(10)
 		testkit.Equal(t, "both", []dendro.TraceID{as[0].TraceID, as[1].TraceID}, []dendro.TraceID{first, second})
 		time.Sleep(30 * time.Second)
 		p.Reannounce()

@@ -112,7 +112,7 @@ func (k *keeper) end() {
 // sayLast announces what is left, and sends the last counts, until ctx is done.
 func (k *keeper) sayLast(ctx context.Context) {
 	for {
-		as := k.take(keep.MaxAnnouncements)
+		as := k.Announcements(keep.MaxAnnouncements)
 		if len(as) == 0 {
 			break
 		}
@@ -124,13 +124,6 @@ func (k *keeper) sayLast(ctx context.Context) {
 	if k.postOperations(ctx, k.TakeOperations()) != nil {
 		k.Lose(keep.LostOperations, 1)
 	}
-}
-
-// take returns the announcements that wait, at most most of them.
-func (k *keeper) take(most int) []keep.Announcement {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	return k.Announcements(now, most)
 }
 
 // Collect implements [dendro.Collector].
@@ -145,9 +138,9 @@ func (k *keeper) Collect(b *dendro.Batch) error {
 func (k *keeper) announce(ctx context.Context) {
 	most := keep.MaxAnnouncements
 	for failures := 0; ctx.Err() == nil; {
-		k.waitForAnnouncements(ctx)
+		k.WaitAnnouncements(ctx)
 		sleep(ctx, gather)
-		as := k.take(most)
+		as := k.Announcements(most)
 		if len(as) == 0 {
 			continue
 		}
@@ -164,13 +157,6 @@ func (k *keeper) announce(ctx context.Context) {
 			k.pause(ctx, failures, err)
 			failures++
 		}
-	}
-}
-
-// waitForAnnouncements waits until there are any, or ctx is done.
-func (k *keeper) waitForAnnouncements(ctx context.Context) {
-	if as := k.Announcements(ctx, 1); len(as) > 0 {
-		k.Unannounced(as)
 	}
 }
 
