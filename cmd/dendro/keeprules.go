@@ -14,9 +14,8 @@ import (
 )
 
 const (
-	// maxRulesBytes bounds the file with rules, and maxRules the rules: each process evaluates all of them.
+	// maxRulesBytes bounds the file with rules.
 	maxRulesBytes = 64 << 10
-	maxRules      = 64
 	// maxRuleName is the length of the longest name of a rule in bytes, which is a reason.
 	maxRuleName = 64
 )
@@ -95,8 +94,8 @@ func parseRules(data []byte) (rules []keep.Rule, lines map[string]int, err error
 			return nil, nil, fail("a name has at most %d bytes", maxRuleName)
 		case lines[r.Name] > 0:
 			return nil, nil, fail("%s is the name of the rule in line %d, too", r.Name, lines[r.Name])
-		case len(rules) == maxRules:
-			return nil, nil, fail("there are more than %d rules: put some together with ||", maxRules)
+		case len(rules) == keep.MaxRules:
+			return nil, nil, fail("there are more than %d rules: put some together with ||", keep.MaxRules)
 		}
 		rules, lines[r.Name] = append(rules, r), at
 	}

@@ -41,8 +41,8 @@ const (
 	// not report.
 	maxProcesses  = 4096
 	forgetProcess = 5 * time.Minute
-	// maxHold bounds how long everything is kept.
-	maxHold = time.Hour
+	// MaxHold bounds how long everything is kept.
+	MaxHold = time.Hour
 	// maxKept is the number of kept traces that are listed.
 	maxKept = 1000
 )
@@ -160,7 +160,7 @@ func (h *Hub) Close() {
 func (h *Hub) Hold(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.hold = time.Now().Add(min(max(d, 0), maxHold))
+	h.hold = time.Now().Add(min(max(d, 0), MaxHold))
 	h.version++
 	h.change()
 }

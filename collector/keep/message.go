@@ -30,7 +30,7 @@ const (
 	// MaxWait bounds how long a process waits for news.
 	MaxWait = time.Minute
 	// MaxRules bounds the rules of the collector, each of which every process evaluates for every trace.
-	MaxRules = 100
+	MaxRules = 64
 	// maxName bounds the name of a service and an instance.
 	maxName = 256
 )

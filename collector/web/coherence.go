@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -95,18 +94,8 @@ func (h *handler) keptTraces(ctx context.Context) (out []keptTrace, whole cohere
 // read notes what the store has of the trace.
 func (k *keptTrace) read(t *collector.Trace) {
 	known := make(map[dendro.SpanID]bool, len(t.Spans))
-	first, end := &t.Spans[0], t.Spans[0].End
-	var root *collector.Span
 	for i := range t.Spans {
-		s := &t.Spans[i]
-		known[s.SpanID] = true
-		if !s.ParentID.IsValid() && root == nil {
-			root = s
-		}
-		if s.Start < first.Start {
-			first = s
-		}
-		end = max(end, s.End)
+		known[t.Spans[i].SpanID] = true
 	}
 	missing := map[dendro.SpanID]bool{}
 	for i := range t.Spans {
@@ -114,11 +103,11 @@ func (k *keptTrace) read(t *collector.Trace) {
 			missing[p] = true
 		}
 	}
-	k.Spans, k.Duration = len(t.Spans), time.Duration(end-first.Start)
-	shown := cmp.Or(root, first)
-	k.RootService, k.RootName = strings.Clone(short(shown.Resource.Service())), strings.Clone(short(shown.Name))
+	sum := t.Summary()
+	k.Spans, k.Duration = sum.Spans, sum.Duration
+	k.RootService, k.RootName = short(sum.RootService), short(sum.RootName)
 	var parts []string
-	if root == nil {
+	if sum.RootMissing {
 		parts = append(parts, "root")
 	}
 	switch n := len(missing); n {

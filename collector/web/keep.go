@@ -14,12 +14,8 @@ import (
 // keepPath is where processes are asked to keep traces.
 const keepPath = "api/dendro/keep"
 
-const (
-	// maxKeepBytes bounds the form of a POST to keepPath.
-	maxKeepBytes = 64 << 10
-	// maxHold is how long everything can be kept, as Hub.Hold does.
-	maxHold = time.Hour
-)
+// maxKeepBytes bounds the form of a POST to keepPath.
+const maxKeepBytes = 64 << 10
 
 // keepStatus is the response of GET api/dendro/keep. Times are RFC 3339, durations nanoseconds.
 type keepStatus struct {
@@ -78,8 +74,8 @@ func (h *handler) askToKeep(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, errors.New("want trace=ID, which may be repeated, or hold=SECONDS"))
 		return
 	case hold == "":
-	case err != nil || time.Duration(seconds)*time.Second > maxHold:
-		fail(w, http.StatusBadRequest, fmt.Errorf("hold: %q is not a number of seconds from 0 to %.0f", hold, maxHold.Seconds()))
+	case err != nil || time.Duration(seconds)*time.Second > keep.MaxHold:
+		fail(w, http.StatusBadRequest, fmt.Errorf("hold: %q is not a number of seconds from 0 to %.0f", hold, keep.MaxHold.Seconds()))
 		return
 	default:
 		h.keep.Hold(time.Duration(seconds) * time.Second)
