@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/internal/block"
 )
 
@@ -88,7 +89,7 @@ func (m *mapColumn) derive(key string, v slog.Value) {
 			m.element(key, slog.BoolValue(e))
 		}
 	case []slog.Value:
-		members := hasMembers(v)
+		members := collector.HasMembers(v)
 		for i, e := range x {
 			if members {
 				m.member(key, strconv.Itoa(i), e)
@@ -101,18 +102,6 @@ func (m *mapColumn) derive(key string, v slog.Value) {
 			m.member(key, x[i].Key, x[i].Value)
 		}
 	}
-}
-
-// hasMembers reports whether v is a list of keys and values, or an array that contains one. Queries know the elements
-// of such an array by their numbers.
-func hasMembers(v slog.Value) bool {
-	switch x := v.Any().(type) {
-	case dendro.KeyValues:
-		return true
-	case []slog.Value:
-		return slices.ContainsFunc(x, hasMembers)
-	}
-	return false
 }
 
 func (m *mapColumn) element(key string, v slog.Value) {

@@ -152,7 +152,7 @@ func inside(v slog.Value, key string) Value {
 		index, rest, below := strings.Cut(key, ".")
 		i, err := strconv.Atoi(index)
 		switch {
-		case err != nil || i < 0 || i >= len(x) || strconv.Itoa(i) != index || !slices.ContainsFunc(x, hasMembers):
+		case err != nil || i < 0 || i >= len(x) || strconv.Itoa(i) != index || !slices.ContainsFunc(x, collector.HasMembers):
 		case below:
 			return inside(x[i], rest)
 		default:
@@ -162,17 +162,6 @@ func inside(v slog.Value, key string) Value {
 	return Value{}
 }
 
-// hasMembers reports whether v is a list of keys and values, or an array that contains one.
-func hasMembers(v slog.Value) bool {
-	switch x := v.Any().(type) {
-	case dendro.KeyValues:
-		return true
-	case []slog.Value:
-		return slices.ContainsFunc(x, hasMembers)
-	}
-	return false
-}
-
 // maxDotted is the length of the longest dotted key that leaves makes.
 const maxDotted = 256
 
@@ -180,7 +169,7 @@ const maxDotted = 256
 // with dotted keys, unless these are too long.
 func leaves(attrs []slog.Attr, f func(key string, v slog.Value)) {
 	for _, a := range attrs {
-		if a.Value.Kind() != slog.KindAny || !hasMembers(a.Value) {
+		if a.Value.Kind() != slog.KindAny || !collector.HasMembers(a.Value) {
 			f(a.Key, a.Value)
 			continue
 		}

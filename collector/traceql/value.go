@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/collector"
 )
 
 // Type is the type of a [Value].
@@ -95,7 +96,7 @@ func ValueOf(v slog.Value) Value {
 	case []bool:
 		return arrayOf(x, Bool)
 	case []slog.Value:
-		if slices.ContainsFunc(x, hasMembers) {
+		if slices.ContainsFunc(x, collector.HasMembers) {
 			return Value{}
 		}
 		return arrayOf(x, ValueOf)
