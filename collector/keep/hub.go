@@ -287,20 +287,27 @@ type Process struct {
 	Report
 }
 
-// Report is what a process says of itself.
+// Report is what a process says of its [Recorder].
 type Report struct {
 	// RingAge is how long ago the oldest trace in the ring began, in nanoseconds.
-	RingAge      time.Duration `json:"ringAge"`
-	RingBytes    int64         `json:"ringBytes"`
-	RingMaxBytes int64         `json:"ringMaxBytes"`
-	// The others are those of [Stats].
-	Kept        map[string]uint64 `json:"kept,omitempty"`
-	Lost        map[string]uint64 `json:"lost,omitempty"`
-	Asked       uint64            `json:"asked"`
-	Found       uint64            `json:"found"`
-	Spans       uint64            `json:"spans"`
-	Pending     int               `json:"pending"`
-	Unannounced int               `json:"unannounced"`
+	RingAge time.Duration `json:"ringAge"`
+	// RingBytes is what the ring takes, and RingMaxBytes is its bound.
+	RingBytes    int64 `json:"ringBytes"`
+	RingMaxBytes int64 `json:"ringMaxBytes"`
+	// Kept counts the traces that this process has decided to keep, by reason. Of reasons of the program there are at
+	// most 64, and "other".
+	Kept map[string]uint64 `json:"kept,omitempty"`
+	// Lost counts kept traces whose spans were not passed on, by reason: see LostOverwritten and the others.
+	Lost map[string]uint64 `json:"lost,omitempty"`
+	// Asked counts the traces that others have decided to keep. Found counts how often the ring had spans of one of them.
+	// Most processes have no part in most traces.
+	Asked uint64 `json:"asked"`
+	Found uint64 `json:"found"`
+	// Spans counts the spans that were passed on.
+	Spans uint64 `json:"spans"`
+	// Pending is the number of traces that wait to be sent, and Unannounced that of those that wait to be announced.
+	Pending     int `json:"pending"`
+	Unannounced int `json:"unannounced"`
 }
 
 // Report notes what a process says of itself.

@@ -591,26 +591,13 @@ const (
 	LostOperations    = "operations"    // the collector has refused counts of operations; counts snapshots, not traces
 )
 
-// Stats counts what a [Recorder] has done.
+// Stats says what a [Recorder] has done.
 type Stats struct {
-	// Kept counts the traces that this process has decided to keep, by reason. Traces that were sampled are not among
-	// them. Of reasons of the program there are at most 64, and "other".
-	Kept map[string]uint64
-	// Asked counts the traces that others have decided to keep. Found counts how often the ring had spans of one of them. Most processes have
-	// no part in most traces.
-	Asked, Found uint64
-	// Spans counts the spans that were passed on.
-	Spans uint64
-	// Lost counts kept traces whose spans were not passed on, by reason: see LostOverwritten and the others.
-	Lost map[string]uint64
-	// Pending is the number of traces that wait to be sent, Unannounced that of those that wait to be announced, and
-	// Remembered that of those whose later spans will be sent.
-	Pending, Unannounced, Remembered int
-	// RingSpans and RingBytes are what the ring holds, and RingMaxBytes is its bound.
-	RingSpans               int
-	RingBytes, RingMaxBytes int64
-	// RingAge is how long ago the oldest trace in the ring began.
-	RingAge time.Duration
+	Report
+	// Remembered is the number of kept traces whose later spans will be sent.
+	Remembered int
+	// RingSpans is the number of spans in the ring.
+	RingSpans int
 }
 
 // Stats returns the current counts. The caller owns the maps.
@@ -627,15 +614,6 @@ func (r *Recorder) Stats() Stats {
 		s.RingAge = max(0, time.Since(oldest))
 	}
 	return s
-}
-
-// Report returns what the collector is told of s.
-func (s *Stats) Report() *Report {
-	return &Report{
-		RingAge: s.RingAge, RingBytes: s.RingBytes, RingMaxBytes: s.RingMaxBytes,
-		Kept: s.Kept, Lost: s.Lost, Asked: s.Asked, Found: s.Found, Spans: s.Spans,
-		Pending: s.Pending, Unannounced: s.Unannounced,
-	}
 }
 
 // TakeOperations returns the counts of operations since the last call, as a snapshot of package operations. They are those

@@ -181,7 +181,7 @@ func sleep(ctx context.Context, d time.Duration) {
 func (k *keeper) report(ctx context.Context) {
 	for ctx.Err() == nil {
 		stats := k.Recorder.Stats()
-		_ = k.tell(ctx, keep.Message{Report: stats.Report()}) // the next one says the same
+		_ = k.tell(ctx, keep.Message{Report: &stats.Report}) // the next one says the same
 		sleep(ctx, reportInterval)
 	}
 }
