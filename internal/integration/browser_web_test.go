@@ -76,12 +76,12 @@ func openBrowserAt(t *testing.T, origin, expected string) *browser {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
 	b := &browser{t: t, origin: origin, expected: expected}
-	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(b.listen))
-	t.Cleanup(cancel)
-	_, err := chromedp.Call(b.ctx, network.Enable, network.EnableParams{})
+	err := b.start(ctx, options)
+	for n := 1; n < browserStarts && err != nil && strings.Contains(err.Error(), "chrome failed to start"); n++ {
+		t.Logf("starting the browser again: %v", err)
+		err = b.start(ctx, options)
+	}
 	testkit.NoError(t, err)
 	t.Cleanup(func() {
 		b.mu.Lock()
@@ -91,6 +91,19 @@ func openBrowserAt(t *testing.T, origin, expected string) *browser {
 		}
 	})
 	return b
+}
+
+// browserStarts is how often a browser is started that crashes before it shows anything.
+const browserStarts = 3
+
+// start starts the browser, which ends with the test.
+func (b *browser) start(ctx context.Context, options []chromedp.ExecAllocatorOption) error {
+	ctx, cancel := chromedp.NewExecAllocator(ctx, options...)
+	b.t.Cleanup(cancel)
+	b.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(b.listen))
+	b.t.Cleanup(cancel)
+	_, err := chromedp.Call(b.ctx, network.Enable, network.EnableParams{})
+	return err
 }
 
 // listen records what must not happen.
