@@ -97,6 +97,31 @@ func TestCountsWithoutRuns(t *testing.T) {
 	}
 }
 
+// A received chunk that is still there after the run with its spans is gone does not bring them back.
+func TestChunkOfGoneRun(t *testing.T) {
+	clock := newClock()
+	o := Options{fs: vfs.NewMem(), MaxAge: time.Hour, now: clock.now}
+	s := openMem(t, o)
+	writeNow(t, s, 1)
+	value, closer, err := s.db.Get(receivedKey(1))
+	testkit.NoError(t, err)
+	chunk := bytes.Clone(value)
+	testkit.NoError(t, closer.Close())
+	sealAll(s)
+	testkit.NoError(t, s.Close())
+
+	clock.add(2 * time.Hour)
+	s = openMem(t, o)
+	retained(t, s)
+	s = reopen(t, s, o)
+	testkit.NoError(t, s.db.Set(receivedKey(1), chunk, pebble.Sync))
+	s = reopen(t, s, o)
+	st, err := s.Stats(t.Context())
+	testkit.NoError(t, err)
+	testkit.Equal(t, "spans", st.Spans, 0)
+	testkit.Equal(t, "the chunk is there", has(t, s, receivedKey(1)), false)
+}
+
 // snapshotOf returns the counts of a process that has handled some requests now.
 func snapshotOf(requests int) []byte {
 	table := operations.New(operations.Options{})

@@ -36,7 +36,9 @@ func (s *Store) load() error {
 		return err
 	}
 	inRuns := s.next - 1
-	if s.counted = s.loadCounts(); s.counted < inRuns { // what a crash between a run and its counts leaves
+	s.counted = s.loadCounts()
+	s.next = max(s.next, s.counted+1) // the runs that have them may be gone
+	if s.counted < inRuns {           // what a crash between a run and its counts leaves
 		if err := s.countBetween(s.counted, s.next); err != nil {
 			return err
 		}
@@ -47,9 +49,7 @@ func (s *Store) load() error {
 	} else if err := s.db.DeleteRange(receivedKey(0), receivedKey(s.next), pebble.NoSync); err != nil {
 		return err
 	}
-	err := s.loadReceived()
-	s.next = max(s.next, s.counted+1) // the runs that have them may be gone
-	return err
+	return s.loadReceived()
 }
 
 func (s *Store) loadFormat() error {

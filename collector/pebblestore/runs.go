@@ -42,7 +42,7 @@ func (s *Store) seals() {
 // again until it succeeds or the store is closed: the database still has what was received.
 func (s *Store) writeSealed() {
 	s.mu.Lock()
-	h, upTo, number, snapshot := s.sealed, s.head.first-1, s.nextRun, s.snapshot
+	h, upTo, number, snapshot, stored := s.sealed, s.head.first-1, s.nextRun, s.snapshot, s.pending
 	s.nextRun++
 	s.snapshot = nil
 	s.mu.Unlock()
@@ -66,11 +66,27 @@ func (s *Store) writeSealed() {
 			return
 		}
 	}
+	if s.wait(stored) != nil { // or a chunk could be written after it is deleted, and be there when the run is gone
+		return
+	}
 	_ = s.write(func() error { return s.replaceReceived(h.first, upTo, snapshot) }) // an error is fatal
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.snapshot == nil {
 		s.snapshot = snapshot // whose memory is used again
+	}
+}
+
+// wait waits for a commit until the store is closed.
+func (s *Store) wait(c *commit) error {
+	poke(s.wake)
+	select {
+	case <-c.done:
+		return c.err
+	case <-s.failing:
+		return s.err()
+	case <-s.stop:
+		return errClosed
 	}
 }
 
@@ -178,16 +194,8 @@ func (s *Store) drop(r *run, reason string) error {
 	s.counts.dropped[reason] += uint64(r.spans - spans)
 	s.mu.Unlock()
 	if stored != nil {
-		poke(s.wake)
-		select {
-		case <-stored.done:
-			if stored.err != nil {
-				return stored.err
-			}
-		case <-s.failing:
-			return s.err()
-		case <-s.stop:
-			return errClosed
+		if err := s.wait(stored); err != nil {
+			return err
 		}
 	}
 	return s.write(func() error { // damaged runs that are older go with it
