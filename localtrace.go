@@ -107,17 +107,21 @@ func (t *localTrace) slot() *slot {
 	return s
 }
 
-// end ends the span in s unless it has ended. at is the end of the span, now the
-// current time.
-func (t *localTrace) end(s *slot, use uint64, at, now int64) {
+// end ends a span of t unless it has ended. at is the end of the span, now the current
+// time.
+func (t *localTrace) end(span *Span, at, now int64) {
+	s := span.slot
 	t.mu.Lock()
-	if s.use.Load() != use {
+	if s.use.Load() != span.use {
 		t.mu.Unlock()
 		t.counters().endedTwice.Add(1)
 		return
 	}
-	s.use.Store(use + 1)
+	s.use.Store(span.use + 1)
 	s.data.End = max(at, s.data.Start)
+	if o := t.tracer.observer; o != nil {
+		o.SpanEnded(span, &s.data, s == t.root)
+	}
 	t.open--
 	if t.first == nil {
 		t.first = s

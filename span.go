@@ -51,16 +51,6 @@ func (s *Span) edit() *slot {
 	return nil
 }
 
-// read returns a copy of what s has recorded so far, or nil if s has ended.
-func (s *Span) read() *SpanData {
-	s.slot.trace.mu.Lock()
-	defer s.unlock()
-	if s.slot.use.Load() != s.use {
-		return nil
-	}
-	return s.slot.data.Clone()
-}
-
 func (s *Span) unlock() { s.slot.trace.mu.Unlock() }
 
 // Context returns the part of s that is propagated. For a nil span it is the zero
@@ -89,6 +79,20 @@ func (s *Span) Tracer() *Tracer {
 // not ended. It allows callers to skip work for attributes that would be discarded.
 func (s *Span) IsRecording() bool {
 	return s != nil && s.slot != nil && s.slot.use.Load() == s.use
+}
+
+// Snapshot returns a copy of what s has recorded so far, or nil if s is not recorded or has
+// ended. Its End is zero.
+func (s *Span) Snapshot() *SpanData {
+	if s == nil || s.slot == nil {
+		return nil
+	}
+	s.slot.trace.mu.Lock()
+	defer s.unlock()
+	if s.slot.use.Load() != s.use {
+		return nil
+	}
+	return s.slot.data.Clone()
 }
 
 // IsRecorded reports whether s is recorded, now or, unlike [Span.IsRecording], before it
@@ -322,7 +326,7 @@ func (s *Span) End() {
 		return
 	}
 	now := s.common.clock.now()
-	s.slot.trace.end(s.slot, s.use, now, now)
+	s.slot.trace.end(s, now, now)
 }
 
 // EndAt is like [Span.End] with the time of the end. The zero time means now.
@@ -331,5 +335,5 @@ func (s *Span) EndAt(t time.Time) {
 		return
 	}
 	c := s.common.clock
-	s.slot.trace.end(s.slot, s.use, c.nanos(t), c.now())
+	s.slot.trace.end(s, c.nanos(t), c.now())
 }

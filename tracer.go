@@ -33,6 +33,9 @@ type Options struct {
 	// ErrorStacks makes [Span.RecordError] record the stack of its caller. That takes
 	// some microseconds and kilobytes for each error.
 	ErrorStacks bool
+	// Observer learns of the spans when they start and end. If it is nil and Collector is
+	// an Observer, that is the one.
+	Observer Observer
 }
 
 // Tracer makes the spans of one service. Its methods may be called by several
@@ -43,7 +46,7 @@ type Tracer struct {
 	sampler     Sampler // if nil, ParentSample(AlwaysSample)
 	propagator  Propagator
 	errorStacks bool
-	observer    observer    // nil, except in tests
+	observer    Observer    // may be nil
 	off         atomic.Bool // OTEL_SDK_DISABLED is set, or Shutdown was called
 
 	traces sync.Pool // of *localTrace
@@ -58,8 +61,10 @@ type Tracer struct {
 // recorded, but the caller's span context is propagated. Invalid values are logged by
 // [slog.Default] and replaced by the default.
 func New(o Options) *Tracer {
-	t := &Tracer{collector: o.Collector, sampler: o.Sampler, propagator: o.Propagator, errorStacks: o.ErrorStacks}
-	t.observer, _ = o.Collector.(observer)
+	t := &Tracer{collector: o.Collector, sampler: o.Sampler, propagator: o.Propagator, errorStacks: o.ErrorStacks, observer: o.Observer}
+	if t.observer == nil {
+		t.observer, _ = o.Collector.(Observer)
+	}
 	t.traces.New = func() any { return newLocalTrace(t, &t.shards[t.made.Add(1)%shardCount]) }
 	var err error
 	if t.resource, err = newResource(o.Service, o.Resource, os.Getenv); err != nil {
@@ -82,12 +87,19 @@ func New(o Options) *Tracer {
 	return t
 }
 
-// observer is a Collector that learns of each recorded span when it starts. Package
-// dendrotest has one.
-type observer interface {
-	// SpanStarted is called by the goroutine that starts s. The function read returns a
-	// copy of what s has recorded so far, or nil if s has ended.
-	SpanStarted(s *Span, read func() *SpanData)
+// Observer learns of recorded spans when they start and when they end. Its methods are called
+// by the goroutines that are traced, so they must be fast, must not block and must not panic.
+// They must be safe for concurrent use. They may read d until they return, and must not retain
+// or modify it.
+type Observer interface {
+	// SpanStarted is called by the goroutine that starts s. ctx is the context in which s
+	// starts; SpanStarted returns it, or a context below it for the program to use. root
+	// reports whether s is the first span of a local trace.
+	SpanStarted(ctx context.Context, s *Span, d *SpanData, root bool) context.Context
+	// SpanEnded is called once by the goroutine that ends s, before s is delivered. It must
+	// not call methods of s or of other spans of its local trace, which is locked. If root is
+	// set, spans of the local trace may still be open.
+	SpanEnded(s *Span, d *SpanData, root bool)
 }
 
 var defaultTracer atomic.Pointer[Tracer]
@@ -224,7 +236,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	}
 	d := &n.span.slot.data
 	d.ParentID, d.Remote, d.Start = parent.SpanID, below && !late, now
-	n.start(name, o, attrs)
+	n.start(name, o, attrs, true)
 	if origin != nil {
 		n.span.AddLink(origin.sc)
 	}
@@ -259,12 +271,12 @@ func startChild(ctx context.Context, above *Span, slot *slot, name string, o *St
 	if o.Time.IsZero() {
 		slot.data.Start = above.common.clock.now()
 	}
-	n.start(name, o, attrs)
+	n.start(name, o, attrs, false)
 	return n, &n.span
 }
 
 // start sets what roots and children have in common. The span is not shared yet.
-func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
+func (n *node) start(name string, o *StartOptions, attrs []slog.Attr, root bool) {
 	s := &n.span
 	d := &s.slot.data
 	d.SpanContext = s.Context()
@@ -287,7 +299,7 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr) {
 		s.AddLink(l.SpanContext, l.Attributes...)
 	}
 	if observer := s.common.tracer.observer; observer != nil {
-		observer.SpanStarted(s, s.read)
+		n.Context = observer.SpanStarted(n.Context, s, d, root)
 	}
 }
 

@@ -995,3 +995,38 @@ func (r *recorderOf) Collect(b *dendro.Batch) error {
 	}
 	return nil
 }
+
+// observed notes what an observer hears, and puts a value into the context of spans.
+type observed struct{ heard []string }
+
+type observedKey struct{}
+
+func (o *observed) SpanStarted(ctx context.Context, s *dendro.Span, d *dendro.SpanData, root bool) context.Context {
+	o.heard = append(o.heard, fmt.Sprint("start ", d.Name, " ", root, " ", s.Context().SpanID == d.SpanID, " ", len(d.Attributes)))
+	return context.WithValue(ctx, observedKey{}, d.Name)
+}
+
+func (o *observed) SpanEnded(_ *dendro.Span, d *dendro.SpanData, root bool) {
+	o.heard = append(o.heard, fmt.Sprint("end ", d.Name, " ", root, " ", d.End > 0))
+}
+
+func TestObserver(t *testing.T) {
+	o := &observed{}
+	tracer := dendro.New(dendro.Options{Collector: collect(func(*dendro.Batch) error { return nil }), Observer: o})
+	ctx, root := tracer.Start(t.Context(), "root", slog.Int("n", 1))
+	below, child := tracer.Start(ctx, "child")
+	testkit.Equal(t, "value", ctx.Value(observedKey{}), any("root"))
+	testkit.Equal(t, "value", below.Value(observedKey{}), any("child"))
+	child.SetName("renamed")
+	root.End()
+	root.End()
+	child.End()
+	_, unrecorded := tracer.StartWith(t.Context(), "unsampled", dendro.StartOptions{
+		Parent: dendro.SpanContext{TraceID: dendro.TraceID{1}, SpanID: dendro.SpanID{1}},
+	})
+	unrecorded.End()
+	testkit.Equal(t, "heard", strings.Join(o.heard, "\n"), `start root true true 1
+start child false true 0
+end root true true
+end renamed false true`)
+}

@@ -1,6 +1,7 @@
 package dendrotest
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -40,8 +41,11 @@ func (byTrace) Collect(b *dendro.Batch) error {
 	return errNoTest
 }
 
-func (byTrace) SpanStarted(span *dendro.Span, read func() *dendro.SpanData) {
-	if s := ownerOf(span.Context().TraceID); s != nil {
-		s.SpanStarted(span, read)
+func (byTrace) SpanStarted(ctx context.Context, span *dendro.Span, d *dendro.SpanData, root bool) context.Context {
+	if s := ownerOf(d.TraceID); s != nil {
+		return s.SpanStarted(ctx, span, d, root)
 	}
+	return ctx
 }
+
+func (byTrace) SpanEnded(*dendro.Span, *dendro.SpanData, bool) {}

@@ -22,8 +22,8 @@ const maxSpans = 10_000
 // patience bounds how long an assertion waits for open spans.
 const patience = 5 * time.Second
 
-// spans are the spans of a test. It is a [dendro.Collector] that learns of spans when they
-// start.
+// spans are the spans of a test. It is a [dendro.Collector] and the
+// [dendro.Observer] of its tracers.
 type spans struct {
 	mu     sync.Mutex
 	byID   map[spanID]*span // guarded by mu, like the fields below
@@ -52,7 +52,6 @@ type span struct {
 
 	// How it began. It is the zero value if the tracer did not say.
 	handle    *dendro.Span
-	read      func() *dendro.SpanData
 	goroutine uint64
 	stack     []uintptr
 }
@@ -75,19 +74,22 @@ func (c *spans) add(id spanID, s *span) bool {
 	return true
 }
 
-// SpanStarted is called by tracers with this collector.
-func (c *spans) SpanStarted(handle *dendro.Span, read func() *dendro.SpanData) {
+// SpanStarted implements [dendro.Observer].
+func (c *spans) SpanStarted(ctx context.Context, handle *dendro.Span, d *dendro.SpanData, _ bool) context.Context {
 	if c.isFull() {
-		return
+		return ctx
 	}
 	var stack [64]uintptr
 	n := runtime.Callers(2, stack[:])
-	s := &span{handle: handle, read: read, goroutine: goroutine(), stack: slices.Clone(stack[:n])}
-	sc := handle.Context()
+	s := &span{handle: handle, goroutine: goroutine(), stack: slices.Clone(stack[:n])}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.add(spanID{sc.TraceID, sc.SpanID}, s)
+	c.add(spanID{d.TraceID, d.SpanID}, s)
+	return ctx
 }
+
+// SpanEnded implements [dendro.Observer]. What is recorded arrives by Collect.
+func (c *spans) SpanEnded(*dendro.Span, *dendro.SpanData, bool) {}
 
 // request returns what the headers of a request below parent propagate. It has an id of its own,
 // by which the tree knows the goroutine that made the request, and so the order of requests.
@@ -186,7 +188,7 @@ func (c *spans) quiet(except *dendro.Span) bool {
 		_ = t.Flush(context.Background()) // the collectors of this package do not buffer
 	}
 	return !slices.ContainsFunc(c.pending(), func(s *span) bool {
-		return s.handle != except && (s.read() != nil || s.handle.Tracer().Stats().Waiting > 0)
+		return s.handle != except && (s.handle.Snapshot() != nil || s.handle.Tracer().Stats().Waiting > 0)
 	})
 }
 
@@ -212,7 +214,7 @@ func (c *spans) snapshot() []*node {
 	for _, s := range c.byID {
 		n := &node{span: s, data: s.data, by: s.goroutine}
 		if n.data == nil {
-			data := s.read()
+			data := s.handle.Snapshot()
 			if data == nil {
 				continue
 			}
