@@ -42,7 +42,7 @@ func (s *Store) seals() {
 // again until it succeeds or the store is closed: the database still has what was received.
 func (s *Store) writeSealed() {
 	s.mu.Lock()
-	h, upTo, number, snapshot, stored := s.sealed, s.head.first-1, s.nextRun, s.snapshot, s.pending
+	h, upTo, number, snapshot, stored := s.sealed, s.head.first-1, s.nextRun, s.snapshot, s.stored
 	s.nextRun++
 	s.snapshot = nil
 	s.mu.Unlock()
@@ -66,27 +66,18 @@ func (s *Store) writeSealed() {
 			return
 		}
 	}
-	if s.wait(stored) != nil { // or a chunk could be written after it is deleted, and be there when the run is gone
-		return
+	if stored != nil { // or a chunk could be written after it is deleted, and be there when the run is gone
+		select {
+		case <-stored.done: // at the latest when the store is closed
+		case <-s.failing:
+			return
+		}
 	}
 	_ = s.write(func() error { return s.replaceReceived(h.first, upTo, snapshot) }) // an error is fatal
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.snapshot == nil {
 		s.snapshot = snapshot // whose memory is used again
-	}
-}
-
-// wait waits for a commit until the store is closed.
-func (s *Store) wait(c *commit) error {
-	poke(s.wake)
-	select {
-	case <-c.done:
-		return c.err
-	case <-s.failing:
-		return s.err()
-	case <-s.stop:
-		return errClosed
 	}
 }
 
@@ -194,8 +185,16 @@ func (s *Store) drop(r *run, reason string) error {
 	s.counts.dropped[reason] += uint64(r.spans - spans)
 	s.mu.Unlock()
 	if stored != nil {
-		if err := s.wait(stored); err != nil {
-			return err
+		poke(s.wake)
+		select {
+		case <-stored.done:
+			if stored.err != nil {
+				return stored.err
+			}
+		case <-s.failing:
+			return s.err()
+		case <-s.stop:
+			return errClosed
 		}
 	}
 	return s.write(func() error { // damaged runs that are older go with it

@@ -142,6 +142,7 @@ type Store struct {
 	next     uint64     // number of the next chunk
 	pending  *commit    // of ready and of the segment
 	last     *commit    // the one before
+	stored   *commit    // of the sealed head, or nil
 	counts   counts
 	closed   bool
 

@@ -349,6 +349,9 @@ func (s *Store) complete() {
 // sealHead makes the head, whose segments are complete, the sealed one, of which there is none. s.mu is held.
 func (s *Store) sealHead() {
 	s.sealed, s.head = s.head, newHead(s.next, s.o.now())
+	if s.stored = s.last; len(s.ready) > 0 {
+		s.stored = s.pending
+	}
 	s.encoder.Data = nil
 	s.room = make(chan struct{})
 	s.snapshot = s.operations.AppendSnapshot(s.snapshot[:0])
