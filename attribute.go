@@ -204,6 +204,9 @@ func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 		return cutSlice(x, 1)
 	case []byte:
 		return cutSlice(x, 1)
+	case KeyValues, []slog.Value:
+		n := nested{room: maxValueBytes}
+		return n.value(v, 0), n.cut
 	case error:
 		return cutValue(textOf(x, x.Error))
 	case fmt.Stringer:
@@ -211,6 +214,55 @@ func plainValue(v slog.Value) (_ slog.Value, cut bool) {
 	default:
 		return cutValue(fmt.Sprintf("%+v", x))
 	}
+}
+
+// maxDepth bounds how deep values are nested.
+const maxDepth = 8
+
+// nested copies values that have values in them, until there is no room. Each value counts
+// elementBytes, plus the bytes of its key and text.
+type nested struct {
+	room int
+	cut  bool
+}
+
+func (n *nested) value(v slog.Value, depth int) slog.Value {
+	v = v.Resolve()
+	switch x := v.Any().(type) {
+	case KeyValues:
+		out := make(KeyValues, 0, min(len(x), maxValueBytes/elementBytes))
+		for _, a := range x {
+			key, cut := cutString(a.Key)
+			n.cut = n.cut || cut
+			if !n.take(depth, len(key)) {
+				break
+			}
+			out = append(out, slog.Attr{Key: key, Value: n.value(a.Value, depth+1)})
+		}
+		return slog.AnyValue(out)
+	case []slog.Value:
+		out := make([]slog.Value, 0, min(len(x), maxValueBytes/elementBytes))
+		for _, element := range x {
+			if !n.take(depth, 0) {
+				break
+			}
+			out = append(out, n.value(element, depth+1))
+		}
+		return slog.AnyValue(out)
+	}
+	v, cut := plainValue(v)
+	if v.Kind() == slog.KindString {
+		n.room -= len(v.String())
+	}
+	n.cut = n.cut || cut
+	return v
+}
+
+// take reports whether there is room for an element with a key of n bytes.
+func (n *nested) take(depth, bytes int) bool {
+	n.room -= elementBytes + bytes
+	n.cut = n.cut || n.room < 0 || depth == maxDepth
+	return n.room >= 0 && depth < maxDepth
 }
 
 // textOf returns the result of a method of v, a value of the user. If the method

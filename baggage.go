@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/dendrotrace/dendro/internal/bridge"
 )
 
 // ErrInvalidBaggage is returned when a baggage header, a key or a value does not
@@ -225,17 +227,45 @@ func validToken(s string) bool {
 
 type baggageKey struct{}
 
+// withBaggage is a context with a value, a Baggage, for baggageKey.
+type withBaggage struct {
+	context.Context
+	value any
+}
+
+func (w *withBaggage) Value(key any) any {
+	if _, ok := key.(baggageKey); ok {
+		return w.value
+	}
+	if api := bridge.Registered(); api != nil && key == api.BaggageKey {
+		return api.Baggage(w.value)
+	}
+	return w.Context.Value(key)
+}
+
 // ContextWithBaggage returns a context with b, which [Inject] sends on. If b is empty,
 // Inject sends no baggage and removes the header.
 func ContextWithBaggage(ctx context.Context, b Baggage) context.Context {
 	if b.members == nil {
 		b.members = []BaggageMember{}
 	}
-	return context.WithValue(ctx, baggageKey{}, b)
+	return &withBaggage{ctx, b}
 }
 
 // BaggageFromContext returns the baggage in ctx.
 func BaggageFromContext(ctx context.Context) Baggage {
-	b, _ := ctx.Value(baggageKey{}).(Baggage)
+	api := bridge.Registered()
+	if api == nil {
+		b, _ := ctx.Value(baggageKey{}).(Baggage)
+		return b
+	}
+	value := ctx.Value(api.BaggageKey) // every context with a baggageKey has that, too
+	if value == nil {
+		return Baggage{}
+	}
+	b, _ := api.CurrentBaggage(value).(Baggage)
+	if b.members == nil { // another API has emptied it
+		b.members = []BaggageMember{}
+	}
 	return b
 }

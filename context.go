@@ -2,12 +2,52 @@ package dendro
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+
+	"github.com/dendrotrace/dendro/internal/bridge"
 )
 
 // spanKey is the context key of the current span. The value is a *Span, a
 // *detachedFrom or an untraced.
 type spanKey struct{}
+
+// current returns the value of spanKey in ctx, or the SpanContext of a span that another
+// API has put into ctx below that, or nil.
+func current(ctx context.Context) any {
+	switch n := ctx.(type) { // nothing is below it
+	case *node:
+		return &n.span
+	case *rootNode:
+		return &n.span
+	}
+	if api := bridge.Registered(); api != nil {
+		return api.Current(ctx.Value(api.SpanKey)) // all contexts with a spanKey have that, too
+	}
+	return ctx.Value(spanKey{})
+}
+
+func init() {
+	bridge.Read = func(span any, f func(data any)) {
+		if s := span.(*Span); s.IsRecording() {
+			if slot := s.edit(); slot != nil {
+				defer s.unlock()
+				f(&slot.data)
+			}
+		}
+	}
+}
+
+// valueOf returns what a context with value for spanKey has for key, if that is its own.
+func valueOf(key, value any) (_ any, own bool) {
+	if _, ok := key.(spanKey); ok {
+		return value, true
+	}
+	if api := bridge.Registered(); api != nil && key == api.SpanKey {
+		return api.Span(value), true
+	}
+	return nil, false
+}
 
 // node is a context and its span, in one allocation.
 type node struct {
@@ -16,8 +56,8 @@ type node struct {
 }
 
 func (n *node) Value(key any) any {
-	if _, ok := key.(spanKey); ok {
-		return &n.span
+	if v, own := valueOf(key, &n.span); own {
+		return v
 	}
 	return n.Context.Value(key)
 }
@@ -30,6 +70,22 @@ type rootNode struct {
 	node
 	common common
 }
+
+// withSpan is a context with a value for spanKey.
+type withSpan struct {
+	context.Context
+	value any
+}
+
+func (w *withSpan) Value(key any) any {
+	if v, own := valueOf(key, w.value); own {
+		return v
+	}
+	return w.Context.Value(key)
+}
+
+// String keeps package fmt from reading a span that is being written.
+func (w *withSpan) String() string { return fmt.Sprintf("dendro.WithSpan(%T)", w.value) }
 
 // detachedFrom replaces the span of a request for work that outlives it. It remembers
 // the span for a link.
@@ -44,14 +100,14 @@ type untraced struct{}
 // SpanFromContext returns the span in ctx, or nil if there is none. All methods of a
 // nil *Span do nothing.
 func SpanFromContext(ctx context.Context) *Span {
-	s, _ := ctx.Value(spanKey{}).(*Span)
+	s, _ := current(ctx).(*Span)
 	return s
 }
 
 // ContextWithSpan returns a context in which s is the current span. It is for code
 // that has a span but not its context; [Start] returns such a context itself.
 func ContextWithSpan(ctx context.Context, s *Span) context.Context {
-	return context.WithValue(ctx, spanKey{}, s)
+	return &withSpan{ctx, s}
 }
 
 // Detach returns a context for work that outlives the request of ctx. It keeps the
@@ -61,7 +117,7 @@ func ContextWithSpan(ctx context.Context, s *Span) context.Context {
 func Detach(ctx context.Context) context.Context {
 	out := context.WithoutCancel(ctx)
 	if s := SpanFromContext(ctx); s != nil {
-		return context.WithValue(out, spanKey{}, &detachedFrom{s.common.tracer, s.Context()})
+		return &withSpan{out, &detachedFrom{s.common.tracer, s.Context()}}
 	}
 	return out
 }
@@ -69,7 +125,7 @@ func Detach(ctx context.Context) context.Context {
 // Untraced returns a context for work that must not be traced, such as the delivery of
 // spans. No [Tracer] starts a span with it.
 func Untraced(ctx context.Context) context.Context {
-	return context.WithValue(ctx, spanKey{}, untraced{})
+	return &withSpan{ctx, untraced{}}
 }
 
 // Start starts a span below the one in ctx, and returns a context with the new span.

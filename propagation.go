@@ -115,12 +115,18 @@ func (t *Tracer) Propagator() Propagator {
 //
 // [net/http.Header]: https://pkg.go.dev/net/http#Header
 func Inject(ctx context.Context, header map[string][]string) {
-	s := SpanFromContext(ctx)
-	t := s.Tracer()
+	var t *Tracer
+	var sc SpanContext
+	switch v := current(ctx).(type) {
+	case *Span:
+		t, sc = v.Tracer(), v.Context()
+	case SpanContext:
+		sc = v
+	}
 	if t == nil {
 		t = Default()
 	}
-	t.Propagator().Inject(header, s.Context(), BaggageFromContext(ctx))
+	t.Propagator().Inject(header, sc, BaggageFromContext(ctx))
 }
 
 // Extract reads what a caller has written to header with [Inject], using the

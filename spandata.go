@@ -69,8 +69,8 @@ type Event struct {
 	DroppedAttributes uint32
 }
 
-// KeyValues is an attribute value that consists of attributes. Only spans from other
-// senders have such values; those of a [Tracer] have dotted keys instead. In queries,
+// KeyValues is an attribute value that consists of attributes. It is for spans from other
+// senders and other APIs: a group of [log/slog] becomes dotted keys instead. In queries,
 // their members have dotted keys, with the index of an element of an array: a.b.0.c.
 type KeyValues []slog.Attr
 

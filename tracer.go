@@ -128,6 +128,8 @@ type StartOptions struct {
 	// Parent is a span of another process, as returned by [Extract]. If it is valid,
 	// it is the parent, even if ctx has a span.
 	Parent SpanContext
+	// NewRoot makes the span the first of a new trace, whatever ctx and Parent say.
+	NewRoot bool
 	// Links are links to spans that are not the parent.
 	Links []Link
 	// Time is when the work began. The zero time means now.
@@ -161,9 +163,14 @@ var noOptions StartOptions
 func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs []slog.Attr) (context.Context, *Span) {
 	var above *Span // the span in ctx
 	var origin *detachedFrom
-	switch v := ctx.Value(spanKey{}).(type) {
+	parent := &o.Parent
+	switch v := current(ctx).(type) {
 	case *Span:
 		above = v
+	case SpanContext: // of another API
+		if !parent.IsValid() {
+			parent = &v
+		}
 	case *detachedFrom:
 		origin = v
 		if t == nil {
@@ -182,7 +189,9 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 		return ctx, nil
 	}
 
-	parent := &o.Parent
+	if o.NewRoot {
+		above, origin, parent = nil, nil, &noOptions.Parent
+	}
 	below := parent.IsValid() // there is a parent
 	late := false             // the local trace of the parent is over
 	if above != nil && !below {

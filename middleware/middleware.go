@@ -47,6 +47,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/bridge"
 	"github.com/dendrotrace/dendro/internal/monotonic"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
@@ -164,7 +165,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	above := dendro.SpanFromContext(r.Context())
 	switch {
 	case h.Tracer == nil && above == nil && dendro.Default() == nil,
-		h.Filter != nil && !h.Filter(r):
+		h.Filter != nil && !h.Filter(r),
+		above != nil && bridge.Made(r.Context(), bridge.HTTPServer):
 		h.next.ServeHTTP(w, r)
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/bridge"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -114,6 +115,9 @@ func (db *database) start(ctx context.Context, name string, attrs []slog.Attr) (
 
 // startAt is start with a start time. The zero time means now.
 func (db *database) startAt(ctx context.Context, began time.Time, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
+	if bridge.Made(ctx, bridge.Database) {
+		return ctx, nil
+	}
 	o := dendro.StartOptions{Tracer: db.options.Tracer, Kind: dendro.KindClient, Time: began}
 	ctx, span := dendro.StartWith(ctx, name, o, attrs...)
 	if !span.IsRecorded() {

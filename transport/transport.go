@@ -38,6 +38,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/bridge"
 	"github.com/dendrotrace/dendro/internal/semconv"
 	"github.com/dendrotrace/dendro/transport/internal/http2"
 )
@@ -128,7 +129,7 @@ func (t *roundTripper) CloseIdleConnections() {
 }
 
 func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t.options.Filter != nil && !t.options.Filter(r) {
+	if t.options.Filter != nil && !t.options.Filter(r) || bridge.Made(r.Context(), bridge.HTTPClient) {
 		return t.base.RoundTrip(r)
 	}
 	method, name := semconv.HTTPMethod(r.Method)

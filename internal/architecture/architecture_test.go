@@ -16,12 +16,12 @@ const module = "github.com/dendrotrace/dendro"
 // allowed lists what each package may import besides the standard library. Names
 // without a domain are packages of this module, and "" is the root package.
 var allowed = map[string][]string{
-	"":                               {"internal/monotonic"},
-	"middleware":                     {"", "internal/monotonic", "internal/semconv", "github.com/go-chi/chi/v5"},
-	"transport":                      {"", "internal/monotonic", "internal/semconv", "transport/internal/http2"},
+	"":                               {"internal/bridge", "internal/monotonic"},
+	"middleware":                     {"", "internal/bridge", "internal/monotonic", "internal/semconv", "github.com/go-chi/chi/v5"},
+	"transport":                      {"", "internal/bridge", "internal/monotonic", "internal/semconv", "transport/internal/http2"},
 	"propagation":                    {""},
 	"dendrotest":                     {"", "collector", "collector/traceql", "internal/caller", "internal/semconv"},
-	"sqldriver":                      {"", "internal/caller", "internal/monotonic", "internal/semconv", "sqldriver/internal/drivernames"},
+	"sqldriver":                      {"", "internal/bridge", "internal/caller", "internal/monotonic", "internal/semconv", "sqldriver/internal/drivernames"},
 	"sqldriver/internal/drivernames": nil,
 	"sqldriver/sqlxdb":               {"", "sqldriver", "sqldriver/internal/drivernames", "github.com/jmoiron/sqlx"},
 	"collector":                      {""},
@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 	"collector/web":                  {"", "collector", "collector/auth", "collector/keep", "collector/operations", "collector/otlp", "collector/traceql", "internal/semconv", "internal/tracefile"},
 	"collector/zipkin":               {"", "collector/internal/spanjson", "internal/semconv"},
 	"collector/storetest":            {"", "collector", "collector/operations", "collector/traceql", "internal/semconv"},
+	"internal/bridge":                nil,
 	"internal/caller":                nil,
 	"internal/monotonic":             nil,
 	"internal/semconv":               nil,
