@@ -1,0 +1,45 @@
+package otelbridge
+
+import (
+	"log/slog"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// inline is the number of attributes for which a call has memory on its stack.
+const inline = 16
+
+// appendAttributes appends attributes to attrs. Those without a key are left out.
+func appendAttributes(attrs []slog.Attr, attributes []attribute.KeyValue) []slog.Attr {
+	for i := range attributes {
+		if a := &attributes[i]; a.Key != "" {
+			attrs = append(attrs, slog.Attr{Key: string(a.Key), Value: valueOf(a.Value)})
+		}
+	}
+	return attrs
+}
+
+// valueOf returns a value as [dendro.SpanData] has it.
+func valueOf(v attribute.Value) slog.Value {
+	switch v.Type() {
+	case attribute.BOOL:
+		return slog.BoolValue(v.AsBool())
+	case attribute.INT64:
+		return slog.Int64Value(v.AsInt64())
+	case attribute.FLOAT64:
+		return slog.Float64Value(v.AsFloat64())
+	case attribute.STRING:
+		return slog.StringValue(v.AsString())
+	case attribute.MAP:
+		return slog.AnyValue(dendro.KeyValues(appendAttributes(nil, v.AsMap())))
+	case attribute.SLICE:
+		var out []slog.Value
+		for _, element := range v.AsSlice() {
+			out = append(out, valueOf(element))
+		}
+		return slog.AnyValue(out)
+	}
+	return slog.AnyValue(v.AsInterface()) // a slice of one type, or nil
+}

@@ -1,0 +1,121 @@
+package otelbridge
+
+import (
+	"context"
+	"sync"
+
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/bridge"
+)
+
+// register tells package dendro where OpenTelemetry keeps its spans and its baggage.
+var register = sync.OnceFunc(func() {
+	var spanKey, baggageKey keyReader
+	trace.SpanFromContext(&spanKey)
+	baggage.FromContext(&baggageKey)
+	bridge.Register(&bridge.API{
+		SpanKey: spanKey.key,
+		Span: func(value any) any {
+			if s, ok := value.(*dendro.Span); ok && s != nil {
+				return span{s: s}
+			}
+			return hidden{value: value}
+		},
+		Current: func(value any) any {
+			switch s := value.(type) {
+			case span:
+				return s.s
+			case hidden:
+				return s.value
+			case trace.Span:
+				if sc := contextOf(s); sc.IsValid() {
+					return sc
+				}
+			}
+			return nil
+		},
+		BaggageKey: baggageKey.key,
+		Baggage: func(b any) any {
+			ctx := baggage.ContextWithBaggage(context.Background(), toOTelBaggage(b.(dendro.Baggage)))
+			return ctx.Value(baggageKey.key)
+		},
+		CurrentBaggage: func(value any) any {
+			ctx := context.WithValue(context.Background(), baggageKey.key, value)
+			return fromOTelBaggage(baggage.FromContext(ctx))
+		},
+		Made: madeByOthers,
+	})
+})
+
+// keyReader is a context that remembers the key that it was asked for. OpenTelemetry does not
+// export its keys.
+type keyReader struct {
+	context.Context
+	key any
+}
+
+func (r *keyReader) Value(key any) any {
+	r.key = key
+	return nil
+}
+
+// hidden is a [trace.Span] for contexts in which package dendro has no span, although one
+// above them has: below [dendro.Detach], for example.
+type hidden struct {
+	noop.Span
+	value any
+}
+
+// unrecorded is a [trace.Span] that only has a span context.
+type unrecorded struct {
+	noop.Span
+	sc     dendro.SpanContext
+	remote bool
+}
+
+// SpanContext implements [trace.Span].
+func (u unrecorded) SpanContext() trace.SpanContext { return toOTel(u.sc).WithRemote(u.remote) }
+
+// contextOf returns the span context of any span.
+func contextOf(s trace.Span) dendro.SpanContext {
+	switch s := s.(type) {
+	case span:
+		return s.s.Context()
+	case unrecorded:
+		return s.sc
+	}
+	return fromOTel(s.SpanContext())
+}
+
+// toOTel returns sc as OpenTelemetry's. It is not remote.
+func toOTel(sc dendro.SpanContext) trace.SpanContext {
+	c := trace.SpanContextConfig{TraceID: trace.TraceID(sc.TraceID), SpanID: trace.SpanID(sc.SpanID), TraceFlags: trace.TraceFlags(sc.Flags)}
+	if state := sc.State.String(); state != "" {
+		c.TraceState, _ = trace.ParseTraceState(state) // both accept the same
+	}
+	return trace.NewSpanContext(c)
+}
+
+func fromOTel(sc trace.SpanContext) dendro.SpanContext {
+	out := dendro.SpanContext{TraceID: dendro.TraceID(sc.TraceID()), SpanID: dendro.SpanID(sc.SpanID()), Flags: dendro.TraceFlags(sc.TraceFlags())}
+	if state := sc.TraceState(); state.Len() > 0 {
+		out.State, _ = dendro.ParseTraceState(state.String())
+	}
+	return out
+}
+
+// toOTelBaggage returns the members of b that OpenTelemetry accepts, which are all unless it is
+// stricter than W3C.
+func toOTelBaggage(b dendro.Baggage) baggage.Baggage {
+	out, _ := baggage.Parse(b.String())
+	return out
+}
+
+func fromOTelBaggage(b baggage.Baggage) dendro.Baggage {
+	out, _ := dendro.ParseBaggage(b.String())
+	return out
+}

@@ -1,0 +1,139 @@
+package otelbridge
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/embedded"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/dendrotrace/dendro"
+)
+
+// Install makes tracer the default one of package dendro, and the tracer provider of
+// [NewTracerProvider] and the propagator of [NewPropagator] the global ones of OpenTelemetry.
+// Call it when the program starts.
+func Install(tracer *dendro.Tracer) {
+	dendro.SetDefault(tracer)
+	otel.SetTracerProvider(NewTracerProvider(tracer))
+	otel.SetTextMapPropagator(NewPropagator(tracer.Propagator()))
+}
+
+// maxScopes bounds the instrumentation scopes that a provider remembers. A program has some
+// dozens.
+const maxScopes = 1024
+
+// provider is a [trace.TracerProvider].
+type provider struct {
+	embedded.TracerProvider
+	tracer *dendro.Tracer
+
+	mu     sync.RWMutex
+	scopes map[scopeKey]*tracer // guarded by mu
+}
+
+type scopeKey struct {
+	name, version, schemaURL string
+	attributes               attribute.Distinct
+}
+
+// providers are those of NewTracerProvider, by tracer.
+var providers sync.Map
+
+// NewTracerProvider returns a provider whose spans are those of tracer, with its sampler, limits and
+// collector. For one tracer it returns the same provider each time. The first call lets
+// both APIs see each other's spans and baggage in contexts. If tracer is nil, the provider
+// makes no spans.
+//
+// Spans are as those of OpenTelemetry's SDK, with these differences: an empty description of an
+// error does not replace the one before; of links, only valid span contexts are recorded; and
+// spans below one that is not recorded have its ids. Other limits apply, see [dendro.Span].
+func NewTracerProvider(tracer *dendro.Tracer) trace.TracerProvider {
+	register()
+	return providerOf(tracer)
+}
+
+func providerOf(t *dendro.Tracer) trace.TracerProvider {
+	if t == nil {
+		return noop.NewTracerProvider()
+	}
+	if p, ok := providers.Load(t); ok {
+		return p.(*provider)
+	}
+	p, _ := providers.LoadOrStore(t, &provider{tracer: t, scopes: map[scopeKey]*tracer{}})
+	return p.(*provider)
+}
+
+// Tracer implements [trace.TracerProvider].
+func (p *provider) Tracer(name string, options ...trace.TracerOption) trace.Tracer {
+	c := trace.NewTracerConfig(options...)
+	set := c.InstrumentationAttributes()
+	key := scopeKey{name, c.InstrumentationVersion(), c.SchemaURL(), set.Equivalent()}
+	p.mu.RLock()
+	t := p.scopes[key]
+	p.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.scopes[key]; t != nil {
+		return t
+	}
+	t = &tracer{tracer: p.tracer, scope: scopeOf(name, c.InstrumentationVersion(), c.SchemaURL(), set)}
+	if len(p.scopes) < maxScopes {
+		p.scopes[key] = t
+	}
+	return t
+}
+
+// tracer is a [trace.Tracer].
+type tracer struct {
+	embedded.Tracer
+	tracer *dendro.Tracer
+	scope  *dendro.Scope
+}
+
+// Start implements [trace.Tracer].
+func (t *tracer) Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	c := trace.NewSpanStartConfig(options...)
+	kind := kindOf(c.SpanKind())
+	if work := workOf(t.scope.Name, kind); work != 0 && !c.NewRoot() && madeByUs(ctx, work) {
+		return ctx, unrecorded{sc: contextOf(trace.SpanFromContext(ctx))}
+	}
+	o := dendro.StartOptions{Kind: kind, Time: c.Timestamp(), NewRoot: c.NewRoot(), Scope: t.scope}
+	if links := c.Links(); len(links) > 0 {
+		o.Links = make([]dendro.Link, len(links))
+		for i, l := range links {
+			o.Links[i] = dendro.Link{SpanContext: fromOTel(l.SpanContext), Attributes: appendAttributes(nil, l.Attributes)}
+		}
+	}
+	var buffer [inline]slog.Attr
+	ctx, s := t.tracer.StartWith(ctx, name, o, appendAttributes(buffer[:0], c.Attributes())...)
+	if s == nil {
+		return ctx, unrecorded{sc: contextOf(trace.SpanFromContext(ctx))} // that in ctx must not be ended
+	}
+	return ctx, span{s: s}
+}
+
+// kindOf returns the kind of a span; unknown ones are internal, as in OpenTelemetry's SDK.
+func kindOf(k trace.SpanKind) dendro.Kind {
+	switch k {
+	case trace.SpanKindServer:
+		return dendro.KindServer
+	case trace.SpanKindClient:
+		return dendro.KindClient
+	case trace.SpanKindProducer:
+		return dendro.KindProducer
+	case trace.SpanKindConsumer:
+		return dendro.KindConsumer
+	}
+	return dendro.KindInternal
+}

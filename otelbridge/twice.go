@@ -1,0 +1,74 @@
+package otelbridge
+
+import (
+	"context"
+	"strings"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/bridge"
+)
+
+// ownScope is the name of the scope of spans of this module's wrappers.
+const ownScope = "github.com/dendrotrace/dendro"
+
+// workOf returns what a library makes spans of a kind for, if a package of this module makes
+// them, too, or 0.
+func workOf(scope string, kind dendro.Kind) bridge.Work {
+	switch scope {
+	case "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp",
+		"go.opentelemetry.io/contrib/instrumentation/net/http/httptrace/otelhttptrace",
+		"github.com/riandyrn/otelchi":
+		switch kind {
+		case dendro.KindServer:
+			return bridge.HTTPServer
+		case dendro.KindClient:
+			return bridge.HTTPClient
+		}
+	case "github.com/XSAM/otelsql", "go.nhat.io/otelsql", "github.com/uptrace/opentelemetry-go-extra/otelsql",
+		"github.com/exaring/otelpgx":
+		if kind == dendro.KindClient {
+			return bridge.Database
+		}
+	}
+	return 0
+}
+
+// madeByUs reports whether the span in ctx is one that a package of this module has made for
+// work.
+func madeByUs(ctx context.Context, work bridge.Work) (made bool) {
+	if s, ok := trace.SpanFromContext(ctx).(span); ok {
+		bridge.Read(s.s, func(data any) {
+			d := data.(*dendro.SpanData)
+			made = d.Scope.Name == ownScope && ownWork(d) == work
+		})
+	}
+	return made
+}
+
+// ownWork returns what a span of this module was made for, or 0.
+func ownWork(d *dendro.SpanData) bridge.Work {
+	for i := range d.Attributes {
+		switch key := d.Attributes[i].Key; {
+		case key == "http.request.method" && d.Kind == dendro.KindServer:
+			return bridge.HTTPServer
+		case key == "http.request.method" && d.Kind == dendro.KindClient:
+			return bridge.HTTPClient
+		case strings.HasPrefix(key, "db.") && d.Kind == dendro.KindClient:
+			return bridge.Database
+		}
+	}
+	return 0
+}
+
+// madeByOthers is [bridge.API.Made].
+func madeByOthers(ctx context.Context, work bridge.Work) (made bool) {
+	if s, ok := trace.SpanFromContext(ctx).(span); ok {
+		bridge.Read(s.s, func(data any) {
+			d := data.(*dendro.SpanData)
+			made = workOf(d.Scope.Name, d.Kind) == work
+		})
+	}
+	return made
+}
