@@ -15,6 +15,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/otlp"
 	"github.com/dendrotrace/dendro/collector/remote"
 	"github.com/dendrotrace/dendro/middleware"
+	"github.com/dendrotrace/dendro/otelbridge"
 	"github.com/dendrotrace/dendro/sqldriver"
 	"github.com/dendrotrace/dendro/transport"
 )
@@ -79,6 +80,24 @@ func (r retroactive) fill() {
 		held, before = r.client.Stats().Keep.RingSpans, held
 	}
 }
+
+// openDendroBridge makes spans by OpenTelemetry's API.
+func openDendroBridge(env environment) (library, error) {
+	l, err := openDendroStore(env)
+	if err != nil {
+		return nil, err
+	}
+	own := l.(storing)
+	return bridged{own, &otelLibrary{tracer: otelbridge.NewTracerProvider(own.tracer).Tracer("benchmarks")}}, nil
+}
+
+// bridged is dendro behind OpenTelemetry's API.
+type bridged struct {
+	storing
+	api *otelLibrary
+}
+
+func (b bridged) spans(w spanWork) op { return b.api.spans(w) }
 
 func openDendroNever(environment) (library, error) {
 	return newDendro(nil, dendro.NeverSample), nil

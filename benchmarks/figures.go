@@ -19,12 +19,17 @@ type figure struct {
 
 var delivering = []string{"dendro", "dendro, remote"}
 
+var bridge = []string{"dendro, OpenTelemetry's API"}
+
 var figures = []figure{
 	{"root span", "root span", delivering, "OpenTelemetry", 6, 0, 1},
 	{"child span", "child span", delivering, "OpenTelemetry", 6, 0, 1},
 	{"root span, 5 attributes", "root span, 5 attributes", delivering, "OpenTelemetry", 8, 0, 2},
 	{"child span, 5 attributes", "child span, 5 attributes", delivering, "OpenTelemetry", 8, 0, 2},
 	{"root span and 10 children, 5 attributes each", "root span and 10 children, 5 attributes each", delivering, "OpenTelemetry", 8, 0, 22},
+	{"root span, OpenTelemetry's API", "root span", bridge, "OpenTelemetry", 4, 0, 2},
+	{"child span, OpenTelemetry's API", "child span", bridge, "OpenTelemetry", 4, 0, 2},
+	{"child span, 5 attributes, OpenTelemetry's API", "child span, 5 attributes", bridge, "OpenTelemetry", 4, 0, 3},
 	{"span without a tracer", "span without a tracer", []string{"dendro, no tracer"}, "OpenTelemetry, no-op API", 0, 10, 0},
 	{"root span, not sampled", "root span, not sampled", []string{"dendro, never sampled"}, "OpenTelemetry, NeverSample", 0, 120, 1},
 	{"child span, not sampled", "child span, not sampled", []string{"dendro, never sampled"}, "OpenTelemetry, NeverSample", 0, 20, 0},

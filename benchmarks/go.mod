@@ -43,6 +43,7 @@ require (
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/cihub/seelog v0.0.0-20170130134532-f561c5e57575 // indirect
+	github.com/dendrotrace/dendro/otelbridge v0.0.0
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/ebitengine/purego v0.10.0 // indirect
 	github.com/felixge/httpsnoop v1.1.0 // indirect
@@ -106,3 +107,5 @@ require (
 )
 
 replace github.com/dendrotrace/dendro => ..
+
+replace github.com/dendrotrace/dendro/otelbridge => ../otelbridge

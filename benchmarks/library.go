@@ -64,6 +64,7 @@ var libraries = map[string]func(environment) (library, error){
 	"dendro":                              openDendroStore,
 	"dendro, remote":                      openDendroRemote,
 	"dendro, retroactive":                 openDendroRetroactive,
+	"dendro, OpenTelemetry's API":         openDendroBridge,
 	"dendro, never sampled":               openDendroNever,
 	"dendro, no tracer":                   openDendroNone,
 	"OpenTelemetry":                       openOTelExporting(otelhttpServer, otelsqlDefault),

@@ -106,8 +106,8 @@ func spans(w spanWork) func(library) op {
 }
 
 func spanCases() []benchmark {
-	full := []string{"dendro", "dendro, remote", "OpenTelemetry", "OpenTelemetry, discarding", "zipkin-go", "Appdash", "dd-trace-go"}
-	below := []string{"dendro", "dendro, remote", "OpenTelemetry", "OpenTelemetry, discarding", "zipkin-go", "dd-trace-go"}
+	full := []string{"dendro", "dendro, remote", "dendro, OpenTelemetry's API", "OpenTelemetry", "OpenTelemetry, discarding", "zipkin-go", "Appdash", "dd-trace-go"}
+	below := []string{"dendro", "dendro, remote", "dendro, OpenTelemetry's API", "OpenTelemetry", "OpenTelemetry, discarding", "zipkin-go", "dd-trace-go"}
 	never := []string{"dendro, never sampled", "OpenTelemetry, NeverSample", "zipkin-go, NeverSample", "dd-trace-go, rate 0"}
 	loop := func(library) op { return bare{}.spans(spanWork{}) }
 	return []benchmark{

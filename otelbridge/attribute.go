@@ -32,14 +32,26 @@ func valueOf(v attribute.Value) slog.Value {
 		return slog.Float64Value(v.AsFloat64())
 	case attribute.STRING:
 		return slog.StringValue(v.AsString())
+	}
+	return nestedValue(v)
+}
+
+// nestedValue is valueOf for values that have values in them. It is a function of its own because
+// what it calls is on the heap, and attributes should not be.
+func nestedValue(v attribute.Value) slog.Value {
+	switch v.Type() {
 	case attribute.MAP:
-		return slog.AnyValue(dendro.KeyValues(appendAttributes(nil, v.AsMap())))
-	case attribute.SLICE:
-		var out []slog.Value
-		for _, element := range v.AsSlice() {
-			out = append(out, valueOf(element))
+		var members dendro.KeyValues
+		for _, a := range v.AsMap() {
+			members = append(members, slog.Attr{Key: string(a.Key), Value: valueOf(a.Value)})
 		}
-		return slog.AnyValue(out)
+		return slog.AnyValue(members)
+	case attribute.SLICE:
+		var elements []slog.Value
+		for _, element := range v.AsSlice() {
+			elements = append(elements, valueOf(element))
+		}
+		return slog.AnyValue(elements)
 	}
 	return slog.AnyValue(v.AsInterface()) // a slice of one type, or nil
 }

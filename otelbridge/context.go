@@ -2,6 +2,8 @@ package otelbridge
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 
 	"go.opentelemetry.io/otel/baggage"
@@ -115,7 +117,14 @@ func toOTelBaggage(b dendro.Baggage) baggage.Baggage {
 	return out
 }
 
+// fromOTelBaggage returns b in the order of the names: OpenTelemetry's has none.
 func fromOTelBaggage(b baggage.Baggage) dendro.Baggage {
-	out, _ := dendro.ParseBaggage(b.String())
+	members := b.Members()
+	slices.SortFunc(members, func(a, b baggage.Member) int { return strings.Compare(a.Key(), b.Key()) })
+	var header strings.Builder
+	for _, m := range members {
+		header.WriteString(m.String() + ",")
+	}
+	out, _ := dendro.ParseBaggage(strings.TrimSuffix(header.String(), ","))
 	return out
 }
