@@ -20,6 +20,7 @@ var allowed = map[string][]string{
 	"middleware":                     {"", "internal/bridge", "internal/monotonic", "internal/semconv", "github.com/go-chi/chi/v5"},
 	"transport":                      {"", "internal/bridge", "internal/monotonic", "internal/semconv", "transport/internal/http2"},
 	"propagation":                    {""},
+	"diagnostics":                    {"", "collector"},
 	"dendrotest":                     {"", "collector", "collector/traceql", "internal/caller", "internal/semconv"},
 	"sqldriver":                      {"", "internal/bridge", "internal/caller", "internal/monotonic", "internal/semconv", "sqldriver/internal/drivernames"},
 	"sqldriver/internal/drivernames": nil,
