@@ -1,7 +1,6 @@
 package dendrotest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/collector"
+	"github.com/dendrotrace/dendro/internal/goroutine"
 )
 
 // maxSpans bounds the spans of a test.
@@ -81,7 +81,7 @@ func (c *spans) SpanStarted(ctx context.Context, handle *dendro.Span, d *dendro.
 	}
 	var stack [64]uintptr
 	n := runtime.Callers(2, stack[:])
-	s := &span{handle: handle, goroutine: goroutine(), stack: slices.Clone(stack[:n])}
+	s := &span{handle: handle, goroutine: goroutine.ID(), stack: slices.Clone(stack[:n])}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.add(spanID{d.TraceID, d.SpanID}, s)
@@ -95,7 +95,7 @@ func (c *spans) SpanEnded(*dendro.Span, *dendro.SpanData, bool) {}
 // by which the tree knows the goroutine that made the request, and so the order of requests.
 func (c *spans) request(parent *dendro.Span) dendro.SpanContext {
 	sc := parent.Context()
-	r := request{sc.SpanID, goroutine()}
+	r := request{sc.SpanID, goroutine.ID()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.traces[sc.TraceID] && len(c.requests) < maxSpans {
@@ -103,20 +103,6 @@ func (c *spans) request(parent *dendro.Span) dendro.SpanContext {
 		c.requests[spanID{sc.TraceID, sc.SpanID}] = r
 	}
 	return sc
-}
-
-// goroutine returns the number of the current goroutine, or 0 if Go does not say.
-func goroutine() uint64 {
-	var text [64]byte
-	fields := bytes.Fields(text[:runtime.Stack(text[:], false)]) // goroutine 18 [running]:
-	if len(fields) < 2 {
-		return 0
-	}
-	n, err := strconv.ParseUint(string(fields[1]), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 var errFull = &dendro.DropError{Reason: "test_too_large", Err: errors.New("a test may have " + strconv.Itoa(maxSpans) + " spans")}

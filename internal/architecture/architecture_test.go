@@ -17,11 +17,11 @@ const module = "github.com/dendrotrace/dendro"
 // without a domain are packages of this module, and "" is the root package.
 var allowed = map[string][]string{
 	"":                               {"internal/bridge", "internal/monotonic"},
-	"middleware":                     {"", "internal/bridge", "internal/monotonic", "internal/semconv", "github.com/go-chi/chi/v5"},
+	"middleware":                     {"", "internal/bridge", "internal/monotonic", "internal/naming", "internal/semconv", "github.com/go-chi/chi/v5"},
 	"transport":                      {"", "internal/bridge", "internal/monotonic", "internal/semconv", "transport/internal/http2"},
 	"propagation":                    {""},
-	"diagnostics":                    {"", "collector"},
-	"dendrotest":                     {"", "collector", "collector/traceql", "internal/caller", "internal/semconv"},
+	"diagnostics":                    {"", "collector", "internal/goroutine", "internal/naming", "google.golang.org/protobuf/encoding/protowire"},
+	"dendrotest":                     {"", "collector", "collector/traceql", "internal/caller", "internal/goroutine", "internal/semconv"},
 	"sqldriver":                      {"", "internal/bridge", "internal/caller", "internal/monotonic", "internal/semconv", "sqldriver/internal/drivernames"},
 	"sqldriver/internal/drivernames": nil,
 	"sqldriver/sqlxdb":               {"", "sqldriver", "sqldriver/internal/drivernames", "github.com/jmoiron/sqlx"},
@@ -44,6 +44,8 @@ var allowed = map[string][]string{
 	"collector/storetest":            {"", "collector", "collector/operations", "collector/traceql", "internal/semconv"},
 	"internal/bridge":                nil,
 	"internal/caller":                nil,
+	"internal/goroutine":             nil,
+	"internal/naming":                nil,
 	"internal/monotonic":             nil,
 	"internal/semconv":               nil,
 	"internal/simulation":            {"", "collector", "collector/keep", "collector/otlp", "collector/remote", "collector/server"},
