@@ -36,6 +36,7 @@ type exchange struct {
 	writer          writer
 	route           route
 	told            notes
+	named           bool // the span began with the name of a route
 }
 
 // unwound is the panic value for a handler that neither returned nor panicked with a
@@ -203,6 +204,8 @@ func (x *exchange) finish(p any, name string, began time.Time) {
 	pattern := x.route.pattern(x)
 	if pattern != "" {
 		attrs = append(attrs, slog.String(semconv.HTTPRoute, pattern))
+	}
+	if pattern != "" || x.named {
 		x.span.SetName(nameOf(name, pattern))
 	}
 	x.span.SetAttributes(attrs...)

@@ -5,7 +5,8 @@
 // caller, as the headers of the request name it; see [dendro.Propagator]. Handlers
 // find the span in the context of the request, together with the caller's baggage. The
 // name of the span is the method and the route pattern, "GET /orders/{id}", or just
-// the method if no route matched. Its attributes follow OpenTelemetry's stable
+// the method if no route matched. It usually has the name from when the handler returns;
+// while package diagnostics needs it before, the routers are asked ahead. Its attributes follow OpenTelemetry's stable
 // conventions for HTTP. Values of query parameters are redacted.
 //
 // The span records how the request ended. A panic is recorded as an error, with its
@@ -49,6 +50,7 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/bridge"
 	"github.com/dendrotrace/dendro/internal/monotonic"
+	"github.com/dendrotrace/dendro/internal/naming"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
@@ -178,7 +180,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	shareTrailer(r)
 	method, name := semconv.HTTPMethod(r.Method)
-	ctx, span := h.start(r, above, name)
+	began := name // the name of the span until the route is known
+	if naming.IsEarly() {
+		began = nameOf(name, h.ahead(r))
+	}
+	ctx, span := h.start(r, above, began)
 	h.answer(w.Header, span)
 	if !span.IsRecording() {
 		inner := r.WithContext(ctx)
@@ -186,13 +192,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, inner)
 		return
 	}
-	var began time.Time
-	if h.hooked() {
-		began = monotonic.Now()
-	}
 	x := h.newExchange(ctx, span, w, r)
+	x.named = began != name
 	x.describeRequest(method)
-	if !x.serve(x.writer.with(h.typeOf(w).has), name, began) {
+	var called time.Time
+	if h.hooked() {
+		called = monotonic.Now()
+	}
+	if !x.serve(x.writer.with(h.typeOf(w).has), name, called) {
 		panic(nil) // as the handler did
 	}
 }

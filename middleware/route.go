@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -56,15 +57,7 @@ func (t *route) context(x *exchange) *chi.Context {
 func (t *route) find(x *exchange) *chi.Context {
 	c := none
 	if chi.RouteContext(x.Context) == nil {
-		var next http.Handler = x.h.serveMux
-		for range maxDeep {
-			mux, ok := next.(*http.ServeMux)
-			if !ok {
-				break
-			}
-			next, _ = mux.Handler(&http.Request{Method: x.outer.Method, Host: x.outer.Host, URL: x.outer.URL})
-		}
-		if mux, ok := next.(*chi.Mux); ok {
+		if mux, _ := behind(x.h.serveMux, x.outer); mux != nil {
 			c = chiContext(mux)
 		}
 	}
@@ -72,6 +65,54 @@ func (t *route) find(x *exchange) *chi.Context {
 		giveBack(x.outer, &x.request) // outer handlers see nothing of what comes now: chi would have made a copy
 	}
 	return t.ours.Load()
+}
+
+// behind asks next, if it is an [http.ServeMux], and those inside, which handler r is for. It returns the
+// chi router that they lead to, if they do, and the pattern of the path that they have matched.
+func behind(next http.Handler, r *http.Request) (_ *chi.Mux, pattern string) {
+	for range maxDeep {
+		mux, ok := next.(*http.ServeMux)
+		if !ok {
+			break
+		}
+		var matched string
+		next, matched = mux.Handler(&http.Request{Method: r.Method, Host: r.Host, URL: r.URL})
+		pattern = closer(pathOf(matched), pattern)
+	}
+	mux, _ := next.(*chi.Mux)
+	return mux, pattern
+}
+
+// ahead returns the pattern that r will match, as far as the routers tell without being called, or "". It
+// looks no further than route.pattern does.
+func (h *handler) ahead(r *http.Request) string {
+	if r.URL == nil {
+		return ""
+	}
+	mux, pattern := behind(h.next, r)
+	pattern = closer(pattern, pathOf(r.Pattern))
+	path := cmp.Or(r.URL.RawPath, r.URL.Path, "/") // as chi has it
+	outer := chi.RouteContext(r.Context())
+	var routes chi.Routes
+	switch {
+	case outer == nil && mux != nil:
+		routes = mux
+	case outer != nil:
+		routes = outer.Routes
+		if len(outer.RoutePatterns) == 0 {
+			path = cmp.Or(outer.RoutePath, path)
+		}
+	}
+	if routes == nil {
+		return pattern
+	}
+	c := chiContexts.Get().(*chi.Context)
+	defer chiContexts.Put(c)
+	c.Reset()
+	if !routes.Match(c, r.Method, path) {
+		return pattern
+	}
+	return closer(c.RoutePattern(), pattern)
 }
 
 // passedOn reports whether outer handlers see what inner handlers assign to fields of
