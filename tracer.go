@@ -33,8 +33,8 @@ type Options struct {
 	// ErrorStacks makes [Span.RecordError] record the stack of its caller. That takes
 	// some microseconds and kilobytes for each error.
 	ErrorStacks bool
-	// Observer learns of the spans when they start and end. If it is nil and Collector is
-	// an Observer, that is the one.
+	// Observer learns of the spans when they start and end. It may be nil. If Collector is
+	// an Observer, that learns of them, too.
 	Observer Observer
 }
 
@@ -62,8 +62,10 @@ type Tracer struct {
 // [slog.Default] and replaced by the default.
 func New(o Options) *Tracer {
 	t := &Tracer{collector: o.Collector, sampler: o.Sampler, propagator: o.Propagator, errorStacks: o.ErrorStacks, observer: o.Observer}
-	if t.observer == nil {
-		t.observer, _ = o.Collector.(Observer)
+	if c, ok := o.Collector.(Observer); ok && t.observer != nil {
+		t.observer = observers{c, t.observer}
+	} else if ok {
+		t.observer = c
 	}
 	t.traces.New = func() any { return newLocalTrace(t, &t.shards[t.made.Add(1)%shardCount]) }
 	var err error
@@ -100,6 +102,18 @@ type Observer interface {
 	// not call methods of s or of other spans of its local trace, which is locked. If root is
 	// set, spans of the local trace may still be open.
 	SpanEnded(s *Span, d *SpanData, root bool)
+}
+
+// observers are two observers. The context of the second is below that of the first.
+type observers [2]Observer
+
+func (o observers) SpanStarted(ctx context.Context, s *Span, d *SpanData, root bool) context.Context {
+	return o[1].SpanStarted(o[0].SpanStarted(ctx, s, d, root), s, d, root)
+}
+
+func (o observers) SpanEnded(s *Span, d *SpanData, root bool) {
+	o[0].SpanEnded(s, d, root)
+	o[1].SpanEnded(s, d, root)
 }
 
 var defaultTracer atomic.Pointer[Tracer]

@@ -1010,6 +1010,21 @@ func (o *observed) SpanEnded(_ *dendro.Span, d *dendro.SpanData, root bool) {
 	o.heard = append(o.heard, fmt.Sprint("end ", d.Name, " ", root, " ", d.End > 0))
 }
 
+// A collector that observes does so next to the observer of the options.
+type observingCollector struct{ observed }
+
+func (*observingCollector) Collect(*dendro.Batch) error { return nil }
+
+func TestTwoObservers(t *testing.T) {
+	c, o := &observingCollector{}, &observed{}
+	for _, more := range []dendro.Observer{nil, o} {
+		_, span := dendro.New(dendro.Options{Collector: c, Observer: more}).Start(t.Context(), "root")
+		span.End()
+	}
+	testkit.Equal(t, "heard by the observer", strings.Join(o.heard, "\n"), "start root true true 0\nend root true true")
+	testkit.Equal(t, "heard by the collector", len(c.heard), 4)
+}
+
 func TestObserver(t *testing.T) {
 	o := &observed{}
 	tracer := dendro.New(dendro.Options{Collector: collect(func(*dendro.Batch) error { return nil }), Observer: o})
