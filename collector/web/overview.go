@@ -45,6 +45,7 @@ type operationRow struct {
 	Service, Name, Kind string
 	Other               bool
 	Query               string // of the list with its traces
+	Profile             string // link to a CPU profile, or ""
 	Rate                string
 	Errors              float64 // share of the spans, from 0 to 1
 	P50, P90, P99       time.Duration
@@ -195,7 +196,7 @@ func (h *handler) countOperations(ctx context.Context, p *overviewPage, now time
 		row := operationRow{
 			Service: o.Service, Name: o.Name, Kind: o.Kind.String(), Other: o.Other, count: o.Total.Spans,
 			Rate: formatRate(o.Total.Spans, p.Since), Errors: o.Total.Errors / o.Total.Spans,
-			P50: d.Quantile(.5), P90: d.Quantile(.9), P99: d.Quantile(.99), Total: d.Sum(), Spark: spark(o.Points),
+			P50: d.Quantile(.5), P90: d.Quantile(.9), P99: d.Quantile(.99), Total: d.Sum(), Spark: spark(o.Points), Profile: h.profileOf(o),
 			Query: "?" + url.Values{"q": {queryOf(o)}, "start": {strconv.FormatInt(p.Start.Unix(), 10)}}.Encode(),
 		}
 		if was, ok := earlier[key{o.Service, o.Name, o.Kind}]; ok && !o.Other {

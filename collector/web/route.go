@@ -20,6 +20,7 @@ type route struct {
 // routes are such that no path matches two of them.
 var routes = []route{
 	{[]string{"trace", "{}"}, (*handler).trace},
+	{[]string{"profile"}, (*handler).profile},
 	{[]string{"dendro-assets", "{}", "{}"}, (*handler).asset},
 	{[]string{"api", "echo"}, (*handler).echo},
 	{[]string{"api", "status", "buildinfo"}, (*handler).buildInfo},

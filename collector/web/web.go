@@ -16,6 +16,7 @@
 //	/import/{token}/…                         all of these for the traces of a file
 //	/?limit=50                                list of traces; any parameter of the list will do
 //	/trace/{id}                               a trace
+//	/profile?operation={name}&seconds=10      CPU profile of an operation, with [Options.Diagnostics]
 //	/api/echo                                 health check of a data source
 //	/api/search                               Tempo search
 //	/api/search/tags, /api/v2/…               Tempo tag names
@@ -49,6 +50,7 @@ import (
 	"github.com/dendrotrace/dendro/collector"
 	"github.com/dendrotrace/dendro/collector/auth"
 	"github.com/dendrotrace/dendro/collector/keep"
+	"github.com/dendrotrace/dendro/diagnostics"
 )
 
 // Options configures [New]. The zero value is ready to use.
@@ -69,6 +71,9 @@ type Options struct {
 	// Keep, if it is not nil, is what processes that keep their spans hear of the traces that matter, as package
 	// collector/server has it. The page says which traces were kept and why, and whoever may see it can ask for others.
 	Keep *keep.Hub
+	// Diagnostics, if it is not nil, is the observer of the tracers of this process. Whoever may see the page can take
+	// CPU profiles of the process: the overview has a link next to operations of Tracers, or if that is empty, of all services.
+	Diagnostics *diagnostics.Diagnostics
 }
 
 // Store is the part of a [collector.Store] that the page needs: it only reads.
@@ -79,15 +84,16 @@ type Store interface {
 
 // handler is the result of New, or shows the traces of an imported file.
 type handler struct {
-	store     Store
-	authorize func(*http.Request) bool
-	sessions  *auth.Sessions
-	tracers   []*dendro.Tracer
-	keep      *keep.Hub        // nil for a file
-	imports   *imports         // nil for a file
-	file      string           // the name of the file
-	now       func() time.Time // when windows end
-	since     string           // the window, unless one is chosen
+	store       Store
+	authorize   func(*http.Request) bool
+	sessions    *auth.Sessions
+	tracers     []*dendro.Tracer
+	keep        *keep.Hub                // nil for a file
+	imports     *imports                 // nil for a file
+	diagnostics *diagnostics.Diagnostics // nil for a file
+	file        string                   // the name of the file
+	now         func() time.Time         // when windows end
+	since       string                   // the window, unless one is chosen
 
 	rowsOfPage rowsOfPage
 }
@@ -99,7 +105,7 @@ func New(store Store, o Options) http.Handler {
 	if store == nil {
 		panic("web: New needs a store")
 	}
-	h := &handler{store: store, authorize: o.Authorize, sessions: o.Sessions, tracers: o.Tracers, keep: o.Keep, imports: &imports{}, now: time.Now, since: "15m"}
+	h := &handler{store: store, authorize: o.Authorize, sessions: o.Sessions, tracers: o.Tracers, keep: o.Keep, diagnostics: o.Diagnostics, imports: &imports{}, now: time.Now, since: "15m"}
 	switch {
 	case h.authorize != nil:
 	case h.sessions != nil:

@@ -16,6 +16,7 @@ import (
 	"github.com/dendrotrace/dendro/collector/pebblestore"
 	"github.com/dendrotrace/dendro/collector/remote"
 	"github.com/dendrotrace/dendro/collector/web"
+	"github.com/dendrotrace/dendro/diagnostics"
 	"github.com/dendrotrace/dendro/middleware"
 	"github.com/dendrotrace/dendro/transport"
 )
@@ -30,6 +31,7 @@ const (
 type app struct {
 	parts      []part // in the order of their start
 	tracers    []*dendro.Tracer
+	diag       *diagnostics.Diagnostics
 	spans      dendro.Collector // the collector of all tracers
 	remote     *remote.Client   // nil if the spans stay in this process
 	closeStore func() error     // nil unless they are on disk
@@ -52,6 +54,7 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		return nil, err
 	}
 	a := &app{failed: make(chan error, 1), ready: time.Now()}
+	a.diag = diagnostics.New(diagnostics.Options{}) // dendro: CPU profiles by operation, tasks and regions of execution traces
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.stop(context.WithoutCancel(ctx)))
@@ -116,7 +119,7 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		a.serve("front", listeners[flagFront], f.routes(a.tracer(cmp.Or(os.Getenv("OTEL_SERVICE_NAME"), "front"))))
 	}
 	if store != nil {
-		a.serve("page", listeners[flagPage], page(web.New(store, web.Options{Tracers: a.tracers}))) // dendro: the page
+		a.serve("page", listeners[flagPage], page(web.New(store, web.Options{Tracers: a.tracers, Diagnostics: a.diag}))) // dendro: the page
 	}
 	return a, nil
 }
@@ -133,7 +136,7 @@ func page(h http.Handler) http.Handler {
 // tracer returns a new tracer. Most programs have one. This program has one for each
 // service that it runs.
 func (a *app) tracer(service string) *dendro.Tracer {
-	t := dendro.New(dendro.Options{Service: service, Collector: a.spans}) // dendro: makes the spans of a service
+	t := dendro.New(dendro.Options{Service: service, Collector: a.spans, Observer: a.diag}) // dendro: makes the spans of a service
 	a.tracers = append(a.tracers, t)
 	return t
 }

@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"collector/server":               {"", "collector", "collector/keep", "collector/otlp", "collector/zipkin", "github.com/klauspost/compress/zstd"},
 	"collector/spooled":              {"", "collector", "collector/internal/spool", "collector/otlp"},
 	"collector/traceql":              {"", "collector"},
-	"collector/web":                  {"", "collector", "collector/auth", "collector/keep", "collector/operations", "collector/otlp", "collector/traceql", "internal/semconv", "internal/tracefile"},
+	"collector/web":                  {"", "collector", "collector/auth", "collector/keep", "collector/operations", "collector/otlp", "collector/traceql", "diagnostics", "internal/semconv", "internal/tracefile"},
 	"collector/zipkin":               {"", "collector/internal/spanjson", "internal/semconv"},
 	"collector/storetest":            {"", "collector", "collector/operations", "collector/traceql", "internal/semconv"},
 	"internal/bridge":                nil,
