@@ -10,6 +10,7 @@ import (
 	"runtime/trace"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dendrotrace/dendro"
@@ -17,20 +18,24 @@ import (
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
 
-// record returns the events of the execution trace of do as go tool trace prints them, which fails if regions are
-// not nested.
-func record(t testing.TB, do func()) string {
+// record returns an execution trace of do.
+func record(t testing.TB, do func()) []byte {
 	t.Helper()
 	var recorded bytes.Buffer
 	if err := trace.Start(&recorded); err != nil {
 		t.Skip(err) // go test -trace
 	}
-	func() {
-		defer trace.Stop()
-		do()
-	}()
+	defer trace.Stop()
+	do()
+	trace.Stop()
+	return recorded.Bytes()
+}
+
+// parse returns the events of an execution trace as go tool trace prints them. It fails if regions are not nested.
+func parse(t testing.TB, recorded []byte) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "trace.out")
-	testkit.NoError(t, os.WriteFile(file, recorded.Bytes(), 0o600))
+	testkit.NoError(t, os.WriteFile(file, recorded, 0o600))
 	var problems bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "go", "tool", "trace", "-d=parsed", file)
 	cmd.Stderr = &problems
@@ -58,7 +63,7 @@ func events(parsed, kind, prefix string) (names []string) {
 func TestTasksAndRegions(t *testing.T) {
 	d, tracer := traced()
 	var id dendro.TraceID
-	parsed := record(t, func() {
+	parsed := parse(t, record(t, func() {
 		ctx, root := tracer.Start(context.Background(), "tea order")
 		id = root.Context().TraceID
 		trace.WithRegion(ctx, "tea by the program", func() {
@@ -66,7 +71,7 @@ func TestTasksAndRegions(t *testing.T) {
 			child.End()
 		})
 		root.End()
-	})
+	}))
 	testkit.Equal(t, "tasks", events(parsed, "TaskBegin", "tea"), []string{"tea order"})
 	testkit.Equal(t, "ended tasks", events(parsed, "TaskEnd", "tea"), []string{"tea order"})
 	testkit.Equal(t, "regions", events(parsed, "RegionBegin", "tea"), []string{"tea order", "tea by the program", "tea query"})
@@ -94,12 +99,13 @@ func TestRegionsAreNested(t *testing.T) {
 		other.Go(f)
 		other.Wait()
 	}
-	parsed := record(t, func() {
+	parsed := parse(t, record(t, func() {
 		for range 3 { // the parser looks at what follows
 			ctx, root := start(context.Background(), "tea 0")
 			ctx1, one := start(ctx, "tea 1")
 			_, two := start(ctx1, "tea 2")
 			one.End() // ends the region of two
+			trace.WithRegion(ctx, "tea of the program", func() {})
 			two.End()
 			_, three := start(ctx, "tea 3")
 			elsewhere(three.End) // the region of three is ended with the next span
@@ -124,10 +130,10 @@ func TestRegionsAreNested(t *testing.T) {
 			}
 		})
 		_ = never
-	})
+	}))
 	var want []string
 	for range 3 {
-		want = append(want, "tea 2", "tea 1", "tea 3", "tea 6", "tea 5", "tea 4", "tea 0")
+		want = append(want, "tea 2", "tea 1", "tea of the program", "tea 3", "tea 6", "tea 5", "tea 4", "tea 0")
 	}
 	testkit.Equal(t, "ended regions", events(parsed, "RegionEnd", "tea")[:len(want)], want)
 	checkReleased(t, d, tracer)
@@ -151,13 +157,13 @@ func TestTraceStops(t *testing.T) {
 	testkit.Equal(t, "names are needed early", naming.IsEarly(), true)
 	next.End()
 	testkit.Equal(t, "labels of the first root", labelsHere(t), labelsOf(open[0], "tea 0"))
-	parsed := record(t, func() {
+	parsed := parse(t, record(t, func() {
 		_, root := tracer.Start(t.Context(), "tea again")
 		for _, s := range open {
 			s.End()
 		}
 		root.End()
-	})
+	}))
 	testkit.Equal(t, "ended regions", events(parsed, "RegionEnd", "tea"), []string{"tea again"})
 	checkHere(t, d)
 }
@@ -174,6 +180,7 @@ func TestRace(t *testing.T) {
 	d, tracer := traced()
 	stop := make(chan struct{})
 	var all sync.WaitGroup
+	var requests atomic.Int64
 	passed := make(chan *dendro.Span, 100)
 	for range 8 {
 		all.Go(func() {
@@ -198,15 +205,23 @@ func TestRace(t *testing.T) {
 				}
 				root.End()
 				other.End()
+				requests.Add(1)
 			}
 		})
 	}
-	for range 3 {
+	more := func() {
+		seen := requests.Load()
+		waitUntil(t, func() bool { return requests.Load() > seen+100 })
+	}
+	var recorded []byte
+	for range 10 {
 		d.SetLabels(true)
-		record(t, func() {})
-		d.SetLabels(false)
-		record(t, func() { d.SetLabels(true) })
-		d.SetLabels(false)
+		recorded = record(t, func() {
+			more()
+			d.SetLabels(false)
+			more()
+		})
+		more()
 	}
 	close(stop)
 	all.Wait()
@@ -215,4 +230,5 @@ func TestRace(t *testing.T) {
 		s.End()
 	}
 	checkReleased(t, d, tracer)
+	parse(t, recorded)
 }
