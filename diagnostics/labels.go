@@ -28,7 +28,8 @@ const (
 // While labels are on, package middleware gives the span of a request the name of its route at its start, if the
 // routers tell.
 //
-// There may be 65536 open spans with labels, and 64 that one goroutine has started. Others have none.
+// There may be 65536 open spans with labels, and 64 that one goroutine has started. Others have none, and
+// [Diagnostics.Refused] counts them.
 func (d *Diagnostics) SetLabels(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -249,6 +249,7 @@ func TestManyOpenRoots(t *testing.T) {
 		spans = append(spans, s)
 	}
 	testkit.Equal(t, "spans with labels", d.entered.n.Load(), int64(maxDepth))
+	testkit.Equal(t, "spans that were refused", d.Refused(), uint64(maxDepth))
 	testkit.Equal(t, "labels", labelsHere(t), labelsOf(spans[maxDepth-1], fmt.Sprint("root ", maxDepth-1)))
 	for _, s := range spans {
 		s.End()

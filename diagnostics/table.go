@@ -30,8 +30,9 @@ type entry struct {
 
 // table has the entries of all goroutines, in shards by goroutine.
 type table struct {
-	n      atomic.Int64 // open spans with an entry
-	shards [16]shard
+	n       atomic.Int64 // open spans with an entry
+	refused atomic.Uint64
+	shards  [16]shard
 }
 
 type shard struct {
@@ -41,6 +42,10 @@ type shard struct {
 }
 
 func (t *table) shard(goroutine uint64) *shard { return &t.shards[goroutine%uint64(len(t.shards))] }
+
+// Refused returns how many spans got no labels, task and region because there were too many: 65536 open spans with one
+// of these, or 64 that the same goroutine had started.
+func (d *Diagnostics) Refused() uint64 { return d.entered.refused.Load() }
 
 // enter begins what d.mode asks for a span that starts in ctx, and returns the context for the program. If there are
 // maxEntered spans, or maxDepth of the goroutine, that is nothing.
@@ -60,6 +65,7 @@ func (d *Diagnostics) enter(ctx context.Context, data *dendro.SpanData, root boo
 	s.settle(e.goroutine)
 	stack := s.stacks[e.goroutine]
 	if len(stack) >= maxDepth || d.entered.n.Load() >= maxEntered {
+		d.entered.refused.Add(1)
 		return ctx
 	}
 	if traced {

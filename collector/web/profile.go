@@ -34,6 +34,10 @@ func (h *handler) profile(w http.ResponseWriter, r *http.Request, _ []string) {
 		fail(w, http.StatusBadRequest, fmt.Errorf("seconds: want a number from %d to %d, such as seconds=%d", least, most, profileSeconds))
 		return
 	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" { // it takes processor time
+		fail(w, http.StatusForbidden, errOtherSite)
+		return
+	}
 	if r.Method == http.MethodHead {
 		return
 	}

@@ -68,6 +68,9 @@ func TestProfileRefuses(t *testing.T) {
 		testkit.Equal(t, "status for "+seconds+" seconds", got.status, status)
 		has(t, got.body, "seconds: want a number from 1 to 60, such as seconds=10")
 	}
+	for site, status := range map[string]int{"": 200, "none": 200, "same-origin": 200, "same-site": 403, "cross-site": 403} {
+		testkit.Equal(t, "status from site "+site, do(t, http.MethodHead, server.URL+"/profile", http.Header{"Sec-Fetch-Site": {site}}).status, status)
+	}
 	testkit.Equal(t, "status of HEAD", do(t, http.MethodHead, server.URL+"/profile", nil).status, http.StatusOK)
 	testkit.Equal(t, "status of POST", do(t, http.MethodPost, server.URL+"/profile", nil).status, http.StatusMethodNotAllowed)
 	if err := pprof.StartCPUProfile(io.Discard); err != nil {
