@@ -119,8 +119,8 @@ func (t *localTrace) end(span *Span, at, now int64) {
 	}
 	s.use.Store(span.use + 1)
 	s.data.End = max(at, s.data.Start)
-	if o := t.tracer.observer; o != nil {
-		o.SpanEnded(span, &s.data, s == t.root)
+	if s.observed {
+		t.tracer.observer.SpanEnded(span, &s.data, s == t.root)
 	}
 	t.open--
 	if t.first == nil {

@@ -16,6 +16,7 @@ type slot struct {
 
 	use        atomic.Uint64 // counts the spans that ended in this slot; set under the lock
 	status     bool          // SetStatus was called
+	observed   bool          // the observer has asked for the end
 	keys       keySet        // keys of data.Attributes
 	data       SpanData
 	eventAttrs []slog.Attr // backing array for the attributes of the last events in data.Events
@@ -34,7 +35,7 @@ const (
 
 // release prepares s for another span.
 func (s *slot) release() {
-	s.status, s.keys = false, 0
+	s.status, s.observed, s.keys = false, false, 0
 	s.eventAttrs = idle(s.eventAttrs, maxIdleEventAttrs)
 	s.data = SpanData{Attributes: idle(s.data.Attributes, maxIdleAttributes), Events: idle(s.data.Events, maxIdleEvents)}
 }

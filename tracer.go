@@ -96,19 +96,22 @@ func New(o Options) *Tracer {
 type Observer interface {
 	// SpanStarted is called by the goroutine that starts s. ctx is the context in which s
 	// starts; SpanStarted returns it, or a context below it for the program to use. root
-	// reports whether s is the first span of a local trace.
-	SpanStarted(ctx context.Context, s *Span, d *SpanData, root bool) context.Context
-	// SpanEnded is called once by the goroutine that ends s, before s is delivered. It must
-	// not call methods of s or of other spans of its local trace, which is locked. If root is
-	// set, spans of the local trace may still be open.
+	// reports whether s is the first span of a local trace. ends asks for a call of SpanEnded.
+	SpanStarted(ctx context.Context, s *Span, d *SpanData, root bool) (_ context.Context, ends bool)
+	// SpanEnded is called once by the goroutine that ends s, before s is delivered, if this
+	// observer or a second one has asked for it. It must not call methods of s or of other
+	// spans of its local trace, which is locked. If root is set, spans of the local trace may
+	// still be open.
 	SpanEnded(s *Span, d *SpanData, root bool)
 }
 
 // observers are two observers. The context of the second is below that of the first.
 type observers [2]Observer
 
-func (o observers) SpanStarted(ctx context.Context, s *Span, d *SpanData, root bool) context.Context {
-	return o[1].SpanStarted(o[0].SpanStarted(ctx, s, d, root), s, d, root)
+func (o observers) SpanStarted(ctx context.Context, s *Span, d *SpanData, root bool) (context.Context, bool) {
+	ctx, first := o[0].SpanStarted(ctx, s, d, root)
+	ctx, second := o[1].SpanStarted(ctx, s, d, root)
+	return ctx, first || second
 }
 
 func (o observers) SpanEnded(s *Span, d *SpanData, root bool) {
@@ -322,7 +325,7 @@ func (n *node) start(name string, o *StartOptions, attrs []slog.Attr, root bool)
 		s.AddLink(l.SpanContext, l.Attributes...)
 	}
 	if observer := s.common.tracer.observer; observer != nil {
-		n.Context = observer.SpanStarted(n.Context, s, d, root)
+		n.Context, s.slot.observed = observer.SpanStarted(n.Context, s, d, root)
 	}
 }
 

@@ -997,13 +997,16 @@ func (r *recorderOf) Collect(b *dendro.Batch) error {
 }
 
 // observed notes what an observer hears, and puts a value into the context of spans.
-type observed struct{ heard []string }
+type observed struct {
+	heard       []string
+	indifferent bool // to ends
+}
 
 type observedKey struct{}
 
-func (o *observed) SpanStarted(ctx context.Context, s *dendro.Span, d *dendro.SpanData, root bool) context.Context {
+func (o *observed) SpanStarted(ctx context.Context, s *dendro.Span, d *dendro.SpanData, root bool) (context.Context, bool) {
 	o.heard = append(o.heard, fmt.Sprint("start ", d.Name, " ", root, " ", s.Context().SpanID == d.SpanID, " ", len(d.Attributes)))
-	return context.WithValue(ctx, observedKey{}, d.Name)
+	return context.WithValue(ctx, observedKey{}, d.Name), !o.indifferent
 }
 
 func (o *observed) SpanEnded(_ *dendro.Span, d *dendro.SpanData, root bool) {
@@ -1023,6 +1026,11 @@ func TestTwoObservers(t *testing.T) {
 	}
 	testkit.Equal(t, "heard by the observer", strings.Join(o.heard, "\n"), "start root true true 0\nend root true true")
 	testkit.Equal(t, "heard by the collector", len(c.heard), 4)
+
+	c, o = &observingCollector{observed{indifferent: true}}, &observed{indifferent: true}
+	_, span := dendro.New(dendro.Options{Collector: c, Observer: o}).Start(t.Context(), "root")
+	span.End()
+	testkit.Equal(t, "heard by those that do not ask for ends", append(c.heard, o.heard...), []string{"start root true true 0", "start root true true 0"})
 }
 
 func TestObserver(t *testing.T) {

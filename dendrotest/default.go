@@ -41,11 +41,11 @@ func (byTrace) Collect(b *dendro.Batch) error {
 	return errNoTest
 }
 
-func (byTrace) SpanStarted(ctx context.Context, span *dendro.Span, d *dendro.SpanData, root bool) context.Context {
+func (byTrace) SpanStarted(ctx context.Context, span *dendro.Span, d *dendro.SpanData, root bool) (_ context.Context, ends bool) {
 	if s := ownerOf(d.TraceID); s != nil {
 		return s.SpanStarted(ctx, span, d, root)
 	}
-	return ctx
+	return ctx, false
 }
 
 func (byTrace) SpanEnded(*dendro.Span, *dendro.SpanData, bool) {}

@@ -75,9 +75,9 @@ func (c *spans) add(id spanID, s *span) bool {
 }
 
 // SpanStarted implements [dendro.Observer].
-func (c *spans) SpanStarted(ctx context.Context, handle *dendro.Span, d *dendro.SpanData, _ bool) context.Context {
+func (c *spans) SpanStarted(ctx context.Context, handle *dendro.Span, d *dendro.SpanData, _ bool) (_ context.Context, ends bool) {
 	if c.isFull() {
-		return ctx
+		return ctx, false
 	}
 	var stack [64]uintptr
 	n := runtime.Callers(2, stack[:])
@@ -85,7 +85,7 @@ func (c *spans) SpanStarted(ctx context.Context, handle *dendro.Span, d *dendro.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.add(spanID{d.TraceID, d.SpanID}, s)
-	return ctx
+	return ctx, false
 }
 
 // SpanEnded implements [dendro.Observer]. What is recorded arrives by Collect.

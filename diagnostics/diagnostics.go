@@ -52,18 +52,16 @@ func New(o Options) *Diagnostics {
 }
 
 // SpanStarted implements [dendro.Observer].
-func (d *Diagnostics) SpanStarted(ctx context.Context, s *dendro.Span, data *dendro.SpanData, root bool) context.Context {
+func (d *Diagnostics) SpanStarted(ctx context.Context, s *dendro.Span, data *dendro.SpanData, root bool) (_ context.Context, ends bool) {
 	if d.mode.Load() != 0 || trace.IsEnabled() {
 		return d.enter(ctx, data, root)
 	}
-	return ctx
+	return ctx, false
 }
 
 // SpanEnded implements [dendro.Observer].
 func (d *Diagnostics) SpanEnded(s *dendro.Span, data *dendro.SpanData, root bool) {
-	if d.entered.n.Load() != 0 && (root || d.mode.Load()&tracing != 0) {
-		d.leave(data)
-	}
+	d.leave(data)
 }
 
 // setMode sets or clears a bit of d.mode. d.mu is held.

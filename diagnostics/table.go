@@ -47,17 +47,17 @@ func (t *table) shard(goroutine uint64) *shard { return &t.shards[goroutine%uint
 // of these, or 64 that the same goroutine had started.
 func (d *Diagnostics) Refused() uint64 { return d.entered.refused.Load() }
 
-// enter begins what d.mode asks for a span that starts in ctx, and returns the context for the program. If there are
-// maxEntered spans, or maxDepth of the goroutine, that is nothing.
-func (d *Diagnostics) enter(ctx context.Context, data *dendro.SpanData, root bool) context.Context {
+// enter begins what d.mode asks for a span that starts in ctx, and returns the context for the program. It
+// reports whether there is an entry, for leave to end: not if there are maxEntered, or maxDepth of the goroutine.
+func (d *Diagnostics) enter(ctx context.Context, data *dendro.SpanData, root bool) (_ context.Context, entered bool) {
 	traced := d.traced()
 	labeled := root && d.mode.Load()&labeling != 0
 	if !traced && !labeled {
-		return ctx
+		return ctx, false
 	}
 	e := &entry{goroutine: goroutine.ID(), id: data.SpanID}
 	if e.goroutine == 0 {
-		return ctx
+		return ctx, false
 	}
 	s := d.entered.shard(e.goroutine)
 	s.mu.Lock()
@@ -66,7 +66,7 @@ func (d *Diagnostics) enter(ctx context.Context, data *dendro.SpanData, root boo
 	stack := s.stacks[e.goroutine]
 	if len(stack) >= maxDepth || d.entered.n.Load() >= maxEntered {
 		d.entered.refused.Add(1)
-		return ctx
+		return ctx, false
 	}
 	if traced {
 		ctx = e.trace(ctx, data, root)
@@ -82,7 +82,7 @@ func (d *Diagnostics) enter(ctx context.Context, data *dendro.SpanData, root boo
 	s.open[e.id] = e
 	s.stacks[e.goroutine] = append(stack, e)
 	d.entered.n.Add(1)
-	return ctx
+	return ctx, true
 }
 
 // leave ends what enter has begun for a span that ends.

@@ -21,11 +21,11 @@ type beginnings struct {
 	names []string
 }
 
-func (b *beginnings) SpanStarted(ctx context.Context, _ *dendro.Span, d *dendro.SpanData, _ bool) context.Context {
+func (b *beginnings) SpanStarted(ctx context.Context, _ *dendro.Span, d *dendro.SpanData, _ bool) (context.Context, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.names = append(b.names, d.Name)
-	return ctx
+	return ctx, false
 }
 
 func (b *beginnings) SpanEnded(*dendro.Span, *dendro.SpanData, bool) {}
