@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"testing"
@@ -57,11 +58,11 @@ func TestProfileUsesLastNames(t *testing.T) {
 	})
 	for _, name := range []string{"GET /orders/{id}", "other"} {
 		_, span := tracer.Start(context.Background(), "GET")
-		spin(100 * time.Millisecond)
+		spin()
 		span.SetName(name)
 		span.End()
 	}
-	spin(50 * time.Millisecond)
+	spin()
 	cancel()
 	if err := <-done; errors.Is(err, ErrProfiling) {
 		t.Skip(err) // go test -cpuprofile
@@ -83,10 +84,13 @@ func TestProfileUsesLastNames(t *testing.T) {
 	}
 }
 
-// spin uses some processor time, for the time that it is given.
-func spin(d time.Duration) {
-	for began := time.Now(); time.Since(began) < d; {
+// spin uses processor time for some samples, however busy the machine is.
+func spin() {
+	work := uint64(1)
+	for range 300_000_000 {
+		work += work >> 3
 	}
+	runtime.KeepAlive(work)
 }
 
 // message is a protobuf message of strings, numbers and messages by field.

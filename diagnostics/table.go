@@ -17,12 +17,13 @@ const (
 	maxDepth   = 64      // entries of a goroutine
 )
 
-// entry is what an open span has put on the goroutine that started it: labels, a region, or both. All
-// but the first field are guarded by the lock of its shard.
+// entry is what an open span has put on the goroutine that started it: labels, a region, or both.
 type entry struct {
 	goroutine uint64
 	id        dendro.SpanID
-	labels    *labels       // nil if it has none
+	labels    *labels // nil if it has none
+
+	// Guarded by the lock of the shard.
 	task      *trace.Task   // nil if the span is no root, or there was no execution trace
 	region    *trace.Region // nil if it has ended, or there was no execution trace
 	ended     bool          // the span has ended on another goroutine, and the region has not
