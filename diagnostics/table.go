@@ -24,9 +24,9 @@ type entry struct {
 	labels    *labels // nil if it has none
 
 	// Guarded by the lock of the shard.
-	task      *trace.Task   // nil if the span is no root, or there was no execution trace
-	region    *trace.Region // nil if it has ended, or there was no execution trace
-	ended     bool          // the span has ended on another goroutine, and the region has not
+	task   *trace.Task   // nil if the span is no root, or there was no execution trace
+	region *trace.Region // nil if it has ended, or there was no execution trace
+	ended  bool          // the span has ended on another goroutine, and the region has not
 }
 
 // table has the entries of all goroutines, in shards by goroutine.
