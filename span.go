@@ -81,15 +81,15 @@ func (s *Span) IsRecording() bool {
 	return s != nil && s.slot != nil && s.slot.use.Load() == s.use
 }
 
-// Snapshot returns a copy of what s has recorded so far, or nil if s is not recorded or has
-// ended. Its End is zero.
+// Snapshot returns a copy of what s has recorded so far, or nil if s is not recorded, has
+// ended or was discarded. Its End is zero.
 func (s *Span) Snapshot() *SpanData {
 	if s == nil || s.slot == nil {
 		return nil
 	}
 	s.slot.trace.mu.Lock()
 	defer s.unlock()
-	if s.slot.use.Load() != s.use {
+	if s.slot.use.Load() != s.use || s.slot.trace.discarded {
 		return nil
 	}
 	return s.slot.data.Clone()

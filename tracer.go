@@ -100,8 +100,8 @@ type Observer interface {
 	SpanStarted(ctx context.Context, s *Span, d *SpanData, root bool) (_ context.Context, ends bool)
 	// SpanEnded is called once by the goroutine that ends s, before s is delivered, if this
 	// observer or a second one has asked for it. It must not call methods of s or of other
-	// spans of its local trace, which is locked. If root is set, spans of the local trace may
-	// still be open.
+	// spans of its local trace, which is locked, except Context and Tracer. If root is set,
+	// spans of the local trace may still be open.
 	SpanEnded(s *Span, d *SpanData, root bool)
 }
 

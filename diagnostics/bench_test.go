@@ -60,6 +60,17 @@ func BenchmarkSpan(b *testing.B) {
 			d.SetLabels(true)
 			return d, func() { d.SetLabels(false) }
 		}},
+		{"open", func() (dendro.Observer, func()) {
+			d := New(Options{Open: true})
+			return d, func() { d.wantLabels(false) }
+		}},
+		{"flight recorder", func() (dendro.Observer, func()) {
+			d := New(Options{})
+			if err := d.StartFlightRecorder(FlightOptions{}); err != nil {
+				b.Skip(err)
+			}
+			return d, d.StopFlightRecorder
+		}},
 		{"execution trace without observer", func() (dendro.Observer, func()) { return nil, traceTo(b, io.Discard) }},
 		{"execution trace", func() (dendro.Observer, func()) { return New(Options{}), traceTo(b, io.Discard) }},
 	} {

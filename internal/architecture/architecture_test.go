@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"middleware":                     {"", "internal/bridge", "internal/monotonic", "internal/naming", "internal/semconv", "github.com/go-chi/chi/v5"},
 	"transport":                      {"", "internal/bridge", "internal/monotonic", "internal/semconv", "transport/internal/http2"},
 	"propagation":                    {""},
-	"diagnostics":                    {"", "collector", "internal/goroutine", "internal/naming", "google.golang.org/protobuf/encoding/protowire"},
+	"diagnostics":                    {"", "collector", "internal/goroutine", "internal/naming", "internal/semconv", "google.golang.org/protobuf/encoding/protowire"},
 	"dendrotest":                     {"", "collector", "collector/traceql", "internal/caller", "internal/goroutine", "internal/semconv"},
 	"sqldriver":                      {"", "internal/bridge", "internal/caller", "internal/monotonic", "internal/semconv", "sqldriver/internal/drivernames"},
 	"sqldriver/internal/drivernames": nil,
