@@ -17,7 +17,7 @@ import (
 //go:embed assets
 var assetFiles embed.FS
 
-//go:embed compare.html file.html groups.html import.html kept.html list.html login.html overview.html sql.html trace.html parts.html
+//go:embed compare.html file.html groups.html import.html kept.html list.html login.html now.html overview.html sql.html trace.html parts.html
 var pageFiles embed.FS
 
 // assetVersion is a hash of all assets. It is part of their path, so that browsers may

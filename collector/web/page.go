@@ -33,6 +33,7 @@ type frame struct {
 	Tracers      []tracer
 	LogOut       bool // there are sessions to end
 	Keeps        bool // there is a page of kept traces
+	HasNow       bool // there is a page of what the program is doing now
 }
 
 // tracer is what the footer of a page shows about one tracer or about all of them.
@@ -42,7 +43,7 @@ type tracer struct {
 }
 
 func (h *handler) frame(ctx context.Context, root, title string) frame {
-	f := frame{Root: root, Live: root, File: h.file, Page: title, Title: title, LogOut: h.sessions != nil, Keeps: h.keep != nil}
+	f := frame{Root: root, Live: root, File: h.file, Page: title, Title: title, LogOut: h.sessions != nil, Keeps: h.keep != nil, HasNow: h.diagnostics != nil}
 	if h.file != "" {
 		f.Live += "../../"
 	}
@@ -190,6 +191,7 @@ type tracePage struct {
 	Query   string // of the request, with its "?"
 	Clocks  string // address of the page with the other choice of clocks, or "" for a file
 	Keeping keeping
+	Process diagnosis
 }
 
 // tracePage returns the page of t. root is the relative path to the mount point, or "" if the page
@@ -205,6 +207,7 @@ func (h *handler) tracePage(r *http.Request, root string, t *collector.Trace, st
 		p.Keeping.Hub = nil // a file cannot ask
 		return p
 	}
+	p.Process = h.diagnose(t.ID, t)
 	p.Query = query(r)
 	other := r.URL.Query()
 	if other.Del("clocks"); !straight {
@@ -227,6 +230,7 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request, args []string) {
 		if status == http.StatusNotFound {
 			if id, err := parseTraceID(args[0]); err == nil {
 				p.Keeping.Hub, _ = h.hear(id)
+				p.Process = h.diagnose(id, nil)
 			}
 		}
 		render(w, status, "trace.html", p)

@@ -38,6 +38,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "operations"}, (*handler).operations},
 	{[]string{"api", "dendro", "graph"}, (*handler).graph},
 	{strings.Split(keepPath, "/"), (*handler).keepAPI},
+	{[]string{"api", "dendro", "open"}, (*handler).open},
 	{[]string{"api", "dendro", "traces", "{}"}, (*handler).rows},
 	{[]string{"api", "dendro", "traces", "{}", "size"}, (*handler).size},
 	{[]string{"api", "dendro", "traces", "{}", "match"}, (*handler).match},
@@ -46,6 +47,7 @@ var routes = []route{
 	{[]string{"api", "dendro", "traces", "{}", "spans", "{}", "links"}, (*handler).links},
 	{[]string{"api", "dendro", "traces", "{}", "perfetto"}, (*handler).perfetto},
 	{[]string{"api", "dendro", "traces", "{}", "html"}, (*handler).html},
+	{[]string{"api", "dendro", "traces", "{}", "recording"}, (*handler).recording},
 }
 
 // match finds the route by the end of path, and returns that end. A handler cannot know where

@@ -11,6 +11,7 @@
 //	/?view=compare&q={A}&against={B}          two groups of spans, by their attributes
 //	/?view=compare&a={id}&b={id}              two traces as one tree
 //	/?view=kept                               traces that are kept, and why, with [Options.Keep]
+//	/?view=open                               what the program is doing now, with [Options.Diagnostics]
 //	/?view=import                             form for a file of traces, which POST receives
 //	/?view=login, /?view=logout               POST, with [Options.Sessions]
 //	/import/{token}/…                         all of these for the traces of a file
@@ -27,6 +28,7 @@
 //	/api/dendro/tail                          new traces as they come
 //	/api/dendro/export                        all traces as OTLP JSON, a request a line
 //	/api/dendro/keep                          which traces are kept; POST asks for more
+//	/api/dendro/open                          what the program is doing now
 //	/api/dendro/operations, …/graph           counts of operations and who calls whom
 //	/api/dendro/traces/{id}                   rows of the page of a trace
 //	/api/dendro/traces/{id}/size              how many spans a trace has
@@ -36,6 +38,7 @@
 //	/api/dendro/traces/{id}/spans/{id}/links  which spans link to a span
 //	/api/dendro/traces/{id}/perfetto          a trace for Perfetto
 //	/api/dendro/traces/{id}/html              the page of a trace as one file
+//	/api/dendro/traces/{id}/recording         what the flight recorder has saved for a trace
 //
 // The API under /api/dendro belongs to the page and may change with it.
 package web
@@ -72,7 +75,8 @@ type Options struct {
 	// collector/server has it. The page says which traces were kept and why, and whoever may see it can ask for others.
 	Keep *keep.Hub
 	// Diagnostics, if it is not nil, is the observer of the tracers of this process. Whoever may see the page can take
-	// CPU profiles of the process: the overview has a link next to operations of Tracers, or if that is empty, of all services.
+	// CPU profiles of the process: the overview has a link next to operations of Tracers, or if that is empty, of all services. The page
+	// also shows what the process is doing now, and what its flight recorder has saved.
 	Diagnostics *diagnostics.Diagnostics
 }
 
@@ -178,6 +182,8 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		h.sql(w, r)
 	case last == "" && r.URL.Query().Get("view") == "compare":
 		h.compare(w, r)
+	case last == "" && h.diagnostics != nil && r.URL.Query().Get("view") == "open":
+		h.nowPage(w, r)
 	case last == "" && h.keep != nil && r.URL.Query().Get("view") == "kept":
 		h.kept(w, r)
 	case last == "":

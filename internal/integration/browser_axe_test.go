@@ -29,6 +29,7 @@ func TestBrowserAxe(t *testing.T) {
 	if err != nil {
 		testkit.Missing(t, "axe-core is not installed (npm ci in collector/web), so the page is not tested for barriers: %v", err)
 	}
+	now, _ := openBrowserNow(t)
 	for _, test := range []struct {
 		name  string
 		pages []struct{ path, condition string }
@@ -37,6 +38,7 @@ func TestBrowserAxe(t *testing.T) {
 		{"full", everyPage, openBrowser(t, storeOfAll(t), refused)},
 		{"empty", []struct{ path, condition string }{{"/", `document.querySelector(".empty")`}}, openBrowser(t, memory.New(memory.Options{}), "")},
 		{"kept", []struct{ path, condition string }{{"/?view=kept", `document.body.dataset.ready`}, {"/trace/1", ready}}, openBrowserThatKeeps(t, storeOfAll(t))},
+		{"now", []struct{ path, condition string }{{"/?view=open", `document.querySelector(".requests .stack") && (document.querySelector(".requests details").open = true)`}}, now},
 		{"log in", []struct{ path, condition string }{{"/", `document.querySelector("#login")`}}, openBrowserToLogIn(t, memory.New(memory.Options{}))},
 	} {
 		for _, page := range test.pages {

@@ -1,7 +1,7 @@
 // @ts-check
 import { brush, brushing } from "./brush.js";
 import { keys } from "./keys.js";
-import { again, isNew, tell } from "./refresh.js";
+import { again, isNew, replace, selecting, tell } from "./refresh.js";
 import { themeSwitch } from "./theme.js";
 
 const period = 10_000; // milliseconds between two looks
@@ -33,30 +33,6 @@ function zoom() {
       end: String(from + (column(x1) - column(x0) + 1) * Number(step) - 1),
     }));
   });
-}
-
-/** Whether the reader has selected text in an element. */
-function selecting(/** @type {Element} */ e) {
-  const selection = getSelection();
-  return selection !== null && !selection.isCollapsed && e.contains(selection.anchorNode);
-}
-
-/**
- * Replaces the content of an element. The focus and the scroll position of the map stay.
- * @param {Element} have
- * @param {Element} want
- */
-function replace(have, want) {
-  const left = have.querySelector(".map")?.scrollLeft ?? 0;
-  const active = have.contains(document.activeElement) ? document.activeElement : null;
-  const href = active?.getAttribute("href");
-  const id = active?.id;
-  have.replaceChildren(...want.childNodes);
-  const map = /** @type {HTMLElement | null} */ (have.querySelector(".map"));
-  if (map) map.scrollLeft = left;
-  if (href) /** @type {HTMLElement | null} */ (have.querySelector(`a[href="${CSS.escape(href)}"]`))?.focus();
-  else if (id) document.getElementById(id)?.focus();
-  else if (active) map?.focus();
 }
 
 async function look() {

@@ -46,3 +46,32 @@ export function isNew(want) {
   fetched.set(want.id, html);
   return html !== before;
 }
+
+/** Whether the reader has selected text in an element. */
+export function selecting(/** @type {Element} */ e) {
+  const selection = getSelection();
+  return selection !== null && !selection.isCollapsed && e.contains(selection.anchorNode);
+}
+
+/**
+ * Replaces the content of an element. The focus, the scroll position of the map and the details that are
+ * open stay.
+ * @param {Element} have
+ * @param {Element} want
+ */
+export function replace(have, want) {
+  const left = have.querySelector(".map")?.scrollLeft ?? 0;
+  const active = have.contains(document.activeElement) ? document.activeElement : null;
+  const href = active?.getAttribute("href");
+  const id = active?.id;
+  /** @type {NodeListOf<HTMLDetailsElement>} */
+  const details = have.querySelectorAll("details[id]");
+  const open = new Map([...details].map((d) => [d.id, d.open]));
+  have.replaceChildren(...want.childNodes);
+  for (const d of /** @type {NodeListOf<HTMLDetailsElement>} */ (have.querySelectorAll("details[id]"))) d.open = open.get(d.id) ?? d.open;
+  const map = /** @type {HTMLElement | null} */ (have.querySelector(".map"));
+  if (map) map.scrollLeft = left;
+  if (href) /** @type {HTMLElement | null} */ (have.querySelector(`a[href="${CSS.escape(href)}"]`))?.focus();
+  else if (id) document.getElementById(id)?.focus();
+  else if (active) map?.focus();
+}
