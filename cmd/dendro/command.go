@@ -28,6 +28,7 @@ Usage:
   dendro metrics [flags] QUERY   time series of a TraceQL metrics query
   dendro tail [flags] QUERY      print traces that match as they arrive
   dendro trace [flags] ID        print a trace as a tree
+  dendro open [flags]            print what a program is doing now, and where it hangs
   dendro keep [flags] ID…        have processes send traces that they still have
   dendro send [flags] FILE…      send the traces of files to a collector
   dendro export [flags] [FILE]   write the traces of a page to a file
@@ -48,6 +49,7 @@ var commands = map[string]func(ctx context.Context, args []string, stdout, stder
 	"metrics":    runMetrics,
 	"tail":       runTail,
 	"trace":      runTrace,
+	"open":       runOpen,
 	"keep":       runKeep,
 	"send":       runSend,
 	"export":     runExport,
