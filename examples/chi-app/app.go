@@ -54,7 +54,6 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 		return nil, err
 	}
 	a := &app{failed: make(chan error, 1), ready: time.Now()}
-	a.diag = diagnostics.New(diagnostics.Options{}) // dendro: CPU profiles by operation, tasks and regions of execution traces
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.stop(context.WithoutCancel(ctx)))
@@ -82,6 +81,12 @@ func start(ctx context.Context, o options) (_ *app, err error) {
 	default:
 		store = memory.New(memory.Options{}) // dendro: or in memory
 		a.spans = store
+	}
+	a.diag = diagnostics.New(diagnostics.Options{Operations: store, Open: store != nil}) // dendro: profiles, execution traces, open requests
+	if o.flight != "" {
+		if err := a.diag.StartFlightRecorder(diagnostics.FlightOptions{Dir: o.flight}); err != nil { // dendro: what happened before a request failed
+			return nil, fmt.Errorf("-flight: %w", err)
+		}
 	}
 	a.client = &http.Client{
 		Transport: transport.New(nil, transport.Options{}), // dendro: a span for every outgoing request, and headers for the server
@@ -209,6 +214,9 @@ func (a *app) stop(ctx context.Context) error {
 	}
 	if a.remote != nil {
 		_ = a.remote.Shutdown(sending)
+	}
+	if a.diag != nil {
+		a.diag.StopFlightRecorder()
 	}
 	if a.closeStore != nil {
 		errs = append(errs, a.closeStore())

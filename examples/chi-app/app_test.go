@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -247,6 +248,27 @@ func TestSlowErrorPanic(t *testing.T) {
 	tr.Golden("testdata/slow-error-panic.tree")
 }
 
+// With -flight, what happened before a request failed is saved.
+func TestFlight(t *testing.T) {
+	testkit.NoLeaks(t)
+	dir := t.TempDir()
+	a := startApp(t, "-flight", dir)
+	do(t, "GET", a.address("front")+"/error", "", "")
+	var files []string
+	for end := time.Now().Add(10 * time.Second); len(files) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		files, _ = filepath.Glob(filepath.Join(dir, "flight-*.trace"))
+	}
+	testkit.Equal(t, "recordings", len(files), 1)
+	id := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(files[0]), "flight-"), ".trace")
+	body := ""
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(body, id+"/recording"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no link in\n%s", body)
+		}
+		_, body = do(t, "GET", a.address("page")+"/trace/"+id, "", "")
+	}
+}
+
 // Users do not notice that the collector is unreachable.
 func TestCollectorDown(t *testing.T) {
 	testkit.NoLeaks(t)
@@ -334,6 +356,7 @@ func TestStartFails(t *testing.T) {
 	gone.Close()
 	for _, test := range []struct{ flag, value, want string }{
 		{"-collector", "localhost:4318", `-collector: remote: endpoint "localhost:4318" has no scheme`},
+		{"-flight", "run.go", "-flight: diagnostics: the directory for flight recordings: mkdir run.go: "},
 		{"-db", "postgres://shop@" + hostPort(gone.URL) + "/shop", "database: failed to connect"},
 	} {
 		var stdout, stderr bytes.Buffer

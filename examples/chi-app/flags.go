@@ -29,6 +29,7 @@ type options struct {
 	next        []string
 	collector   string
 	data        string
+	flight      string
 	db          string
 	load        time.Duration
 	spans       dendro.Collector // of a test, instead of those that the flags name
@@ -62,6 +63,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	})
 	flags.StringVar(&o.collector, "collector", "", "send the spans to this OTLP/HTTP `URL`, such as "+defaultCollector+",\ninstead of keeping them in this process (default: OTEL_EXPORTER_OTLP_ENDPOINT)")
 	flags.StringVar(&o.data, "data", "", "keep the spans in this `directory`, where they survive a restart, instead of in memory")
+	flags.StringVar(&o.flight, "flight", "", "save execution traces of the seconds before a request failed or was slow in\nthis `directory`; the pages of the traces lead to them")
 	flags.StringVar(&o.db, "db", "", "a postgres:// `URL`: use this database, with the tables shop_orders and\nshop_items (default: SQLite in a temporary file)")
 	flags.DurationVar(&o.load, "load", 0, "make traffic for that `time`, such as 30s, then serve on until Ctrl-C (at most "+maxLoad.String()+")")
 	if err := flags.Parse(args); err != nil {
