@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -226,47 +225,16 @@ func TestDifferencesToSDK(t *testing.T) {
 func runBoth(t *testing.T, program func(context.Context, trace.Tracer)) (sdk, own string) {
 	t.Helper()
 	ctx := context.Background()
-	var fromSDK, fromOwn recorder
-	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(otelbridge.NewExporter(&fromSDK)))
+	var fromSDK, fromOwn testkit.Recorder
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(otelbridge.NewExporter(&fromSDK)),
+		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "shop"))))
 	options := []trace.TracerOption{trace.WithInstrumentationVersion("1.2"), trace.WithSchemaURL("https://opentelemetry.io/schemas/1.37.0"), trace.WithInstrumentationAttributes(everyType...)}
 	program(ctx, provider.Tracer("lib", options...))
 	testkit.NoError(t, provider.Shutdown(ctx))
-	tracer := dendro.New(dendro.Options{Collector: &fromOwn})
+	tracer := dendro.New(dendro.Options{Service: "shop", Collector: &fromOwn})
 	program(ctx, otelbridge.NewTracerProvider(tracer).Tracer("lib", options...))
 	testkit.NoError(t, tracer.Shutdown(ctx))
-	return normal(t, fromSDK.spans), normal(t, fromOwn.spans)
-}
-
-// normal returns spans as sorted lines.
-func normal(t *testing.T, spans []*dendro.SpanData) string {
-	t.Helper()
-	names := map[dendro.SpanID]string{}
-	traces := map[dendro.TraceID]string{} // by the name of a span
-	for _, s := range spans {
-		names[s.SpanID] = s.Name
-		if name, known := traces[s.TraceID]; !known || s.Name < name {
-			traces[s.TraceID] = s.Name
-		}
-	}
-	var lines []string
-	for _, s := range spans {
-		parent, known := names[s.ParentID]
-		if !known {
-			parent = s.ParentID.String()
-		}
-		line := fmt.Sprintf("%s %s: trace %s parent %s remote %v flags %d state %q times %s %s status %v dropped %d %d %d\n scope %s %s %s %s\n %s",
-			s.Name, s.Kind, traces[s.TraceID], parent, s.Remote, s.Flags&^dendro.FlagRandom, s.State, when(s.Start), when(s.End), s.Status,
-			s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks, s.Scope.Name, s.Scope.Version, s.Scope.SchemaURL, text(s.Scope.Attributes), text(s.Attributes))
-		for _, e := range s.Events {
-			line += fmt.Sprintf("\n event %s %s %s %d", e.Name, when(e.Time), text(e.Attributes), e.DroppedAttributes)
-		}
-		for _, l := range s.Links {
-			line += fmt.Sprintf("\n link %s %d %q %s %d", names[l.SpanID], l.Flags&^dendro.FlagRandom, l.State, text(l.Attributes), l.DroppedAttributes)
-		}
-		lines = append(lines, line)
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	return testkit.Normal(fromSDK.Spans(), shortStack, when), testkit.Normal(fromOwn.Spans(), shortStack, when)
 }
 
 // when returns a time that a program has chosen, or "now".
@@ -277,16 +245,12 @@ func when(at int64) string {
 	return "now"
 }
 
-// text returns attributes with their types. Of a stack it has only which test made it.
-func text(attrs []slog.Attr) string {
-	var b strings.Builder
-	for _, a := range attrs {
-		if a.Key == "exception.stacktrace" {
-			a.Value = slog.BoolValue(strings.Contains(a.Value.String(), "otelbridge_test."))
-		}
-		fmt.Fprintf(&b, "%s=%T %v, ", a.Key, a.Value.Any(), a.Value.Any())
+// shortStack keeps of a stack only whether a test made it.
+func shortStack(a slog.Attr) slog.Attr {
+	if a.Key == "exception.stacktrace" {
+		a.Value = slog.BoolValue(strings.Contains(a.Value.String(), "otelbridge_test."))
 	}
-	return b.String()
+	return a
 }
 
 // A program with the SDK shows its spans in a store, with a resource, and learns what the store refuses.
