@@ -57,7 +57,7 @@ func startPostgres(t *testing.T) string {
 	data := filepath.Join(s.folder, "data")
 	s.run(initdb, "-D", data, "-U", "dendro", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
 	dsn := fmt.Sprintf("postgres://dendro:sesame@127.0.0.1:%d/postgres?sslmode=disable", s.port)
-	s.start(syscall.SIGINT, "pgx", dsn, postgres, "-D", data, "-k", s.folder, "-h", "127.0.0.1",
+	s.start(syscall.SIGINT, pingSQL("pgx", dsn), postgres, "-D", data, "-k", s.folder, "-h", "127.0.0.1",
 		"-p", strconv.Itoa(s.port), "-F", "-c", "shared_buffers=16MB")
 	return dsn
 }
@@ -74,13 +74,13 @@ func startMariaDB(t *testing.T) string {
 	data := filepath.Join(s.folder, "data")
 	s.run(install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal")
 	dsn := fmt.Sprintf("root@tcp(127.0.0.1:%d)/", s.port)
-	s.start(syscall.SIGTERM, "mysql", dsn, mariadbd, "--no-defaults", "--datadir="+data,
+	s.start(syscall.SIGTERM, pingSQL("mysql", dsn), mariadbd, "--no-defaults", "--datadir="+data,
 		"--socket="+filepath.Join(s.folder, "sock"), "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port),
 		"--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0")
 	return dsn + "test"
 }
 
-// server is a database server that runs for one test.
+// server is a server that runs for one test.
 type server struct {
 	t      *testing.T
 	folder string // everything of it
@@ -113,7 +113,7 @@ func newServer(t *testing.T, users ...string) *server {
 			break
 		}
 		if s.attr == nil {
-			testkit.Missing(t, "no user to run a database server as: want one of %v", users)
+			testkit.Missing(t, "no user to run a server as: want one of %v", users)
 		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -139,9 +139,9 @@ func (s *server) run(name string, args ...string) {
 	}
 }
 
-// start starts the server and waits until it responds. It stops it with the signal
-// when the test ends.
-func (s *server) start(stop os.Signal, driverName, dsn, name string, args ...string) {
+// start starts the server and waits until ping succeeds. It stops it with the signal when the
+// test ends.
+func (s *server) start(stop os.Signal, ping func(context.Context) error, name string, args ...string) {
 	s.t.Helper()
 	var log bytes.Buffer
 	cmd := s.command(name, args...)
@@ -160,15 +160,11 @@ func (s *server) start(stop os.Signal, driverName, dsn, name string, args ...str
 			<-exited
 		}
 	})
-	db, err := sql.Open(driverName, dsn)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer db.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	for {
-		if err = db.PingContext(ctx); err == nil {
+		err := ping(ctx)
+		if err == nil {
 			return
 		}
 		select {
@@ -178,5 +174,17 @@ func (s *server) start(stop os.Signal, driverName, dsn, name string, args ...str
 			s.t.Fatalf("%s does not answer: %v", name, err)
 		case <-time.After(50 * time.Millisecond):
 		}
+	}
+}
+
+// pingSQL returns a ping of a database.
+func pingSQL(driverName, dsn string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		db, err := sql.Open(driverName, dsn)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return db.PingContext(ctx)
 	}
 }
