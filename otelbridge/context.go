@@ -33,6 +33,11 @@ var register = sync.OnceFunc(func() {
 				return s.s
 			case hidden:
 				return s.value
+			case unrecorded:
+				if !s.remote && s.in != nil {
+					return s.in
+				}
+				return s.sc
 			case trace.Span:
 				if sc := contextOf(s); sc.IsValid() {
 					return sc
@@ -77,10 +82,14 @@ type unrecorded struct {
 	noop.Span
 	sc     dendro.SpanContext
 	remote bool
+	in     *dendro.Span // in the context that it was made in, or nil
 }
 
 // SpanContext implements [trace.Span].
 func (u unrecorded) SpanContext() trace.SpanContext { return toOTel(u.sc).WithRemote(u.remote) }
+
+// TracerProvider implements [trace.Span].
+func (u unrecorded) TracerProvider() trace.TracerProvider { return providerOf(u.in.Tracer()) }
 
 // contextOf returns the span context of any span.
 func contextOf(s trace.Span) dendro.SpanContext {

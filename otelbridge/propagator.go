@@ -68,7 +68,7 @@ func (p propagator) Extract(ctx context.Context, carrier propagation.TextMapCarr
 	}
 	sc, baggage := p.of.Extract(header)
 	if sc.IsValid() {
-		ctx = trace.ContextWithSpan(ctx, unrecorded{sc: sc, remote: true})
+		ctx = trace.ContextWithSpan(ctx, unrecorded{sc: sc, remote: true, in: dendro.SpanFromContext(ctx)})
 	}
 	if baggage.Len() > 0 {
 		ctx = dendro.ContextWithBaggage(ctx, baggage)

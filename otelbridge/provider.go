@@ -105,8 +105,10 @@ func (t *tracer) Start(ctx context.Context, name string, options ...trace.SpanSt
 	}
 	c := trace.NewSpanStartConfig(options...)
 	kind := kindOf(c.SpanKind())
-	if work := workOf(t.scope.Name, kind); work != 0 && !c.NewRoot() && madeByUs(ctx, work) {
-		return ctx, unrecorded{sc: contextOf(trace.SpanFromContext(ctx))}
+	if work := workOf(t.scope.Name, kind); work != 0 && !c.NewRoot() {
+		if s := madeByUs(ctx, work); s != nil {
+			return madeAlready(ctx, s, work)
+		}
 	}
 	o := dendro.StartOptions{Kind: kind, Time: c.Timestamp(), NewRoot: c.NewRoot(), Scope: t.scope}
 	if links := c.Links(); len(links) > 0 {

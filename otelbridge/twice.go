@@ -35,16 +35,42 @@ func workOf(scope string, kind dendro.Kind) bridge.Work {
 	return 0
 }
 
-// madeByUs reports whether the span in ctx is one that a package of this module has made for
-// work.
-func madeByUs(ctx context.Context, work bridge.Work) (made bool) {
-	if s, ok := trace.SpanFromContext(ctx).(span); ok {
-		bridge.Read(s.s, func(data any) {
-			d := data.(*dendro.SpanData)
-			made = d.Scope.Name == ownScope && ownWork(d) == work
-		})
+// madeByUs returns the span in ctx if a package of this module has made it for work, or nil. If a
+// propagator has replaced that by its parent, which is in the headers of the same request, it is
+// the one before.
+func madeByUs(ctx context.Context, work bridge.Work) *dendro.Span {
+	var s *dendro.Span
+	var parent dendro.SpanContext
+	switch current := trace.SpanFromContext(ctx).(type) {
+	case span:
+		s = current.s
+	case unrecorded:
+		s, parent = current.in, current.sc
 	}
-	return made
+	if s == nil {
+		return nil
+	}
+	made := false
+	bridge.Read(s, func(data any) {
+		d := data.(*dendro.SpanData)
+		made = d.Scope.Name == ownScope && ownWork(d) == work &&
+			(!parent.IsValid() || parent.TraceID == d.TraceID && parent.SpanID == d.ParentID)
+	})
+	if !made {
+		return nil
+	}
+	return s
+}
+
+// madeAlready returns what [trace.Tracer.Start] does if s was made for the same work. Libraries write
+// and end the span that they find in the context, so that is not s, except for handlers of
+// requests.
+func madeAlready(ctx context.Context, s *dendro.Span, work bridge.Work) (context.Context, trace.Span) {
+	u := unrecorded{sc: s.Context(), in: s}
+	if work == bridge.HTTPServer {
+		return dendro.ContextWithSpan(ctx, s), u
+	}
+	return trace.ContextWithSpan(ctx, u), u
 }
 
 // ownWork returns what a span of this module was made for, or 0.
