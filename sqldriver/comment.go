@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/sqltext"
 )
 
 // commentable reports whether a statement may get a comment. It must be a single
 // statement, have no comment, as the specification asks, and be of a kind whose text
 // the database does not store, unlike that of CREATE VIEW.
 func commentable(operation, query string) bool {
-	return slices.Contains(rowOperations, operation) &&
+	return slices.Contains(sqltext.RowOperations, operation) &&
 		!strings.ContainsAny(strings.TrimRight(query, "; \t\r\n"), ";#") &&
 		!strings.Contains(query, "/*") && !strings.Contains(query, "--")
 }

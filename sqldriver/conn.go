@@ -124,12 +124,12 @@ func (c *conn) start(ctx context.Context, query string, args []driver.NamedValue
 	if !ok {
 		return ctx, execution{}
 	}
-	s := c.db.statements.get(query)
+	s := c.db.statements.Get(query)
 	ctx, span, began := c.begin(ctx, s.summary, s.attrs)
 	if span == nil {
 		return ctx, execution{}
 	}
-	c.db.repeats.note(parent, s)
+	c.db.repeats.Note(parent, &s.repeated)
 	e := execution{db: c.db, span: span, statement: s, began: began}
 	if c.db.options.Args != nil {
 		e.recordArgs(args)
@@ -178,7 +178,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		bare, err := c.prepare(ctx, query)
 		return c.wrapStmt(bare, err, query, execution{})
 	}
-	s := c.db.statements.get(query)
+	s := c.db.statements.Get(query)
 	ctx, span, _ := c.begin(ctx, s.prepare, s.attrs)
 	span.SetAttributes(slog.String(semconv.DBOperationName, "PREPARE"), slog.String(semconv.DBQuerySummary, s.prepare))
 	bare, err := call(span, func() (driver.Stmt, error) { return c.prepare(ctx, query) })

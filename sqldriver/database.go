@@ -14,6 +14,7 @@ import (
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/bridge"
 	"github.com/dendrotrace/dendro/internal/semconv"
+	"github.com/dendrotrace/dendro/internal/sqltext"
 )
 
 // Attributes for which the OpenTelemetry conventions have no name.
@@ -21,7 +22,6 @@ const (
 	firstRowKey      = "dendro.db.first_row_ns"
 	returnedBytesKey = "dendro.db.returned_bytes"
 	outcomeKey       = "dendro.db.transaction.outcome"
-	repeatedKey      = "dendro.db.repeated"
 	planKey          = "dendro.db.plan"
 	connectEvent     = "connect"
 )
@@ -31,8 +31,8 @@ type database struct {
 	options    Options
 	system     string
 	attrs      []slog.Attr // attributes of every span
-	statements statements
-	repeats    repeats
+	statements sqltext.Cache[statement]
+	repeats    sqltext.Repeats
 	connector  driver.Connector      // the driver's connector, or nil
 	refused    atomic.Pointer[error] // error of the last connection that could not be opened
 	explains   explains
@@ -54,9 +54,9 @@ func newDatabase(d *wrappedDriver, dsn string) *database {
 			db.attrs = append(db.attrs, slog.Int(semconv.ServerPort, src.port))
 		}
 	}
-	db.statements.parse = func(query string) *statement {
+	db.statements.Parse = func(query string) *statement {
 		s := newStatement(db.system, query, db.options.RawStatements, db.attrs)
-		s.explainable = db.options.Explain > 0 && explainable(db.system, query)
+		s.explainable = db.options.Explain > 0 && sqltext.Explainable(db.system, query)
 		return s
 	}
 	return db
@@ -170,7 +170,7 @@ const defaultSlow = 100 * time.Millisecond
 // statement took long.
 func (e *execution) slow(took time.Duration) {
 	if threshold := e.db.options.Slow; !e.noted && threshold >= 0 && took >= cmp.Or(threshold, defaultSlow) {
-		e.span.SetAttributes(callerAttributes(nil)...)
+		e.span.SetAttributes(sqltext.AppendCaller(nil)...)
 		e.noted = true
 	}
 }

@@ -179,7 +179,7 @@ func (w *poolWait) failed(query string, err error) {
 	if !current.IsRecorded() && (current != nil || !d.options.Roots) {
 		return
 	}
-	s := opened.statements.get(query)
+	s := opened.statements.Get(query)
 	_, span := opened.startAt(w.Context, w.began, s.summary, s.attrs)
 	w.tell(span, monotonic.Now())
 	opened.fail(span, err)

@@ -12,7 +12,8 @@ import (
 // packages are those between a program and a span.
 var packages = []string{
 	"database/sql.", "net/http.", "runtime.", "testing.",
-	"github.com/dendrotrace/dendro.", "github.com/dendrotrace/dendro/dendrotest.", "github.com/dendrotrace/dendro/middleware.",
+	"github.com/dendrotrace/dendro.", "github.com/dendrotrace/dendro/dendrotest.", "github.com/dendrotrace/dendro/internal/sqltext.",
+	"github.com/dendrotrace/dendro/middleware.",
 	"github.com/dendrotrace/dendro/sqldriver.", "github.com/dendrotrace/dendro/sqldriver/", "github.com/dendrotrace/dendro/transport.",
 	"github.com/go-chi/chi/v5.", "github.com/jmoiron/sqlx.", "gorm.io/gorm", "entgo.io/ent/", "github.com/uptrace/bun",
 }
@@ -26,7 +27,7 @@ var directories = func() []string {
 	module := strings.TrimSuffix(path.Dir(own), "internal/caller")
 	return []string{
 		standard + "database/sql/", standard + "net/http/",
-		module + "dendrotest/", module + "middleware/", module + "sqldriver/", module + "transport/",
+		module + "dendrotest/", module + "internal/sqltext/", module + "middleware/", module + "sqldriver/", module + "transport/",
 	}
 }()
 

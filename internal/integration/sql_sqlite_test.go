@@ -51,7 +51,7 @@ func TestSQLite(t *testing.T) {
 // What a span shows in double quotes is a name to SQLite. The statements are those of
 // a table about this.
 func TestSQLiteNamesInDoubleQuotes(t *testing.T) {
-	text, err := os.ReadFile("../../sqldriver/testdata/quotes.txt")
+	text, err := os.ReadFile("../sqltext/testdata/quotes.txt")
 	testkit.NoError(t, err)
 	tracer, recorder := testkit.NewTracer(t)
 	db, err := sqldriver.Open("sqlite", ":memory:", sqldriver.Options{Tracer: tracer, Roots: true})

@@ -1,4 +1,4 @@
-package sqldriver
+package sqltext
 
 import (
 	"hash/maphash"
@@ -11,9 +11,9 @@ import (
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// callerAttributes appends the place in the program that executed the statement to attrs. It
+// AppendCaller appends the place in the program that executed the statement to attrs. It
 // takes a few microseconds. It appends nothing if the program is not on the stack.
-func callerAttributes(attrs []slog.Attr) []slog.Attr {
+func AppendCaller(attrs []slog.Attr) []slog.Attr {
 	var pcs [32]uintptr
 	for frame := range caller.Program(pcs[:runtime.Callers(3, pcs[:])]) {
 		return append(attrs,

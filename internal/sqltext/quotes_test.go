@@ -1,4 +1,4 @@
-package sqldriver
+package sqltext
 
 import (
 	"math/rand/v2"
@@ -46,32 +46,17 @@ func TestNamesInDoubleQuotes(t *testing.T) {
 			if want == "-" {
 				continue
 			}
-			got, _ := redact(system, c.query)
+			got, _ := Redact(system, c.query)
 			testkit.Equal(t, system+": "+c.query, got, want)
 			if strings.Contains(got, "secret") {
 				t.Errorf("%s: a value shows: %s", system, got)
 			}
 		}
 		for _, system := range []string{"postgresql", "cockroachdb", "microsoft.sql_server", "oracle.db"} {
-			got, _ := redact(system, c.query)
+			got, _ := Redact(system, c.query)
 			testkit.Equal(t, system+": quotes in "+got, strings.Count(got, `"`), strings.Count(c.query, `"`))
 		}
 	}
-}
-
-// Statements that differ only in a name do not count as repeated.
-func TestNamesTellStatementsApart(t *testing.T) {
-	db, ctx, end := open(t, &fakeDriver{rows: 1}, Options{System: "sqlite"})
-	for range repeated - 1 {
-		for _, column := range []string{"key", "name"} {
-			query := `SELECT value FROM settings WHERE "` + column + `" = ?`
-			testkit.NoError(t, db.QueryRowContext(ctx, query, 1).Scan(new(int)))
-		}
-	}
-	spans := end()
-	testkit.Equal(t, "one", spans[1].Attr("db.query.text"), any(`SELECT value FROM settings WHERE "key" = ?`))
-	testkit.Equal(t, "another", spans[2].Attr("db.query.text"), any(`SELECT value FROM settings WHERE "name" = ?`))
-	testkit.Equal(t, "repeated", spans[0].Attr("dendro.db.repeated"), any(nil))
 }
 
 // Text that was read ahead is not read again for each name in it, which would take
@@ -84,7 +69,7 @@ func TestLongStatements(t *testing.T) {
 		} {
 			for _, first := range []string{"", `"a" `, `("a", "b"`} {
 				for _, system := range []string{"sqlite", "mysql", "other_sql"} {
-					redact(system, before+first+strings.Repeat(part, 1<<20/len(part)))
+					Redact(system, before+first+strings.Repeat(part, 1<<20/len(part)))
 				}
 			}
 		}
@@ -288,7 +273,7 @@ func shows(t *testing.T, choices []byte) {
 	for _, system := range []string{"sqlite", "mysql", "other_sql"} {
 		g := &generator{choices, `"` + secret + `"`, system == "sqlite"}
 		query := g.statement()
-		if text, sum := redact(system, query); strings.Contains(text+sum.String(), secret) {
+		if text, sum := Redact(system, query); strings.Contains(text+sum.String(), secret) {
 			t.Fatalf("%s: %s\nbecame %s, %s", system, query, text, sum.String())
 		}
 	}

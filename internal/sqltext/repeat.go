@@ -1,24 +1,31 @@
-package sqldriver
+package sqltext
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/semconv"
 )
 
-// repeated is the number of executions of a statement below one span and at one place
+// Repeated is the number of executions of a statement below one span and at one place
 // from which on that is recorded. A program that queries each item of a list makes as
 // many queries as there are items, where one would suffice (the N+1 problem).
-const repeated = 5
+const Repeated = 5
 
-// repeats counts how often each statement was executed below each span and at each
+// repeatedKey is an attribute of a span below which a statement was repeated.
+const repeatedKey = "dendro.db.repeated"
+
+var hashSeed = maphash.MakeSeed()
+
+// Repeats counts how often each statement was executed below each span and at each
 // place in the program. The counts are approximate: keys that share an entry displace
 // each other. That is good enough, as only requests in progress matter. The zero value
 // is ready to use.
-type repeats struct {
+type Repeats struct {
 	texts     counts
 	places    counts // counts of texts
 	summaries counts // highest counts of the texts of a summary
@@ -60,11 +67,27 @@ func (c *counts) raise(key, n uint64) uint64 {
 	return c.update(key, func(count uint64) uint64 { return max(count, n) })
 }
 
-// note counts an execution of s below parent, and marks parent if s was repeated.
+// Statement is what Repeats needs to know about a statement.
+type Statement struct {
+	textHash    uint64 // hash of the redacted text
+	summaryHash uint64
+	key         string      // attribute key of the number of its executions
+	attrs       []slog.Attr // of the event
+}
+
+// NewStatement returns a statement with a redacted text and a summary. The event about
+// its repetition has the attributes.
+func NewStatement(text, summary string, attrs ...slog.Attr) Statement {
+	s := Statement{textHash: maphash.String(hashSeed, text), key: repeatedKey + "." + summary, attrs: slices.Clip(attrs)}
+	s.summaryHash = maphash.String(hashSeed, s.key)
+	return s
+}
+
+// Note counts an execution of s below parent, and marks parent if s was repeated.
 // Looking up the place takes longer than everything else. Therefore the first
 // execution is counted at the place of the second, as few statements have a second,
 // and above a thousand executions every hundredth is counted a hundredfold.
-func (r *repeats) note(parent *dendro.Span, s *statement) {
+func (r *Repeats) Note(parent *dendro.Span, s *Statement) {
 	if parent == nil {
 		return
 	}
@@ -80,12 +103,12 @@ func (r *repeats) note(parent *dendro.Span, s *statement) {
 		added = 100
 	}
 	n := r.places.add(below^s.textHash^place(), added)
-	if n < repeated {
+	if n < Repeated {
 		return
 	}
-	if n-added < repeated {
+	if n-added < Repeated {
 		parent.SetAttributes(slog.Bool(repeatedKey, true))
-		parent.AddEvent(semconv.DBRepeatedEvent, callerAttributes(s.shape())...)
+		parent.AddEvent(semconv.DBRepeatedEvent, AppendCaller(s.attrs)...)
 	}
 	// Statements and places with the same summary share the attribute. It is the
 	// highest of their counts, whoever sets it last.
@@ -93,17 +116,6 @@ func (r *repeats) note(parent *dendro.Span, s *statement) {
 		if n = r.summaries.raise(below^s.summaryHash, n); n == set {
 			return
 		}
-		parent.SetAttributes(slog.Int64(s.repeated, int64(n)))
+		parent.SetAttributes(slog.Int64(s.key, int64(n)))
 	}
-}
-
-// shape returns the attributes that describe a repeated statement.
-func (s *statement) shape() []slog.Attr {
-	attrs := make([]slog.Attr, 0, 5)
-	for _, a := range s.attrs {
-		if a.Key == semconv.DBQuerySummary || a.Key == semconv.DBQueryText {
-			attrs = append(attrs, a)
-		}
-	}
-	return attrs
 }

@@ -1,10 +1,9 @@
-package sqldriver
+package sqltext
 
 import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-	"unsafe"
 
 	"github.com/dendrotrace/dendro/internal/testkit"
 )
@@ -42,21 +41,21 @@ func TestRedact(t *testing.T) {
 		{"postgresql", "", ""},
 		{"postgresql", "/* not closed", ""},
 	} {
-		got, _ := redact(tc.system, tc.query)
+		got, _ := Redact(tc.system, tc.query)
 		testkit.Equal(t, tc.system+": "+tc.query, got, tc.want)
 	}
 }
 
 func TestRedactIsBounded(t *testing.T) {
 	long := "SELECT " + strings.Repeat("größe, ", 1000) + "1"
-	for _, text := range []string{first(redact("mysql", long)), shorten(long)} {
-		if len(text) > maxText || !strings.HasSuffix(text, "…") || !utf8.ValidString(text) {
+	for _, text := range []string{first(Redact("mysql", long)), Shorten(long, MaxText)} {
+		if len(text) > MaxText || !strings.HasSuffix(text, "…") || !utf8.ValidString(text) {
 			t.Errorf("%d bytes, ends with %q", len(text), text[len(text)-10:])
 		}
 	}
 }
 
-func first(s string, _ summary) string { return s }
+func first(s string, _ Summary) string { return s }
 
 func TestSummary(t *testing.T) {
 	for _, tc := range []struct {
@@ -92,103 +91,15 @@ func TestSummary(t *testing.T) {
 		{"?", "", ""},
 	} {
 		for _, system := range []string{"postgresql", "sqlite"} {
-			_, sum := redact(system, tc.query)
+			_, sum := Redact(system, tc.query)
 			testkit.Equal(t, tc.query, sum.String(), tc.want)
 			collection := ""
-			if !sum.several && len(sum.targets) == 1 {
-				collection = sum.targets[0]
+			if !sum.Several && len(sum.Targets) == 1 {
+				collection = sum.Targets[0]
 			}
 			testkit.Equal(t, "collection of "+tc.query, collection, tc.collection)
 		}
 	}
-}
-
-func TestRedactMessage(t *testing.T) {
-	for message, want := range map[string]string{
-		`ERROR: relation "orders" does not exist (SQLSTATE 42P01)`:                                   `ERROR: relation "orders" does not exist (SQLSTATE 42P01)`,
-		`ERROR: invalid input syntax for type integer: "top "secret"" (SQLSTATE 22P02)`:              `ERROR: invalid input syntax for type integer: "?" (SQLSTATE 22P02)`,
-		`ERROR: duplicate key value violates unique constraint "orders_pkey" (SQLSTATE 23505)`:       `ERROR: duplicate key value violates unique constraint "orders_pkey" (SQLSTATE 23505)`,
-		`Error 1062 (23000): Duplicate entry 'bob' for key 'email'`:                                  `Error 1062 (23000): Duplicate entry '?'`,
-		`Error 1452 (23000): a foreign key constraint fails (` + "`d`.`t`, CONSTRAINT `c`" + `)`:     `Error 1452 (23000): a foreign key constraint fails (` + "`d`.`t`, CONSTRAINT `c`" + `)`,
-		`Error 1146 (42S02): Table 'shop.t' doesn't exist`:                                           `Error 1146 (42S02): Table 'shop.t' doesn't exist`,
-		`mssql: Cannot insert duplicate key in object 'dbo.t'. The duplicate key value is (secret).`: `mssql: Cannot insert duplicate key in object '?'. The duplicate key value is (?).`,
-		`ERROR: duplicate key: Key (email)=(se(cre)t) already exists.`:                               `ERROR: duplicate key: Key (email)=(?) already exists.`,
-		`ungültige Eingabesyntax für Typ integer: »secret« (SQLSTATE 22P02)`:                         `ungültige Eingabesyntax für Typ integer: »?« (SQLSTATE 22P02)`,
-		`failed to encode args[0]: unable to encode main.T{N:7, S:"x"} into text format`:             `failed to encode args[0]: unable to encode ? into text format`,
-		`unexpected '`:                  `unexpected '?`,
-		`column "a" is not a "secr'et"`: `column "a" is not a "?"`,
-		`plain`:                         `plain`,
-		``:                              ``,
-	} {
-		testkit.Equal(t, message, redactMessage(message), want)
-	}
-}
-
-func TestParseDSN(t *testing.T) {
-	for _, tc := range []struct {
-		system, dsn string
-		want        source
-	}{
-		{"postgresql", "postgres://bob:secret@db.example:5433/shop?sslmode=disable", source{"shop", "db.example", 5433}},
-		{"postgresql", "postgresql://[::1]/shop", source{"shop", "::1", 0}},
-		{"postgresql", "postgres:///shop?host=/run/pg&port=5432", source{"shop", "/run/pg", 5432}},
-		{"postgresql", `host=db.example port=5433 password='se cret\'s' dbname = shop user=bob`, source{"shop", "db.example", 5433}},
-		{"postgresql", "host=a,b port=1,2 dbname=shop", source{"shop", "a", 1}},
-		{"postgresql", "postgres://bob:12/secret@db/shop", source{}},
-		{"postgresql", "postgres://bob:12#secret@db/shop", source{}},
-		{"postgresql", "postgres://bob:12?secret@db/shop", source{}},
-		{"postgresql", "postgres://bob:%zz@db/shop", source{}},
-		{"mysql", "bob:p@ss/w(ord@tcp(db.example:3307)/shop?parseTime=true", source{"shop", "db.example", 3307}},
-		{"mysql", "bob:secret@unix(/run/mysqld.sock)/shop", source{"shop", "/run/mysqld.sock", 0}},
-		{"mysql", "bob:secret@/shop", source{"shop", "", 0}},
-		{"mysql", "secret", source{}},
-		{"mysql", "bob:12/secret?3@tcp(db:3306)/shop", source{"shop", "db", 3306}},
-		{"postgresql", "host=/run/pg user=bob password=x://secret dbname=shop", source{"shop", "/run/pg", 0}},
-		{"sqlite", "file:/var/lib/shop.db?cache=shared&_auth_pass=secret", source{"shop.db", "", 0}},
-		{"sqlite", ":memory:", source{":memory:", "", 0}},
-		{"microsoft.sql_server", "sqlserver://bob:secret@db:1433/instance?database=shop", source{"shop", "db", 1433}},
-		{"other_sql", "bob/secret@db:1521/shop", source{}},
-		{"other_sql", "x://bob:secret@db:99/token", source{"", "db", 99}},
-		{"postgresql", "", source{}},
-	} {
-		testkit.Equal(t, tc.system+" "+tc.dsn, parseDSN(tc.system, tc.dsn), tc.want)
-	}
-}
-
-func TestSystemOf(t *testing.T) {
-	for name, want := range map[string]string{
-		"postgres": "postgresql", "pgx/v5": "postgresql", "github.com/lib/pq": "postgresql", "mysql": "mysql",
-		"sqlite3": "sqlite", "modernc.org/sqlite": "sqlite", "sqlserver": "microsoft.sql_server", "sqlmock": "other_sql",
-	} {
-		testkit.Equal(t, name, systemOf(name), want)
-	}
-	testkit.Equal(t, "the first that tells", systemOf("main", "github.com/lib/pq"), "postgresql")
-}
-
-func TestStatementsAreBounded(t *testing.T) {
-	parsed := 0
-	c := statements{parse: func(string) *statement { parsed++; return &statement{} }}
-	hot := c.get("SELECT hot")
-	for i := range 10 * generation {
-		c.get("SELECT " + strings.Repeat("x", i%5000))
-		if got := c.get("SELECT hot"); got != hot {
-			t.Fatal("a statement in use was forgotten")
-		}
-	}
-	if n := len(c.newer) + len(c.older); n > 2*generation {
-		t.Errorf("%d statements are kept", n)
-	}
-	large := "SELECT large" + strings.Repeat(" ", 1<<20)
-	c.get(large[:12])
-	for text := range c.newer {
-		if text == "SELECT large" && unsafe.StringData(text) == unsafe.StringData(large) {
-			t.Error("a statement keeps the text that it was cut from")
-		}
-	}
-	before := parsed
-	c.get(strings.Repeat("x", maxCachedText+1))
-	c.get(strings.Repeat("x", maxCachedText+1))
-	testkit.Equal(t, "parsed", parsed-before, 2)
 }
 
 // FuzzRedact builds statements around a secret, in each form of literal that the
@@ -202,8 +113,8 @@ func FuzzRedact(f *testing.F) {
 	f.Fuzz(func(t *testing.T, before, after, noise string, n uint8) {
 		// Arbitrary input does not panic, and the result is bounded.
 		for _, system := range []string{"postgresql", "mysql", "sqlite", "microsoft.sql_server", "oracle.db", "other_sql"} {
-			text, sum := redact(system, before+noise+after)
-			if len(text) > maxText || len(sum.String()) > 255 {
+			text, sum := Redact(system, before+noise+after)
+			if len(text) > MaxText || len(sum.String()) > 255 {
 				t.Fatalf("%d bytes, summary %d", len(text), len(sum.String()))
 			}
 		}
@@ -225,7 +136,7 @@ func FuzzRedact(f *testing.F) {
 		}
 		form := forms[int(n)%len(forms)]
 		check := func(system, query string) {
-			if text, sum := redact(system, query); strings.Contains(text+sum.String(), secret) {
+			if text, sum := Redact(system, query); strings.Contains(text+sum.String(), secret) {
 				t.Fatalf("%s: %s\nbecame %s, %s", system, query, text, sum.String())
 			}
 		}
@@ -249,19 +160,8 @@ func BenchmarkRedact(b *testing.B) {
 		b.Run(system, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				redact(system, query)
+				Redact(system, query)
 			}
 		})
 	}
-}
-
-func FuzzParseDSN(f *testing.F) {
-	f.Add("postgres://bob:", "@db:5432/shop")
-	f.Add("password='", "' host=db dbname=shop")
-	f.Add("bob:", "@tcp(db:3306)/shop")
-	f.Fuzz(func(t *testing.T, before, after string) {
-		for _, system := range []string{"postgresql", "mysql", "sqlite", "other_sql"} {
-			parseDSN(system, before+after)
-		}
-	})
 }

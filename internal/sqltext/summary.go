@@ -1,17 +1,20 @@
-package sqldriver
+package sqltext
 
 import (
 	"slices"
 	"strings"
 )
 
-// summary collects from the tokens of a statement what it does and to which tables,
+// maxTargets bounds the number of tables in a summary.
+const maxTargets = 8
+
+// Summary collects from the tokens of a statement what it does and to which tables,
 // and predicts what may come next. It knows the common forms. For others it may miss
 // something, but it never contains more than names and keywords.
-type summary struct {
-	operation string   // the first keyword: "SELECT", "CREATE"
-	targets   []string // tables, each once
-	several   bool     // there are several statements, or that is uncertain
+type Summary struct {
+	Operation string   // the first keyword: "SELECT", "CREATE"
+	Targets   []string // tables, each once
+	Several   bool     // there are several statements, or that is uncertain
 
 	words   []string // operations and targets in order
 	current string   // operation of the current statement, or "WITH" while it is not known
@@ -36,7 +39,7 @@ type level struct {
 
 // String returns the operations and tables, separated by spaces. It returns at most
 // 255 bytes, as OpenTelemetry's conventions ask.
-func (s *summary) String() string {
+func (s *Summary) String() string {
 	const maxSummary = 255
 	n, length := 0, 0
 	for ; n < len(s.words) && length+len(s.words[n]) <= maxSummary; n++ {
@@ -45,7 +48,7 @@ func (s *summary) String() string {
 	return strings.Join(s.words[:n], " ")
 }
 
-func (s *summary) add(t token) {
+func (s *Summary) add(t token) {
 	if s.partial != "" && t.text != "." && !strings.HasSuffix(s.partial, ".") {
 		s.finishTarget()
 	}
@@ -63,7 +66,7 @@ func (s *summary) add(t token) {
 		if text = t.text; len(text) <= len("MATERIALIZED") {
 			text = strings.ToUpper(text)
 		}
-		s.several = s.several || s.ended
+		s.Several = s.Several || s.ended
 		switch {
 		case s.last == "OR" && p == tableName, // UPDATE OR IGNORE
 			p == cteName && text == "RECURSIVE":
@@ -78,7 +81,7 @@ func (s *summary) add(t token) {
 }
 
 // name reads a name, or the part of a name after a dot.
-func (s *summary) name(text string, p position, columns bool) {
+func (s *Summary) name(text string, p position, columns bool) {
 	dotted := s.last == "."
 	switch {
 	case dotted:
@@ -93,7 +96,7 @@ func (s *summary) name(text string, p position, columns bool) {
 	s.columns = columns && (dotted || p >= onlyName) || p == cteName
 }
 
-func (s *summary) punctuation(t token, p position, columns bool) {
+func (s *Summary) punctuation(t token, p position, columns bool) {
 	top := s.top()
 	switch t.text {
 	case "(":
@@ -131,10 +134,10 @@ func (s *summary) punctuation(t token, p position, columns bool) {
 }
 
 // top returns the innermost level.
-func (s *summary) top() *level { return &s.levels[len(s.levels)-1] }
+func (s *Summary) top() *level { return &s.levels[len(s.levels)-1] }
 
 // close ends a level and reports whether it began with CASE.
-func (s *summary) close() (choice bool) {
+func (s *Summary) close() (choice bool) {
 	choice = s.top().choice
 	s.levels = s.levels[:max(1, len(s.levels)-1)]
 	return choice
@@ -148,24 +151,24 @@ func (l *level) endList() {
 	}
 }
 
-// rowOperations read or write rows.
-var rowOperations = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"}
+// RowOperations read or write rows.
+var RowOperations = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"}
 
 // definitions are operations that are followed by the kind of an object.
 var definitions = []string{"CREATE", "ALTER", "DROP", "TRUNCATE"}
 
 // defines reports whether the statement defines an object such as a table.
-func (s *summary) defines() bool { return slices.Contains(definitions, s.current) }
+func (s *Summary) defines() bool { return slices.Contains(definitions, s.current) }
 
 // keep keeps the prediction that a name follows.
-func (s *summary) keep(p position, columns bool) {
+func (s *Summary) keep(p position, columns bool) {
 	if p >= onlyName {
 		s.next, s.columns = p, columns
 	}
 }
 
 // word reads a word that may be a keyword. upper is text in upper case.
-func (s *summary) word(upper, text string, p position, columns bool) {
+func (s *Summary) word(upper, text string, p position, columns bool) {
 	top := s.top()
 	begins := s.current == ""
 	switch {
@@ -174,7 +177,7 @@ func (s *summary) word(upper, text string, p position, columns bool) {
 		return
 	case s.current == "GRANT", s.current == "REVOKE": // SELECT is a privilege there
 		return
-	case len(s.levels) == 1 && (upper == "SELECT" || s.current == "WITH" && slices.Contains(rowOperations, upper)):
+	case len(s.levels) == 1 && (upper == "SELECT" || s.current == "WITH" && slices.Contains(RowOperations, upper)):
 		begins = true
 	}
 	if begins {
@@ -290,11 +293,11 @@ func (s *summary) word(upper, text string, p position, columns bool) {
 }
 
 // begin records the operation of a statement.
-func (s *summary) begin(operation string) {
+func (s *Summary) begin(operation string) {
 	s.current = operation
 	switch {
-	case s.operation == "": // there may be tables of WITH already
-		s.operation = operation
+	case s.Operation == "": // there may be tables of WITH already
+		s.Operation = operation
 		s.words = slices.Insert(s.words, 0, operation)
 	case len(s.words) < 2*maxTargets:
 		s.words = append(s.words, operation)
@@ -302,15 +305,15 @@ func (s *summary) begin(operation string) {
 }
 
 // finishTarget records the name that was read as a table.
-func (s *summary) finishTarget() {
+func (s *Summary) finishTarget() {
 	name := strings.TrimSuffix(s.partial, ".")
 	s.partial = ""
-	if name == "" || len(s.targets) >= maxTargets ||
+	if name == "" || len(s.Targets) >= maxTargets ||
 		slices.ContainsFunc(s.cte, func(c string) bool { return strings.EqualFold(c, name) }) {
 		return
 	}
-	if !slices.Contains(s.targets, name) {
-		s.targets = append(s.targets, name)
+	if !slices.Contains(s.Targets, name) {
+		s.Targets = append(s.Targets, name)
 		s.words = append(s.words, name)
 	}
 }
