@@ -33,12 +33,10 @@ var register = sync.OnceFunc(func() {
 				return s.s
 			case hidden:
 				return s.value
-			case unrecorded:
-				if !s.remote && s.in != nil {
-					return s.in
-				}
-				return s.sc
 			case trace.Span:
+				if u, ok := s.(unrecorded); ok && !u.remote && u.in != nil {
+					return u.in
+				}
 				if sc := contextOf(s); sc.IsValid() {
 					return sc
 				}

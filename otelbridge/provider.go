@@ -17,9 +17,9 @@ import (
 // Install makes tracer the default one of package dendro, and the tracer provider of
 // [NewTracerProvider] and the propagator of [NewPropagator] the global ones of OpenTelemetry.
 // Call it when the program starts.
-func Install(tracer *dendro.Tracer) {
+func Install(tracer *dendro.Tracer, options ...Option) {
 	dendro.SetDefault(tracer)
-	otel.SetTracerProvider(NewTracerProvider(tracer))
+	otel.SetTracerProvider(NewTracerProvider(tracer, options...))
 	otel.SetTextMapPropagator(NewPropagator(tracer.Propagator()))
 }
 
@@ -30,7 +30,8 @@ const maxScopes = 1024
 // provider is a [trace.TracerProvider].
 type provider struct {
 	embedded.TracerProvider
-	tracer *dendro.Tracer
+	tracer     *dendro.Tracer
+	statements statements
 
 	mu     sync.RWMutex
 	scopes map[scopeKey]*tracer // guarded by mu
@@ -44,17 +45,38 @@ type scopeKey struct {
 // providers are those of NewTracerProvider, by tracer.
 var providers sync.Map
 
+// Option is an option of a provider.
+type Option func(*provider)
+
+// WithRawStatements records the SQL statements of spans, and the messages of their errors, as libraries
+// pass them, literals included.
+func WithRawStatements() Option {
+	return func(p *provider) { p.statements.raw.Store(true) }
+}
+
 // NewTracerProvider returns a provider whose spans are those of tracer, with its sampler, limits and
-// collector. For one tracer it returns the same provider each time. The first call lets
-// both APIs see each other's spans and baggage in contexts. If tracer is nil, the provider
-// makes no spans.
+// collector. For one tracer it returns the same provider each time, which has the options of all calls. The
+// first call lets both APIs see each other's spans and baggage in contexts. If tracer is nil, the
+// provider makes no spans.
 //
 // Spans are as those of OpenTelemetry's SDK, with these differences: an empty description of an
 // error does not replace the one before; of links, only valid span contexts are recorded; and
 // spans below one that is not recorded have its ids. Other limits apply, see [dendro.Span].
-func NewTracerProvider(tracer *dendro.Tracer) trace.TracerProvider {
+//
+// The literals of the SQL statement in db.query.text or db.statement are replaced by "?", and values in the
+// messages of its errors, as package sqldriver does. A span below which a place in the program repeats a statement
+// is marked, if the statement is among the attributes that its span is started with. Names of
+// spans and other attributes are recorded as they are, and so are commands of Redis, Memcached,
+// MongoDB, Elasticsearch, OpenSearch and CouchDB.
+func NewTracerProvider(tracer *dendro.Tracer, options ...Option) trace.TracerProvider {
 	register()
-	return providerOf(tracer)
+	p := providerOf(tracer)
+	if p, ok := p.(*provider); ok {
+		for _, o := range options {
+			o(p)
+		}
+	}
+	return p
 }
 
 func providerOf(t *dendro.Tracer) trace.TracerProvider {
@@ -84,7 +106,7 @@ func (p *provider) Tracer(name string, options ...trace.TracerOption) trace.Trac
 	if t := p.scopes[key]; t != nil {
 		return t
 	}
-	t = &tracer{tracer: p.tracer, scope: scopeOf(name, c.InstrumentationVersion(), c.SchemaURL(), set)}
+	t = &tracer{provider: p, scope: scopeOf(name, c.InstrumentationVersion(), c.SchemaURL(), set)}
 	if len(p.scopes) < maxScopes {
 		p.scopes[key] = t
 	}
@@ -94,8 +116,8 @@ func (p *provider) Tracer(name string, options ...trace.TracerOption) trace.Trac
 // tracer is a [trace.Tracer].
 type tracer struct {
 	embedded.Tracer
-	tracer *dendro.Tracer
-	scope  *dendro.Scope
+	provider *provider
+	scope    *dendro.Scope
 }
 
 // Start implements [trace.Tracer].
@@ -118,7 +140,13 @@ func (t *tracer) Start(ctx context.Context, name string, options ...trace.SpanSt
 		}
 	}
 	var buffer [inline]slog.Attr
-	ctx, s := t.tracer.StartWith(ctx, name, o, appendAttributes(buffer[:0], c.Attributes())...)
+	attrs := appendAttributes(buffer[:0], c.Attributes())
+	statement := t.provider.statements.redact(attrs)
+	below := ctx
+	ctx, s := t.provider.tracer.StartWith(ctx, name, o, attrs...)
+	if statement != nil && !c.NewRoot() {
+		t.provider.statements.note(below, statement)
+	}
 	if s == nil {
 		return ctx, unrecorded{sc: contextOf(trace.SpanFromContext(ctx))} // that in ctx must not be ended
 	}

@@ -23,6 +23,8 @@ type span struct {
 // TracerProvider implements [trace.Span].
 func (s span) TracerProvider() trace.TracerProvider { return providerOf(s.s.Tracer()) }
 
+func (s span) statements() *statements { return &s.TracerProvider().(*provider).statements }
+
 // SpanContext implements [trace.Span].
 func (s span) SpanContext() trace.SpanContext { return toOTel(s.s.Context()) }
 
@@ -38,7 +40,11 @@ func (s span) SetAttributes(attributes ...attribute.KeyValue) {
 		return
 	}
 	var buffer [inline]slog.Attr
-	s.s.SetAttributes(appendAttributes(buffer[:0], attributes)...)
+	attrs := appendAttributes(buffer[:0], attributes)
+	if i, _ := find(attrs); i >= 0 {
+		s.statements().redact(attrs)
+	}
+	s.s.SetAttributes(attrs...)
 }
 
 // SetStatus implements [trace.Span].
@@ -47,6 +53,9 @@ func (s span) SetStatus(code codes.Code, description string) {
 	case codes.Ok:
 		s.s.SetStatus(dendro.StatusOK, "")
 	case codes.Error:
+		if s.s.IsRecording() {
+			description = s.statements().message(s.s, description)
+		}
 		s.s.SetStatus(dendro.StatusError, description)
 	}
 }
@@ -66,7 +75,7 @@ func (s span) RecordError(err error, options ...trace.EventOption) {
 	if err == nil || !s.s.IsRecording() {
 		return
 	}
-	s.addException(err, err.Error(), options...)
+	s.addException(err, s.statements().message(s.s, err.Error()), options...)
 }
 
 // addException adds an event for an error or the value of a panic.

@@ -15,7 +15,9 @@ var packages = []string{
 	"github.com/dendrotrace/dendro.", "github.com/dendrotrace/dendro/dendrotest.", "github.com/dendrotrace/dendro/internal/sqltext.",
 	"github.com/dendrotrace/dendro/middleware.",
 	"github.com/dendrotrace/dendro/sqldriver.", "github.com/dendrotrace/dendro/sqldriver/", "github.com/dendrotrace/dendro/transport.",
+	"github.com/dendrotrace/dendro/otelbridge.", "go.opentelemetry.io/otel", "go.opentelemetry.io/contrib/",
 	"github.com/go-chi/chi/v5.", "github.com/jmoiron/sqlx.", "gorm.io/gorm", "entgo.io/ent/", "github.com/uptrace/bun",
+	"github.com/jackc/pgx/v5", "github.com/exaring/otelpgx.",
 }
 
 // directories are those of some of these packages. They are needed because a closure has

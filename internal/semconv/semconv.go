@@ -79,6 +79,7 @@ const (
 const (
 	OldDBSystem              = "db.system"
 	OldDBName                = "db.name"
+	OldDBStatement           = "db.statement"
 	OldNetPeerName           = "net.peer.name"
 	OldNetPeerPort           = "net.peer.port"
 	PeerService              = "peer.service"
