@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -22,6 +21,7 @@ import (
 
 // otelAPI is what a process gives to libraries that are instrumented with OpenTelemetry's API.
 type otelAPI struct {
+	tracer     *dendro.Tracer // nil with OpenTelemetry's SDK
 	provider   trace.TracerProvider
 	propagator propagation.TextMapPropagator
 	// start begins a span of the process itself: one of package dendro, or, with OpenTelemetry's SDK,
@@ -61,6 +61,7 @@ func newBridge(t *testing.T, r *testkit.Recorder, service string) otelAPI {
 		testkit.NoError(t, tracer.Shutdown(context.Background()))
 	})
 	return otelAPI{
+		tracer:   tracer,
 		provider: otelbridge.NewTracerProvider(tracer), propagator: otelbridge.NewPropagator(tracer.Propagator()),
 		start: func(ctx context.Context, name string) (context.Context, func()) {
 			ctx, span := dendro.StartWith(ctx, name, dendro.StartOptions{Tracer: tracer})
@@ -109,15 +110,19 @@ func unlike(a, b string) string {
 	return strings.Join(lines, "\n")
 }
 
-// treeOf returns the names and kinds of spans, indented below their parents, in the order in which they
+// treeOf returns the kinds and names of spans, indented below their parents, in the order in which they
 // started.
 func treeOf(spans []testkit.Span) string {
+	return indented(spans, func(s testkit.Span) string { return s.Kind.String() + " " + s.Name })
+}
+
+func indented(spans []testkit.Span, text func(testkit.Span) string) string {
 	var b strings.Builder
 	var add func(parent dendro.SpanID, depth int)
 	add = func(parent dendro.SpanID, depth int) {
 		for _, s := range spans {
 			if s.ParentID == parent {
-				fmt.Fprintf(&b, "%s%s %s\n", strings.Repeat("  ", depth), s.Kind, s.Name)
+				b.WriteString(strings.Repeat("  ", depth) + text(s) + "\n")
 				add(s.SpanID, depth+1)
 			}
 		}

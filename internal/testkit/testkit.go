@@ -16,11 +16,11 @@ import (
 	"github.com/dendrotrace/dendro"
 )
 
-// Recorder is a collector that keeps copies of all spans.
+// Recorder is a collector that keeps copies of all spans. The zero value is ready to use.
 type Recorder struct {
 	mu    sync.Mutex
-	spans []Span // guarded by mu
-	more  chan struct{}
+	spans []Span        // guarded by mu
+	more  chan struct{} // nil before the first use of arrived
 }
 
 // Span is a recorded span with its service.
@@ -33,7 +33,7 @@ type Span struct {
 // recorder of its spans. The test fails at its end if a span was not ended.
 func NewTracer(t testing.TB) (*dendro.Tracer, *Recorder) {
 	t.Helper()
-	r := &Recorder{more: make(chan struct{}, 1)}
+	r := &Recorder{}
 	tracer := dendro.New(dendro.Options{Service: "test", Collector: r, Sampler: dendro.AlwaysSample})
 	t.Cleanup(func() {
 		if s := tracer.Stats(); !t.Failed() && s.Unfinished > 0 {
@@ -51,10 +51,18 @@ func (r *Recorder) Collect(b *dendro.Batch) error {
 		r.spans = append(r.spans, Span{*s.Clone(), b.Resource.Service()})
 	}
 	select {
-	case r.more <- struct{}{}:
+	case r.arrived() <- struct{}{}:
 	default:
 	}
 	return nil
+}
+
+// arrived returns a channel that has a value after spans have arrived. r.mu must be locked.
+func (r *Recorder) arrived() chan struct{} {
+	if r.more == nil {
+		r.more = make(chan struct{}, 1)
+	}
+	return r.more
 }
 
 // Spans returns the spans so far, ordered by start.
@@ -69,6 +77,9 @@ func (r *Recorder) Spans() []Span {
 // Wait waits for at most ten seconds until n spans have arrived, and returns them.
 func (r *Recorder) Wait(t testing.TB, n int) []Span {
 	t.Helper()
+	r.mu.Lock()
+	more := r.arrived()
+	r.mu.Unlock()
 	deadline := time.After(10 * time.Second)
 	for {
 		spans := r.Spans()
@@ -76,7 +87,7 @@ func (r *Recorder) Wait(t testing.TB, n int) []Span {
 			return spans
 		}
 		select {
-		case <-r.more:
+		case <-more:
 		case <-deadline:
 			t.Fatalf("%d spans arrived, want %d: %v", len(spans), n, Names(spans))
 		}
