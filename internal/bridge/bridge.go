@@ -28,9 +28,10 @@ type API struct {
 	Made func(ctx context.Context, work Work) bool
 }
 
-// Work is what wrappers of both APIs make spans for.
+// Work is a kind of work, or 0.
 type Work int
 
+// What wrappers of both APIs make spans for.
 const (
 	HTTPServer Work = iota + 1 // handling a request
 	HTTPClient                 // a request
