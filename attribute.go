@@ -251,11 +251,31 @@ func (n *nested) value(v slog.Value, depth int) slog.Value {
 		return slog.AnyValue(out)
 	}
 	v, cut := plainValue(v)
-	if v.Kind() == slog.KindString {
-		n.room -= len(v.String())
-	}
+	n.room -= sizeOf(v)
 	n.cut = n.cut || cut
 	return v
+}
+
+// sizeOf returns what a plain value counts, besides elementBytes for itself.
+func sizeOf(v slog.Value) (n int) {
+	if v.Kind() == slog.KindString {
+		return len(v.String())
+	}
+	switch x := v.Any().(type) {
+	case []string:
+		for _, s := range x {
+			n += elementBytes + len(s)
+		}
+	case []int64:
+		n = elementBytes * len(x)
+	case []float64:
+		n = elementBytes * len(x)
+	case []bool:
+		n = len(x)
+	case []byte:
+		n = len(x)
+	}
+	return n
 }
 
 // take reports whether there is room for an element with a key of n bytes.

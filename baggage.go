@@ -252,7 +252,8 @@ func ContextWithBaggage(ctx context.Context, b Baggage) context.Context {
 	return &withBaggage{ctx, b}
 }
 
-// BaggageFromContext returns the baggage in ctx.
+// BaggageFromContext returns the baggage in ctx. While package otelbridge is in use, its members are
+// ordered by name.
 func BaggageFromContext(ctx context.Context) Baggage {
 	api := bridge.Registered()
 	if api == nil {

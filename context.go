@@ -21,32 +21,50 @@ func current(ctx context.Context) any {
 	case *rootNode:
 		return &n.span
 	}
-	if api := bridge.Registered(); api != nil {
-		return api.Current(ctx.Value(api.SpanKey)) // all contexts with a spanKey have that, too
+	api := bridge.Registered()
+	if api == nil {
+		return ctx.Value(spanKey{})
 	}
-	return ctx.Value(spanKey{})
+	v := api.Current(ctx.Value(api.SpanKey)) // all contexts with a spanKey have that, too
+	if sc, foreign := v.(SpanContext); foreign {
+		// What makes no spans may have put the span context of our span there.
+		if s, _ := ctx.Value(spanKey{}).(*Span); s != nil && s.id == sc.SpanID && s.common.traceID == sc.TraceID {
+			return s
+		}
+	}
+	return v
 }
 
 func init() {
-	bridge.Read = func(span any, f func(data any)) {
-		if s := span.(*Span); s.IsRecording() {
-			if slot := s.edit(); slot != nil {
-				defer s.unlock()
-				f(&slot.data)
-			}
+	bridge.Read = func(span any, f func(data any, work bridge.Work)) {
+		span.(*Span).withSlot(func(s *slot) { f(&s.data, s.work) })
+	}
+	bridge.SetWork = func(span any, work bridge.Work) {
+		span.(*Span).withSlot(func(s *slot) { s.work = work })
+	}
+	bridge.IsForeign = func(ctx context.Context) bool {
+		_, foreign := current(ctx).(SpanContext)
+		return foreign
+	}
+	bridge.Attached = func(tracer any, value func(tracer any) any) any {
+		t := tracer.(*Tracer)
+		if t.attached.Load() == nil {
+			v := value(tracer)
+			t.attached.CompareAndSwap(nil, &v)
 		}
+		return *t.attached.Load()
 	}
 }
 
-// valueOf returns what a context with value for spanKey has for key, if that is its own.
-func valueOf(key, value any) (_ any, own bool) {
-	if _, ok := key.(spanKey); ok {
-		return value, true
+// withSlot calls f with the locked slot of s, unless s is not recorded or has ended.
+func (s *Span) withSlot(f func(*slot)) {
+	if !s.IsRecording() {
+		return
 	}
-	if api := bridge.Registered(); api != nil && key == api.SpanKey {
-		return api.Span(value), true
+	if slot := s.edit(); slot != nil {
+		defer s.unlock()
+		f(slot)
 	}
-	return nil, false
 }
 
 // node is a context and its span, in one allocation.
@@ -56,8 +74,11 @@ type node struct {
 }
 
 func (n *node) Value(key any) any {
-	if v, own := valueOf(key, &n.span); own {
-		return v
+	if _, ok := key.(spanKey); ok {
+		return &n.span
+	}
+	if api := bridge.Registered(); api != nil && key == api.SpanKey {
+		return api.Span(&n.span)
 	}
 	return n.Context.Value(key)
 }
@@ -78,8 +99,11 @@ type withSpan struct {
 }
 
 func (w *withSpan) Value(key any) any {
-	if v, own := valueOf(key, w.value); own {
-		return v
+	if _, ok := key.(spanKey); ok {
+		return w.value
+	}
+	if api := bridge.Registered(); api != nil && key == api.SpanKey {
+		return api.Span(w.value)
 	}
 	return w.Context.Value(key)
 }
@@ -90,7 +114,7 @@ func (w *withSpan) String() string { return fmt.Sprintf("dendro.WithSpan(%T)", w
 // detachedFrom replaces the span of a request for work that outlives it. It remembers
 // the span for a link.
 type detachedFrom struct {
-	tracer *Tracer
+	tracer *Tracer // nil if the span was of another API
 	sc     SpanContext
 }
 
@@ -116,8 +140,13 @@ func ContextWithSpan(ctx context.Context, s *Span) context.Context {
 // to the span in ctx.
 func Detach(ctx context.Context) context.Context {
 	out := context.WithoutCancel(ctx)
-	if s := SpanFromContext(ctx); s != nil {
-		return &withSpan{out, &detachedFrom{s.common.tracer, s.Context()}}
+	switch v := current(ctx).(type) {
+	case *Span:
+		if v != nil {
+			return &withSpan{out, &detachedFrom{v.common.tracer, v.Context()}}
+		}
+	case SpanContext:
+		return &withSpan{out, &detachedFrom{nil, v}}
 	}
 	return out
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+
+	"github.com/dendrotrace/dendro/internal/bridge"
 )
 
 // slot is the memory in which a span is recorded. It always belongs to the same local
@@ -16,6 +18,7 @@ type slot struct {
 
 	use        atomic.Uint64 // counts the spans that ended in this slot; set under the lock
 	status     bool          // SetStatus was called
+	work       bridge.Work   // what a wrapper made the span for, or 0
 	observed   bool          // the observer has asked for the end
 	keys       keySet        // keys of data.Attributes
 	data       SpanData
@@ -35,7 +38,7 @@ const (
 
 // release prepares s for another span.
 func (s *slot) release() {
-	s.status, s.observed, s.keys = false, false, 0
+	s.status, s.observed, s.work, s.keys = false, false, 0, 0
 	s.eventAttrs = idle(s.eventAttrs, maxIdleEventAttrs)
 	s.data = SpanData{Attributes: idle(s.data.Attributes, maxIdleAttributes), Events: idle(s.data.Events, maxIdleEvents)}
 }

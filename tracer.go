@@ -46,8 +46,9 @@ type Tracer struct {
 	sampler     Sampler // if nil, ParentSample(AlwaysSample)
 	propagator  Propagator
 	errorStacks bool
-	observer    Observer    // may be nil
-	off         atomic.Bool // OTEL_SDK_DISABLED is set, or Shutdown was called
+	observer    Observer            // may be nil
+	attached    atomic.Pointer[any] // see [bridge.Attached]
+	off         atomic.Bool         // OTEL_SDK_DISABLED is set, or Shutdown was called
 
 	traces sync.Pool // of *localTrace
 	made   atomic.Uint32
@@ -145,7 +146,7 @@ type StartOptions struct {
 	// Parent is a span of another process, as returned by [Extract]. If it is valid,
 	// it is the parent, even if ctx has a span.
 	Parent SpanContext
-	// NewRoot makes the span the first of a new trace, whatever ctx and Parent say.
+	// NewRoot makes the span the first of a new trace, even if ctx or Parent has a span.
 	NewRoot bool
 	// Links are links to spans that are not the parent.
 	Links []Link
@@ -207,7 +208,7 @@ func start(ctx context.Context, t *Tracer, name string, o *StartOptions, attrs [
 	}
 
 	if o.NewRoot {
-		above, origin, parent = nil, nil, &noOptions.Parent
+		above, parent = nil, &noOptions.Parent
 	}
 	below := parent.IsValid() // there is a parent
 	late := false             // the local trace of the parent is over

@@ -168,7 +168,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case h.Tracer == nil && above == nil && dendro.Default() == nil,
 		h.Filter != nil && !h.Filter(r),
-		above != nil && bridge.Made(r.Context(), bridge.HTTPServer):
+		above != nil && bridge.Made(r.Context(), bridge.HTTPServer, h.Tracer):
 		h.next.ServeHTTP(w, r)
 		return
 	}
@@ -195,6 +195,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := h.newExchange(ctx, span, w, r)
 	x.named = began != name
 	x.describeRequest(method)
+	bridge.Mark(span, bridge.HTTPServer)
 	var called time.Time
 	if h.hooked() {
 		called = monotonic.Now()
@@ -235,7 +236,7 @@ func (h *handler) typeOf(w http.ResponseWriter) *writerType {
 func (h *handler) start(r *http.Request, above *dendro.Span, name string) (context.Context, *dendro.Span) {
 	ctx := r.Context()
 	o := dendro.StartOptions{Tracer: h.Tracer, Kind: dendro.KindServer}
-	if above != nil {
+	if above != nil || bridge.Foreign(ctx) {
 		return dendro.StartWith(ctx, name, o)
 	}
 	tracer := h.Tracer

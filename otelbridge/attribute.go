@@ -21,8 +21,13 @@ func appendAttributes(attrs []slog.Attr, attributes []attribute.KeyValue) []slog
 	return attrs
 }
 
-// valueOf returns a value as [dendro.SpanData] has it.
-func valueOf(v attribute.Value) slog.Value {
+// maxDepth bounds how deep values are nested. OTLP and the stores have a bound, too.
+const maxDepth = 64
+
+// valueOf returns a value as [dendro.SpanData] has it. What is nested too deep is "…".
+func valueOf(v attribute.Value) slog.Value { return valueAt(v, 0) }
+
+func valueAt(v attribute.Value, depth int) slog.Value {
 	switch v.Type() {
 	case attribute.BOOL:
 		return slog.BoolValue(v.AsBool())
@@ -33,23 +38,29 @@ func valueOf(v attribute.Value) slog.Value {
 	case attribute.STRING:
 		return slog.StringValue(v.AsString())
 	}
-	return nestedValue(v)
+	return nestedValue(v, depth+1)
 }
 
-// nestedValue is valueOf for values that have values in them. It is a function of its own because
+// nestedValue is valueAt for values that have values in them. It is a function of its own because
 // what it calls is on the heap, and attributes should not be.
-func nestedValue(v attribute.Value) slog.Value {
+func nestedValue(v attribute.Value, depth int) slog.Value {
+	switch v.Type() {
+	case attribute.MAP, attribute.SLICE:
+		if depth > maxDepth {
+			return slog.StringValue("…")
+		}
+	}
 	switch v.Type() {
 	case attribute.MAP:
 		var members dendro.KeyValues
 		for _, a := range v.AsMap() {
-			members = append(members, slog.Attr{Key: string(a.Key), Value: valueOf(a.Value)})
+			members = append(members, slog.Attr{Key: string(a.Key), Value: valueAt(a.Value, depth)})
 		}
 		return slog.AnyValue(members)
 	case attribute.SLICE:
 		var elements []slog.Value
 		for _, element := range v.AsSlice() {
-			elements = append(elements, valueOf(element))
+			elements = append(elements, valueAt(element, depth))
 		}
 		return slog.AnyValue(elements)
 	}

@@ -104,9 +104,23 @@ func contextOf(s trace.Span) dendro.SpanContext {
 func toOTel(sc dendro.SpanContext) trace.SpanContext {
 	c := trace.SpanContextConfig{TraceID: trace.TraceID(sc.TraceID), SpanID: trace.SpanID(sc.SpanID), TraceFlags: trace.TraceFlags(sc.Flags)}
 	if state := sc.State.String(); state != "" {
-		c.TraceState, _ = trace.ParseTraceState(state) // both accept the same
+		var err error
+		if c.TraceState, err = trace.ParseTraceState(state); err != nil {
+			c.TraceState = membersOf(state)
+		}
 	}
 	return trace.NewSpanContext(c)
+}
+
+// membersOf returns the members that OpenTelemetry accepts. It refuses names that begin with a digit.
+func membersOf(state string) (out trace.TraceState) {
+	for _, member := range slices.Backward(strings.Split(state, ",")) {
+		name, value, _ := strings.Cut(strings.Trim(member, " \t"), "=")
+		if next, err := out.Insert(name, value); err == nil {
+			out = next
+		}
+	}
+	return out
 }
 
 func fromOTel(sc trace.SpanContext) dendro.SpanContext {
@@ -124,14 +138,18 @@ func toOTelBaggage(b dendro.Baggage) baggage.Baggage {
 	return out
 }
 
-// fromOTelBaggage returns b in the order of the names: OpenTelemetry's has none.
-func fromOTelBaggage(b baggage.Baggage) dendro.Baggage {
+// fromOTelBaggage returns the members of b that W3C allows, by name: OpenTelemetry's have no order,
+// and their names may be any UTF-8.
+func fromOTelBaggage(b baggage.Baggage) (out dendro.Baggage) {
 	members := b.Members()
 	slices.SortFunc(members, func(a, b baggage.Member) int { return strings.Compare(a.Key(), b.Key()) })
-	var header strings.Builder
+	var header []string
 	for _, m := range members {
-		header.WriteString(m.String() + ",")
+		text := strings.TrimRight(m.String(), ";") // after properties that it leaves out
+		if _, err := dendro.ParseBaggage(text); err == nil && text != "" {
+			header = append(header, text)
+		}
 	}
-	out, _ := dendro.ParseBaggage(strings.TrimSuffix(header.String(), ","))
+	out, _ = dendro.ParseBaggage(strings.Join(header, ","))
 	return out
 }

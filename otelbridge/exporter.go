@@ -22,8 +22,11 @@ type exporter struct {
 // store, whole: with scope, links, events and what the SDK has dropped. If c is a
 // [collector.Writer], ExportSpans waits while spans come faster than they can be stored, until its
 // context is done. It returns the error of c, which the SDK reports. Shutdown flushes c and does
-// not close it.
+// not close it. NewExporter panics if c is nil.
 func NewExporter(c dendro.Collector) sdktrace.SpanExporter {
+	if c == nil {
+		panic("otelbridge: NewExporter needs a collector")
+	}
 	w, ok := c.(collector.Writer)
 	if !ok {
 		w = collector.WriterOf(c)

@@ -53,7 +53,7 @@ func (p propagator) Inject(ctx context.Context, carrier propagation.TextMapCarri
 // Extract implements [propagation.TextMapPropagator].
 func (p propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrier) context.Context {
 	header := http.Header{}
-	for _, name := range append(carrier.Keys(), p.fields...) {
+	for _, name := range slices.Concat(carrier.Keys(), p.fields) {
 		key := http.CanonicalHeaderKey(name)
 		if _, known := header[key]; known {
 			continue

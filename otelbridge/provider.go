@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/dendrotrace/dendro"
+	"github.com/dendrotrace/dendro/internal/bridge"
 )
 
 // Install makes tracer the default one of package dendro, and the tracer provider of
@@ -42,9 +43,6 @@ type scopeKey struct {
 	attributes               attribute.Distinct
 }
 
-// providers are those of NewTracerProvider, by tracer.
-var providers sync.Map
-
 // Option is an option of a provider.
 type Option func(*provider)
 
@@ -59,9 +57,10 @@ func WithRawStatements() Option {
 // first call lets both APIs see each other's spans and baggage in contexts. If tracer is nil, the
 // provider makes no spans.
 //
-// Spans are as those of OpenTelemetry's SDK, with these differences: an empty description of an
-// error does not replace the one before; of links, only valid span contexts are recorded; and
-// spans below one that is not recorded have its ids. Other limits apply, see [dendro.Span].
+// Spans are as those of OpenTelemetry's SDK, with the differences that docs/opentelemetry.md lists. The most
+// important ones: an empty description of an error does not replace the one before; of links, only
+// valid span contexts are recorded; spans below one that is not recorded have its ids; and other
+// limits apply, see [dendro.Span].
 //
 // The literals of the SQL statement in db.query.text or db.statement are replaced by "?", and values in the
 // messages of its errors, as package sqldriver does. A span below which a place in the program repeats a statement
@@ -83,11 +82,11 @@ func providerOf(t *dendro.Tracer) trace.TracerProvider {
 	if t == nil {
 		return noop.NewTracerProvider()
 	}
-	if p, ok := providers.Load(t); ok {
-		return p.(*provider)
-	}
-	p, _ := providers.LoadOrStore(t, &provider{tracer: t, scopes: map[scopeKey]*tracer{}})
-	return p.(*provider)
+	return bridge.Attached(t, newProvider).(*provider)
+}
+
+func newProvider(t any) any {
+	return &provider{tracer: t.(*dendro.Tracer), scopes: map[scopeKey]*tracer{}}
 }
 
 // Tracer implements [trace.TracerProvider].
@@ -128,7 +127,7 @@ func (t *tracer) Start(ctx context.Context, name string, options ...trace.SpanSt
 	c := trace.NewSpanStartConfig(options...)
 	kind := kindOf(c.SpanKind())
 	if work := workOf(t.scope.Name, kind); work != 0 && !c.NewRoot() {
-		if s := madeByUs(ctx, work); s != nil {
+		if s := madeByUs(ctx, work, t.provider.tracer); s != nil {
 			return madeAlready(ctx, s, work)
 		}
 	}

@@ -75,7 +75,17 @@ func (s span) RecordError(err error, options ...trace.EventOption) {
 	if err == nil || !s.s.IsRecording() {
 		return
 	}
-	s.addException(err, s.statements().message(s.s, err.Error()), options...)
+	s.addException(err, s.statements().message(s.s, textOf(err)), options...)
+}
+
+// textOf returns the text of err, whose method may panic on a nil pointer.
+func textOf(err error) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprintf("!PANIC %T: %v", err, p)
+		}
+	}()
+	return err.Error()
 }
 
 // addException adds an event for an error or the value of a panic.

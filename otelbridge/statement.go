@@ -107,7 +107,7 @@ func (s *statements) note(ctx context.Context, executed *statement) {
 		return
 	}
 	client := false
-	bridge.Read(parent, func(data any) { client = data.(*dendro.SpanData).Kind == dendro.KindClient })
+	bridge.Read(parent, func(data any, _ bridge.Work) { client = data.(*dendro.SpanData).Kind == dendro.KindClient })
 	if !client {
 		s.repeats.Note(parent, &executed.repeated)
 	}
@@ -119,7 +119,7 @@ func (s *statements) message(of *dendro.Span, message string) string {
 	if s.raw.Load() {
 		return message
 	}
-	bridge.Read(of, func(data any) {
+	bridge.Read(of, func(data any, _ bridge.Work) {
 		if i, _ := find(data.(*dendro.SpanData).Attributes); i >= 0 {
 			message = sqltext.RedactMessage(message)
 		}

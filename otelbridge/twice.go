@@ -2,16 +2,12 @@ package otelbridge
 
 import (
 	"context"
-	"strings"
 
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dendrotrace/dendro"
 	"github.com/dendrotrace/dendro/internal/bridge"
 )
-
-// ownScope is the name of the scope of spans of this module's wrappers.
-const ownScope = "github.com/dendrotrace/dendro"
 
 // workOf returns what a library makes spans of a kind for, if a package of this module makes
 // them, too, or 0.
@@ -38,7 +34,7 @@ func workOf(scope string, kind dendro.Kind) bridge.Work {
 // madeByUs returns the span in ctx if a package of this module has made it for work, or nil. If a
 // propagator has replaced that by its parent, which is in the headers of the same request, it is
 // the one before.
-func madeByUs(ctx context.Context, work bridge.Work) *dendro.Span {
+func madeByUs(ctx context.Context, work bridge.Work, tracer *dendro.Tracer) *dendro.Span {
 	var s *dendro.Span
 	var parent dendro.SpanContext
 	switch current := trace.SpanFromContext(ctx).(type) {
@@ -47,14 +43,13 @@ func madeByUs(ctx context.Context, work bridge.Work) *dendro.Span {
 	case unrecorded:
 		s, parent = current.in, current.sc
 	}
-	if s == nil {
+	if s == nil || s.Tracer() != tracer {
 		return nil
 	}
 	made := false
-	bridge.Read(s, func(data any) {
+	bridge.Read(s, func(data any, of bridge.Work) {
 		d := data.(*dendro.SpanData)
-		made = d.Scope.Name == ownScope && ownWork(d) == work &&
-			(!parent.IsValid() || parent.TraceID == d.TraceID && parent.SpanID == d.ParentID)
+		made = of == work && (!parent.IsValid() || parent.TraceID == d.TraceID && parent.SpanID == d.ParentID)
 	})
 	if !made {
 		return nil
@@ -73,25 +68,11 @@ func madeAlready(ctx context.Context, s *dendro.Span, work bridge.Work) (context
 	return trace.ContextWithSpan(ctx, u), u
 }
 
-// ownWork returns what a span of this module was made for, or 0.
-func ownWork(d *dendro.SpanData) bridge.Work {
-	for i := range d.Attributes {
-		switch key := d.Attributes[i].Key; {
-		case key == "http.request.method" && d.Kind == dendro.KindServer:
-			return bridge.HTTPServer
-		case key == "http.request.method" && d.Kind == dendro.KindClient:
-			return bridge.HTTPClient
-		case strings.HasPrefix(key, "db.") && d.Kind == dendro.KindClient:
-			return bridge.Database
-		}
-	}
-	return 0
-}
-
 // madeByOthers is [bridge.API.Made].
-func madeByOthers(ctx context.Context, work bridge.Work) (made bool) {
-	if s, ok := trace.SpanFromContext(ctx).(span); ok {
-		bridge.Read(s.s, func(data any) {
+func madeByOthers(ctx context.Context, work bridge.Work, tracer any) (made bool) {
+	wanted, _ := tracer.(*dendro.Tracer)
+	if s, ok := trace.SpanFromContext(ctx).(span); ok && (wanted == nil || wanted == s.s.Tracer()) {
+		bridge.Read(s.s, func(data any, _ bridge.Work) {
 			d := data.(*dendro.SpanData)
 			made = workOf(d.Scope.Name, d.Kind) == work
 		})

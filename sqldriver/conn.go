@@ -83,7 +83,7 @@ func (c *conn) parent(ctx context.Context) (context.Context, *dendro.Span, bool)
 		return dendro.ContextWithSpan(ctx, t.span), t.span, true
 	}
 	if current == nil {
-		return ctx, nil, c.db.options.Roots
+		return ctx, nil, c.db.options.roots(ctx)
 	}
 	return ctx, current, current.IsRecorded()
 }
@@ -212,7 +212,7 @@ func (c *conn) Begin() (driver.Tx, error) {
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	current := dendro.SpanFromContext(ctx)
-	if !current.IsRecorded() && (current != nil || !c.db.options.Roots) {
+	if !current.IsRecorded() && (current != nil || !c.db.options.roots(ctx)) {
 		return c.beginTx(ctx, opts)
 	}
 	spanCtx, span, began := c.begin(ctx, "transaction", c.db.attrs)

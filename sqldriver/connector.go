@@ -85,7 +85,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		refused := err
 		c.db.refused.Store(&refused)
 	}
-	if err != nil && (c.db.options.Roots || current != nil) {
+	if err != nil && (current != nil || c.db.options.roots(ctx)) {
 		_, span := c.db.startAt(ctx, began, "connect", c.db.attrs)
 		wait.tell(span, began)
 		c.db.fail(span, err)

@@ -115,7 +115,7 @@ func (db *database) start(ctx context.Context, name string, attrs []slog.Attr) (
 
 // startAt is start with a start time. The zero time means now.
 func (db *database) startAt(ctx context.Context, began time.Time, name string, attrs []slog.Attr) (context.Context, *dendro.Span) {
-	if bridge.Made(ctx, bridge.Database) {
+	if bridge.Made(ctx, bridge.Database, db.options.Tracer) {
 		return ctx, nil
 	}
 	o := dendro.StartOptions{Tracer: db.options.Tracer, Kind: dendro.KindClient, Time: began}
@@ -123,8 +123,12 @@ func (db *database) startAt(ctx context.Context, began time.Time, name string, a
 	if !span.IsRecorded() {
 		return ctx, nil
 	}
+	bridge.Mark(span, bridge.Database)
 	return ctx, span
 }
+
+// roots reports whether spans begin where ctx has none of package dendro.
+func (o *Options) roots(ctx context.Context) bool { return o.Roots || bridge.Foreign(ctx) }
 
 // call calls f, a call of the driver. If f panics, call ends span.
 func call[T any](span *dendro.Span, f func() (T, error)) (T, error) {

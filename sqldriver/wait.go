@@ -176,7 +176,7 @@ func (w *poolWait) failed(query string, err error) {
 		return
 	}
 	current := dendro.SpanFromContext(w.Context)
-	if !current.IsRecorded() && (current != nil || !d.options.Roots) {
+	if !current.IsRecorded() && (current != nil || !d.options.roots(w.Context)) {
 		return
 	}
 	s := opened.statements.Get(query)

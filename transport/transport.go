@@ -129,7 +129,7 @@ func (t *roundTripper) CloseIdleConnections() {
 }
 
 func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t.options.Filter != nil && !t.options.Filter(r) || bridge.Made(r.Context(), bridge.HTTPClient) {
+	if t.options.Filter != nil && !t.options.Filter(r) || bridge.Made(r.Context(), bridge.HTTPClient, t.options.Tracer) {
 		return t.base.RoundTrip(r)
 	}
 	method, name := semconv.HTTPMethod(r.Method)
@@ -211,6 +211,7 @@ func (t *roundTripper) trace(ctx context.Context, span *dendro.Span, r *http.Req
 	x.request = *r.WithContext(x)
 	t.inject(ctx, &x.request)
 	describeRequest(span, r, method)
+	bridge.Mark(span, bridge.HTTPClient)
 	if len(t.requestHeaders) > 0 {
 		span.SetAttributes(t.requestHeaders.Append(nil, x.request.Header)...)
 	}

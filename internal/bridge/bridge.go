@@ -23,9 +23,10 @@ type API struct {
 	// for its value.
 	Baggage        func(baggage any) any
 	CurrentBaggage func(value any) any
-	// Made reports whether the span in ctx is one that a library instrumented with the other
-	// API has made for work. Nobody needs a second span for it.
-	Made func(ctx context.Context, work Work) bool
+	// Made reports whether the span in ctx is one of tracer, a *dendro.Tracer or nil for any,
+	// that a library instrumented with the other API has made for work. Nobody needs a second
+	// span for it.
+	Made func(ctx context.Context, work Work, tracer any) bool
 }
 
 // Work is a kind of work, or 0.
@@ -39,14 +40,32 @@ const (
 )
 
 // Made is that of the other API, or reports false if there is none.
-func Made(ctx context.Context, work Work) bool {
+func Made(ctx context.Context, work Work, tracer any) bool {
 	api := Registered()
-	return api != nil && api.Made(ctx, work)
+	return api != nil && api.Made(ctx, work, tracer)
 }
 
-// Read calls f with the *dendro.SpanData of a *dendro.Span, unless that has ended. f must not
-// call methods of spans, retain the data or modify it. Package dendro sets it.
-var Read func(span any, f func(data any))
+// Mark notes what a wrapper has made a *dendro.Span for, so that a library makes no second one.
+func Mark(span any, work Work) {
+	if Registered() != nil {
+		SetWork(span, work)
+	}
+}
+
+// Foreign reports whether the span in ctx is one of the other API that is not a *dendro.Span.
+func Foreign(ctx context.Context) bool { return Registered() != nil && IsForeign(ctx) }
+
+// Package dendro sets these functions.
+var (
+	// Read calls f with the *dendro.SpanData of a *dendro.Span and what that was made for, unless
+	// it has ended. f must not call methods of spans, retain the data or modify it.
+	Read func(span any, f func(data any, work Work))
+	// SetWork and IsForeign are Mark and Foreign if there is another API.
+	SetWork   func(span any, work Work)
+	IsForeign func(ctx context.Context) bool
+	// Attached returns what the other API keeps with a *dendro.Tracer, which at first is value(tracer).
+	Attached func(tracer any, value func(tracer any) any) any
+)
 
 var registered atomic.Pointer[API]
 
