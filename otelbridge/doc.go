@@ -16,10 +16,10 @@
 //
 // # Spans that are made twice
 //
-// If a request, call or statement is traced by both a package of this module and one of
-// OpenTelemetry's, such as [otelhttp], the outer one of them makes the span. The inner one makes
-// none, and spans below it are below that of the outer one. For an inner server, the propagator must be
-// that of this package.
+// If a request, call or statement is traced by both a package of this module and one of [otelhttp], otelhttptrace,
+// otelchi, otelsql and otelpgx, with the same tracer and no span in between, the outer one of them makes the span. The
+// inner one makes none, and spans below it are below that of the outer one. For an inner server, the
+// propagator must be that of this package.
 //
 // [otelhttp]: https://pkg.go.dev/go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp
 package otelbridge
