@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -28,9 +27,10 @@ var profileTime = flag.Duration("profile.time", 0, "processor time for TestProfi
 //
 //	go test -run TestProfileTime -v ./diagnostics -profile.time 20s
 func TestProfileTime(t *testing.T) {
-	total, tolerance := time.Second, .25
+	// A busy machine loses signals of the profiler, and never invents one.
+	total, missing, extra := time.Second, .9, .15
 	if *profileTime > 0 {
-		total, tolerance = *profileTime, .1
+		total, missing, extra = *profileTime, .1, .1
 	}
 	d, tracer := traced()
 	const rounds = 4
@@ -69,8 +69,8 @@ func TestProfileTime(t *testing.T) {
 		testkit.Equal(t, "operations in the profile", len(sums), 1)
 		off := float64(sums[operation])/float64(used.of[operation]) - 1
 		t.Logf("%s, %.0f %% of the time: %v of samples, %v by the clocks of the threads, %+.1f %%", operation, 100*share, sums[operation], used.of[operation], 100*off)
-		if math.Abs(off) > tolerance {
-			t.Errorf("the samples of %s are %+.1f %% off, want at most %.0f %%", operation, 100*off, 100*tolerance)
+		if off < -missing || off > extra {
+			t.Errorf("the samples of %s are %+.1f %% off, want -%.0f to +%.0f %%", operation, 100*off, 100*missing, 100*extra)
 		}
 	}
 }

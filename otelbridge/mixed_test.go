@@ -209,7 +209,7 @@ func TestProvidersLeak(t *testing.T) {
 		runtime.AddCleanup(tr, func(int) { gone <- true }, 0)
 		otelbridge.NewTracerProvider(tr)
 	}()
-	for range 10 {
+	for range 250 {
 		runtime.GC()
 		select {
 		case <-gone:
