@@ -164,5 +164,5 @@ var mainModule = sync.OnceValue(func() string {
 // isOwn reports whether a function is of the main module of the program.
 func isOwn(function string) bool {
 	rest, ok := strings.CutPrefix(function, mainModule())
-	return strings.HasPrefix(function, "main.") || ok && mainModule() != "" && (rest[0] == '.' || rest[0] == '/')
+	return strings.HasPrefix(function, "main.") || ok && mainModule() != "" && (strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "/"))
 }
