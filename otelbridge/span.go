@@ -41,9 +41,7 @@ func (s span) SetAttributes(attributes ...attribute.KeyValue) {
 	}
 	var buffer [inline]slog.Attr
 	attrs := appendAttributes(buffer[:0], attributes)
-	if i, _ := find(attrs); i >= 0 {
-		s.statements().redact(attrs)
-	}
+	s.statements().redact(attrs)
 	s.s.SetAttributes(attrs...)
 }
 
