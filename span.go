@@ -113,8 +113,9 @@ func (s *Span) SetName(name string) {
 // SetAttributes adds attributes. If a key occurs more than once, its last value
 // counts. Groups become dotted keys, and a [slog.LogValuer] is resolved at once.
 // Strings, numbers, booleans, []string, []int, []int64, []float64, []bool, []byte,
-// [KeyValues] and []slog.Value keep their type, the last two down to a depth of 8. Durations become nanoseconds, times RFC 3339 text. Any other value
-// becomes text by its Error or String method or the format %+v.
+// [KeyValues] and []slog.Value keep their type, the last two down to a depth of 8.
+// Durations become nanoseconds, times RFC 3339 text. Any other value becomes text by its
+// Error or String method or the format %+v.
 func (s *Span) SetAttributes(attrs ...slog.Attr) {
 	if s == nil || s.slot == nil {
 		return
